@@ -1,0 +1,376 @@
+package frame
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Deliver is the reader's role, run in the calling goroutine: it reads the carrier until the flow has ended and offers
+// what arrives to dst, without ever blocking on dst. It returns nil when both directions have ended in order, the
+// cause of ctx, dst's error, or the *StreamError that ended the flow. After an error that is not the flow's own, the
+// caller ends the flow with Reset.
+func (s *Stream) Deliver(ctx context.Context, dst Taker) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.mu.Lock()
+	if s.reading {
+		err := s.err
+		s.mu.Unlock()
+		if err == nil {
+			err = errors.New("frame: the stream is being read already")
+		}
+		return err
+	}
+	s.reading = true
+	s.taker = dst
+	s.mu.Unlock()
+
+	// A Take that fails while the reader is parked ends the reader through ctx.
+	stop := context.AfterFunc(ctx, func() { s.carrier.SetReadDeadline(time.Unix(1, 0)) })
+	err := s.read(ctx, cancel)
+	stopped := !stop()
+	cancel(err)
+
+	s.mu.Lock()
+	for s.draining {
+		changed := s.wait()
+		s.mu.Unlock()
+		<-changed
+		s.mu.Lock()
+	}
+	if stopped && s.err == nil && !s.finished() {
+		// The flow could go on, but nobody reads it: Reset tells the peer why.
+		s.reading = false
+		s.mu.Unlock()
+		return context.Cause(ctx)
+	}
+	s.mu.Unlock()
+	s.hangUp()
+	return err
+}
+
+// read reads frames until the flow has ended; nil means in order. A failing next hop is told to fail.
+func (s *Stream) read(ctx context.Context, fail context.CancelCauseFunc) error {
+	for {
+		h, err := ReadHeader(s.carrier, &s.head)
+		if err == nil {
+			err = s.frame(ctx, h, fail)
+		}
+		if err == nil {
+			continue
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		var session *SessionError
+		var stream *StreamError
+		switch {
+		case s.err != nil:
+			return s.err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case s.finished():
+			return nil
+		case errors.As(err, &session):
+			s.fail(session)
+		case errors.As(err, &stream) && stream.Remote:
+			s.end(stream)
+		case errors.As(err, &stream):
+			s.fail(stream)
+		default:
+			s.lose(err)
+		}
+		return s.err
+	}
+}
+
+// frame reads the rest of one frame and acts on it.
+func (s *Stream) frame(ctx context.Context, h Header, fail context.CancelCauseFunc) error {
+	switch {
+	case h.Type == TypeData:
+		return s.data(ctx, h.Length, fail)
+	case !h.Type.known():
+		return skip(s.carrier, h.Length)
+	}
+	p := make([]byte, h.Length)
+	if _, err := io.ReadFull(s.carrier, p); err != nil {
+		return unexpected(err)
+	}
+	return s.control(ctx, h, p, fail)
+}
+
+// control acts on a frame that is not DATA.
+func (s *Stream) control(ctx context.Context, h Header, p []byte, fail context.CancelCauseFunc) error {
+	switch h.Type {
+	case TypeAck:
+		a, err := ParseAck(p)
+		if err != nil {
+			return err
+		}
+		return s.acknowledged(a)
+	case TypeFin:
+		offset, err := parseFin(p)
+		if err != nil {
+			return err
+		}
+		return s.fin(ctx, offset, fail)
+	case TypeReset:
+		var r Reason
+		if err := Parse(h.Type, p, &r); err != nil {
+			return err
+		}
+		return &StreamError{Reason: r.clipped(), Remote: true}
+	case TypePing:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.pongs) < maxPongs {
+			s.pongs = append(s.pongs, [8]byte(p))
+			s.start()
+		}
+	case TypePong:
+	case TypeNotice:
+		var n Notice
+		if err := Parse(h.Type, p, &n); err != nil {
+			return err
+		}
+		if s.opts.Notice != nil {
+			s.opts.Notice(Notice{Text: Clip(n.Text, maxLine)})
+		}
+	case TypeDrain:
+		var d Drain
+		if err := Parse(h.Type, p, &d); err != nil {
+			return err
+		}
+		if s.opts.Drain != nil {
+			s.opts.Drain(Drain{Left: d.Left, Text: Clip(d.Text, maxLine)})
+		}
+	case TypeSuperseded:
+		return &StreamError{Reason: Reason{Code: Superseded, Sentence: "another connection has taken this flow over"}, Remote: true}
+	default:
+		return unexpectedFrame(h.Type)
+	}
+	return nil
+}
+
+// acknowledged frees what the peer has taken and notes how far we may send.
+func (s *Stream) acknowledged(a Ack) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	most := s.sent
+	if s.finSent {
+		most++
+	}
+	switch {
+	case s.err != nil:
+		return nil
+	case a.Acked > most:
+		return Refuse(AckBad, fmt.Sprintf("%d bytes were acknowledged, %d were sent", a.Acked, s.sent), "")
+	case a.Acked < s.acked || a.Limit < s.sendLimit:
+		return Refuse(AckBad, "an acknowledgement went back", "")
+	}
+	s.acked, s.sendLimit = a.Acked, a.Limit
+	for s.unsent > 0 {
+		b := s.replay.at(0)
+		if b.offset+uint64(b.to-b.from) > s.acked {
+			break
+		}
+		s.replay.pop()
+		s.unsent--
+		s.drop(b)
+	}
+	s.finAcked = s.finSent && s.acked == s.committed+1
+	s.wake()
+	s.start() // the flow may be finished now
+	return nil
+}
+
+// data reads a DATA frame's payload into a slab and offers it to the next hop.
+func (s *Stream) data(ctx context.Context, n int, fail context.CancelCauseFunc) error {
+	s.mu.Lock()
+	switch {
+	case s.finSeen:
+		s.mu.Unlock()
+		return Refuse(FinBad, "data came after FIN", "")
+	case s.received+uint64(n) > s.limit:
+		limit := s.limit
+		s.mu.Unlock()
+		return Refuse(Credit, fmt.Sprintf("data went beyond the limit of %d", limit), "")
+	}
+	s.mu.Unlock()
+
+	b := newSlab(n)
+	b.to = n
+	if _, err := io.ReadFull(s.carrier, b.mem[:n]); err != nil {
+		b.release()
+		return unexpected(err)
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.received += uint64(n)
+	switch {
+	case s.deaf:
+		b.release()
+		return Refuse(Closed, "the other side has closed the flow", "")
+	case s.err != nil:
+		b.release()
+		return nil
+	}
+	// Small frames that wait share a slab, or a peer could make one byte cost a whole one.
+	if k := s.spill.len(); k > 0 && n <= smallSlab && len(s.spill.at(k-1).mem)-s.spill.at(k-1).to >= n {
+		last := s.spill.at(k - 1)
+		last.to += copy(last.mem[last.to:], b.mem[:n])
+		b.release()
+	} else {
+		s.spill.push(b)
+	}
+	s.wake()
+	s.offer(ctx, fail)
+	return nil
+}
+
+// fin notes where the peer's direction ends.
+func (s *Stream) fin(ctx context.Context, offset uint64, fail context.CancelCauseFunc) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.finSeen:
+		return Refuse(FinBad, "a second FIN came", "")
+	case offset != s.received:
+		return Refuse(FinBad, fmt.Sprintf("FIN states %d bytes, %d arrived", offset, s.received), "")
+	}
+	s.finSeen = true
+	s.wake()
+	s.offer(ctx, fail)
+	return nil
+}
+
+// offer gives the next hop what has arrived, as far as it takes it without blocking, and leaves the rest to drain.
+// The caller holds mu and has the reader's role.
+func (s *Stream) offer(ctx context.Context, fail context.CancelCauseFunc) {
+	if s.taker == nil {
+		if s.deaf && s.finSeen && s.spill.len() == 0 {
+			s.tookFin()
+		}
+		return
+	}
+	if s.draining {
+		return
+	}
+	s.draining = true
+	if s.pass(ctx, fail) {
+		s.draining = false
+		s.wake()
+		return
+	}
+	go s.drain(ctx, fail)
+}
+
+// drain passes on what the next hop did not take at once; it lives until everything is taken.
+func (s *Stream) drain(ctx context.Context, fail context.CancelCauseFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		s.mu.Unlock()
+		err := s.taker.WaitWritable(ctx)
+		s.mu.Lock()
+		if err != nil {
+			fail(err)
+			break
+		}
+		if s.pass(ctx, fail) {
+			break
+		}
+	}
+	s.draining = false
+	s.wake()
+}
+
+// pass offers the spill to the next hop until it is empty (true), the hop is full (false), or it fails (true, and
+// fail is told). The caller holds mu and draining; mu is free while the hop works.
+func (s *Stream) pass(ctx context.Context, fail context.CancelCauseFunc) (done bool) {
+	for s.spill.len() > 0 {
+		b := s.spill.at(0)
+		s.mu.Unlock()
+		n, err := s.taker.Take(b.mem[b.from:b.to])
+		s.mu.Lock()
+		b.from += n
+		s.took(n)
+		if b.from == b.to {
+			s.spill.pop().release()
+		}
+		if err != nil {
+			fail(err)
+			return true
+		}
+		if ctx.Err() != nil {
+			return true
+		}
+		if n == 0 {
+			return false
+		}
+	}
+	if s.finSeen && !s.finTaken {
+		s.mu.Unlock()
+		err := s.taker.CloseWrite()
+		s.mu.Lock()
+		if err != nil {
+			fail(err)
+			return true
+		}
+		s.tookFin()
+	}
+	return true
+}
+
+// took notes that the next hop has taken n bytes, and tells the peer, now or soon. The caller holds mu.
+func (s *Stream) took(n int) {
+	if n == 0 {
+		return
+	}
+	s.taken += uint64(n)
+	// A peer that uses its whole room while our next hop keeps up gets twice the room.
+	if s.used += n; s.used >= s.room && s.spill.len() <= 1 {
+		s.used = 0
+		if more := min(s.room, s.opts.MaxRoom-s.room); more > 0 && s.opts.Governor.take(more) {
+			s.room += more
+		}
+	}
+	s.oweAck(s.taken-s.told >= uint64(min(ackAt, s.room/4)))
+}
+
+// tookFin notes that the next hop knows of the peer's FIN. The caller holds mu.
+func (s *Stream) tookFin() {
+	s.finTaken = true
+	s.taken++
+	s.oweAck(true)
+}
+
+// oweAck has the writer send an ACK, at once or within ackDelay. The caller holds mu.
+func (s *Stream) oweAck(now bool) {
+	switch {
+	case s.err != nil:
+	case now:
+		s.ackDue = true
+		s.start()
+	case s.ackTime == nil:
+		s.ackArmed = true
+		s.ackTime = time.AfterFunc(ackDelay, s.ackLate)
+	case !s.ackArmed:
+		s.ackArmed = true
+		s.ackTime.Reset(ackDelay)
+	}
+}
+
+// ackLate sends the ACK that waited for more to acknowledge.
+func (s *Stream) ackLate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ackArmed = false
+	if s.err == nil && s.taken != s.told {
+		s.ackDue = true
+		s.start()
+	}
+}

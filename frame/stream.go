@@ -1,0 +1,230 @@
+package frame
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// Options of a flow. The zero value is good.
+type Options struct {
+	Governor *Governor    // of the room granted to peers; nil: no bound but MaxRoom
+	MaxRoom  int          // most bytes that one flow may be allowed ahead of what was taken; default 8 MiB
+	Notice   func(Notice) // receives lines for the person; may be nil
+	Drain    func(Drain)  // is told that the appliance is about to stop; may be nil
+
+	// LocalAddr and RemoteAddr are what the Stream's methods of these names return; default: the protocol's name.
+	LocalAddr, RemoteAddr net.Addr
+}
+
+func (o Options) withDefaults() Options {
+	o.MaxRoom = cmp.Or(o.MaxRoom, 8<<20)
+	o.LocalAddr = cmp.Or(o.LocalAddr, net.Addr(addr{}))
+	o.RemoteAddr = cmp.Or(o.RemoteAddr, net.Addr(addr{}))
+	return o
+}
+
+type addr struct{}
+
+func (addr) Network() string { return "sallyport" }
+func (addr) String() string  { return "sallyport" }
+
+const (
+	maxReplay  = 8 << 20               // bytes of slabs that one direction holds until they are acknowledged
+	ackAt      = 32 << 10              // bytes taken after which the peer is told at once
+	ackDelay   = 20 * time.Millisecond // after which it is told in any case
+	farewell   = 2 * time.Second       // how long a flow that is over waits for the peer to hang up
+	lastWrites = 5 * time.Second       // how long RESET may take to leave
+	maxPongs   = 8                     // PINGs that may wait for an answer; more are dropped
+	closeGrace = 10 * time.Second      // how long Close goes on sending what was written before
+)
+
+// A Stream is one end of a flow. It is a net.Conn with CloseWrite, and a relay's stream: Reserve and Commit send,
+// Deliver receives. Receive by Read or by Deliver, not by both.
+//
+// After the flow has ended every call returns why: a *StreamError whose Remote says which side decided.
+type Stream struct {
+	carrier         Carrier
+	opts            Options
+	send            sync.Mutex // held by Write, so that what one call writes stays together
+	head            [HeaderSize]byte
+	readBy, writeBy deadline
+
+	mu      sync.Mutex
+	changed chan struct{} // closed when something below changes; nil while nobody waits
+	err     error         // why the flow ended
+	reading bool          // somebody has the reader's role
+
+	// Sending.
+	replay                       queue  // unacknowledged slabs, the sent ones first
+	unsent                       int    // index of the first slab in replay that was not sent
+	held                         int    // bytes of slabs in replay and lent
+	lent                         *slab  // by Reserve
+	spare                        *slab  // lent before and not used
+	large                        bool   // the source has filled a slab: lend large ones
+	committed                    uint64 // offset after the last byte in replay
+	sent                         uint64 // offset after the last byte that was given to the carrier
+	acked                        uint64 // offset after the last byte that the peer's next hop took, and one more for FIN
+	sendLimit                    uint64
+	finQueued, finSent, finAcked bool
+
+	// Receiving.
+	taker             Taker  // Deliver's; nil while Read is used
+	spill             queue  // arrived and not taken
+	received          uint64 // offset after the last byte that arrived
+	taken             uint64 // offset after the last byte that the next hop took, and one more for FIN
+	told              uint64 // taken, as the peer knows it
+	limit             uint64 // as the peer knows it
+	room              int    // that the next limit allows beyond taken
+	used              int    // bytes taken since room last grew
+	draining          bool   // somebody takes from spill
+	deaf              bool   // Close was called: nothing more is read
+	finAt             uint64 // offset of the peer's FIN, if finSeen
+	finSeen, finTaken bool
+
+	// What the writer owes.
+	writing  bool
+	ackDue   bool
+	ackTime  *time.Timer // runs ackLate, if ackArmed
+	ackArmed bool
+	pongs    [][8]byte
+	extra    []byte  // whole frames to go before anything else: OPEN, OPENED, NOTICE, DRAIN
+	reset    *Reason // to be sent
+	closing  bool    // the carrier's direction is to be closed when nothing else is due
+	last     bool    // everything was sent: the carrier's direction is closed
+	out      []byte  // the writer's own buffer
+}
+
+// A Taker is the next hop of bytes that have arrived; relay.Taker says more.
+type Taker interface {
+	Take(p []byte) (int, error)
+	WaitWritable(ctx context.Context) error
+	CloseWrite() error
+}
+
+func newStream(c Carrier, o Options) *Stream {
+	return &Stream{
+		carrier: c, opts: o.withDefaults(),
+		sendLimit: FirstLimit,
+		limit:     FirstLimit, room: FirstLimit,
+	}
+}
+
+// wake lets those who wait look again. The caller holds mu.
+func (s *Stream) wake() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+// wait returns a channel that is closed when something changes. The caller holds mu and looks again after it.
+func (s *Stream) wait() <-chan struct{} {
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
+// finished says that both directions have ended and the peer knows it. The caller holds mu.
+func (s *Stream) finished() bool { return s.finAcked && s.finTaken && s.told == s.taken }
+
+// end makes err the reason why the flow ended, unless there is one already. The caller holds mu.
+func (s *Stream) end(err error) {
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	for s.replay.len() > 0 {
+		s.drop(s.replay.pop())
+	}
+	s.unsent = 0
+	s.opts.Governor.give(s.room - FirstLimit)
+	s.room = FirstLimit
+	if s.ackTime != nil {
+		s.ackTime.Stop()
+	}
+	s.wake()
+}
+
+// drop frees a slab of replay, at once or when the writer is done with it. The caller holds mu.
+func (s *Stream) drop(b *slab) {
+	s.held -= len(b.mem)
+	if b.pinned {
+		b.dropped = true
+		return
+	}
+	b.release()
+}
+
+// Reset ends the flow and tells the peer why. It returns when the peer has hung up, or after a few seconds.
+// After the flow has ended it does nothing.
+func (s *Stream) Reset(r Reason) {
+	s.mu.Lock()
+	if s.err == nil && !s.finished() {
+		s.fail(&StreamError{Reason: r})
+	}
+	mine := !s.reading
+	s.reading = true
+	s.mu.Unlock()
+	if mine {
+		s.hangUp()
+	}
+}
+
+// fail ends the flow for a reason of ours and has the writer tell the peer. The caller holds mu.
+func (s *Stream) fail(err error) {
+	if s.err != nil {
+		return
+	}
+	reason, _ := ReasonOf(err)
+	s.end(err)
+	s.reset = ptr(reason.clipped())
+	s.carrier.SetWriteDeadline(time.Now().Add(lastWrites))
+	s.start()
+}
+
+// hangUp waits until the writer has sent what it owes and the peer has hung up, then closes the carrier. Closing
+// earlier could destroy frames that the peer has not read yet. The caller has the reader's role.
+func (s *Stream) hangUp() {
+	s.mu.Lock()
+	for s.writing {
+		changed := s.wait()
+		s.mu.Unlock()
+		<-changed
+		s.mu.Lock()
+	}
+	last := s.last
+	for s.spill.len() > 0 && s.taker != nil {
+		s.spill.pop().release()
+	}
+	s.end(net.ErrClosed)
+	s.mu.Unlock()
+	if last {
+		s.carrier.SetReadDeadline(time.Now().Add(farewell))
+		io.Copy(io.Discard, io.LimitReader(s.carrier, 64<<20))
+	}
+	s.carrier.Close()
+}
+
+// Notify sends the person a line.
+func (s *Stream) Notify(n Notice) {
+	s.owe(Append(nil, TypeNotice, &Notice{Text: Clip(n.Text, maxLine)}))
+}
+
+// AskToMove tells the client that the appliance is about to stop.
+func (s *Stream) AskToMove(d Drain) {
+	d.Text = Clip(d.Text, maxLine)
+	s.owe(Append(nil, TypeDrain, &d))
+}
+
+// owe has the writer send a whole frame.
+func (s *Stream) owe(frame []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.extra = append(s.extra, frame...)
+	s.start()
+}

@@ -1,0 +1,128 @@
+package frame
+
+import "time"
+
+// start runs the writer if something is due and it does not run already. The caller holds mu.
+func (s *Stream) start() {
+	if !s.writing && !s.last && s.due() {
+		s.writing = true
+		go s.write()
+	}
+}
+
+// due says whether there is something to send. The caller holds mu.
+func (s *Stream) due() bool {
+	if s.err != nil {
+		return s.reset != nil
+	}
+	return s.ackDue || len(s.extra) > 0 || len(s.pongs) > 0 || s.unsent < s.replay.len() ||
+		s.finQueued && !s.finSent || s.over()
+}
+
+// over says that the flow has come to its end in order and the carrier's direction may be closed. The caller holds mu.
+func (s *Stream) over() bool { return s.closing || s.finished() }
+
+// write is the writer: it lives while something is due.
+func (s *Stream) write() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.last && s.due() {
+		b, from := s.next()
+		over := s.err != nil || s.over() && len(s.extra) == 0
+		s.reset = nil
+		s.mu.Unlock()
+		var err error
+		if len(b) > 0 {
+			_, err = s.carrier.Write(b)
+		}
+		if over && err == nil {
+			err = s.carrier.CloseWrite()
+			s.carrier.SetReadDeadline(time.Now().Add(farewell))
+		}
+		s.mu.Lock()
+		if from != nil {
+			if from.pinned = false; from.dropped {
+				from.release()
+			}
+		}
+		if over {
+			s.last = err == nil
+		}
+		if err != nil {
+			s.lose(err)
+			break
+		}
+	}
+	s.writing = false
+	s.wake()
+}
+
+// next takes what is to be written next: control frames, a slab with an ACK before it, FIN. The slab, if any, is
+// pinned. The caller holds mu.
+func (s *Stream) next() ([]byte, *slab) {
+	b := s.out[:0]
+	defer func() { s.out = b[:0] }()
+	if s.err != nil {
+		b = Append(b, TypeReset, s.reset)
+		return b, nil
+	}
+	b = append(b, s.extra...)
+	s.extra = nil
+	for _, id := range s.pongs {
+		b = AppendProbe(b, TypePong, id)
+	}
+	s.pongs = s.pongs[:0]
+
+	var data *slab
+	if len(b) == 0 && s.unsent < s.replay.len() {
+		data = s.replay.at(s.unsent)
+	}
+	if data == nil {
+		if s.ackDue {
+			b = s.ack().Append(b)
+		}
+		if s.finQueued && !s.finSent && s.unsent == s.replay.len() {
+			s.finSent = true
+			b = appendFin(b, s.committed)
+		}
+		return b, nil
+	}
+
+	s.unsent++
+	s.sent = data.offset + uint64(data.to-data.from)
+	data.pinned = true
+	start := data.from - HeaderSize
+	Header{TypeData, data.to - data.from}.Append(data.mem[start:start])
+	if s.ackDue || s.taken != s.told {
+		start -= HeaderSize + 16
+		s.ack().Append(data.mem[start:start])
+	}
+	return data.mem[start:data.to], data
+}
+
+// ack is the ACK that is due. The caller holds mu.
+func (s *Stream) ack() Ack {
+	s.ackDue = false
+	s.told = s.taken
+	s.limit = max(s.limit, s.taken+uint64(s.room))
+	return Ack{Acked: s.taken, Limit: s.limit}
+}
+
+// lose ends the flow because its carrier is gone. The caller holds mu.
+func (s *Stream) lose(err error) {
+	if s.finished() {
+		err = nil
+	}
+	s.end(lost(err))
+	s.last = false
+	s.carrier.SetReadDeadline(time.Unix(1, 0))
+}
+
+// lost is the error of a flow whose carrier is gone.
+func lost(cause error) error {
+	e := Refuse(Lost, "the connection to the appliance was lost", "")
+	if cause != nil {
+		e.Sentence += ": " + Clip(cause.Error(), 200)
+	}
+	return e
+}
