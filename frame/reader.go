@@ -260,7 +260,7 @@ func (s *Stream) offer(ctx context.Context, fail context.CancelCauseFunc) {
 		return
 	}
 	s.draining = true
-	if s.pass(ctx, fail) {
+	if s.pass(ctx, fail, false) {
 		s.draining = false
 		s.wake()
 		return
@@ -280,7 +280,7 @@ func (s *Stream) drain(ctx context.Context, fail context.CancelCauseFunc) {
 			fail(err)
 			break
 		}
-		if s.pass(ctx, fail) {
+		if s.pass(ctx, fail, true) {
 			break
 		}
 	}
@@ -289,8 +289,9 @@ func (s *Stream) drain(ctx context.Context, fail context.CancelCauseFunc) {
 }
 
 // pass offers the spill to the next hop until it is empty (true), the hop is full (false), or it fails (true, and
-// fail is told). The caller holds mu and draining; mu is free while the hop works.
-func (s *Stream) pass(ctx context.Context, fail context.CancelCauseFunc) (done bool) {
+// fail is told). FIN waits until the hop can take more, for a hop may still be writing what it took. The caller holds
+// mu and draining; mu is free while the hop works.
+func (s *Stream) pass(ctx context.Context, fail context.CancelCauseFunc, writable bool) (done bool) {
 	for s.spill.len() > 0 {
 		b := s.spill.at(0)
 		s.mu.Unlock()
@@ -311,8 +312,12 @@ func (s *Stream) pass(ctx context.Context, fail context.CancelCauseFunc) (done b
 		if n == 0 {
 			return false
 		}
+		writable = false
 	}
 	if s.finSeen && !s.finTaken {
+		if !writable {
+			return false
+		}
 		s.mu.Unlock()
 		err := s.taker.CloseWrite()
 		s.mu.Lock()

@@ -55,7 +55,7 @@ type Taker interface {
 	// WaitWritable blocks until Take would accept something or fail. It returns the cause of ctx when that ends first.
 	WaitWritable(ctx context.Context) error
 
-	// CloseWrite says that no more bytes follow.
+	// CloseWrite says that no more bytes follow. It comes after a WaitWritable and the last Take.
 	CloseWrite() error
 }
 
