@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestFaults(t *testing.T) {
@@ -138,6 +139,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(strings.Repeat("[", 1000), "", "fe80::1%eth0")
 	f.Add(strings.Repeat("- ", 1000), "", "xn--a")
 	f.Fuzz(func(t *testing.T, data, user, target string) {
+		watchdog := time.AfterFunc(10*time.Second, func() { panic("Parse takes more than ten seconds") })
+		defer watchdog.Stop()
 		p, err := Parse("access.yaml", []byte(data), fakes)
 		if err != nil {
 			var faults Faults

@@ -53,9 +53,10 @@ func (f Faults) Unwrap() []error {
 const maxFaults = 100
 
 // Fault notes that something at p is wrong; hint says what to do and may be empty. A value that could not be decoded
-// has its fault already: what its caller says about it after Read is not noted.
+// has its fault already: what its caller says about it after Read is not noted, and nothing at all about a file that
+// could not be parsed.
 func (f *File) Fault(p Position, hint, format string, args ...any) {
-	if len(f.faults) < maxFaults && !f.unread[p] {
+	if len(f.faults) < maxFaults && !f.unread[p] && !f.unparsed {
 		f.faults = append(f.faults, Fault{f.name, p.Line, p.Column, fmt.Sprintf(format, args...), hint})
 	}
 }

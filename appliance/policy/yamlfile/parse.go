@@ -50,17 +50,22 @@ type File struct {
 	name   string
 	root   *Node
 	faults Faults
-	unread map[Position]bool // where values stand that could not be decoded
+
+	unparsed bool              // nothing of the file is known
+	unread   map[Position]bool // where values stand that could not be decoded
 }
 
 // Read decodes data into the struct that into points to. What is wrong is noted in the File; a value that is wrong
 // leaves its field as it was, so that the caller's checks can go on with the rest.
 func Read(name string, data []byte, into any) *File {
 	f := &File{name: name, root: &Node{Kind: Map, Position: Position{1, 1}}}
-	if root := f.parse(data); root != nil {
-		f.root = root
-		f.decodeRoot(into)
+	root := f.parse(data)
+	if root == nil {
+		f.unparsed = true
+		return f
 	}
+	f.root = root
+	f.decodeRoot(into)
 	f.unread = make(map[Position]bool)
 	for _, fault := range f.faults {
 		f.unread[Position{fault.Line, fault.Column}] = true
