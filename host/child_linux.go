@@ -1,0 +1,52 @@
+package host
+
+import (
+	"errors"
+	"io"
+	"os/exec"
+	"sync"
+)
+
+// A child is the worker as the parent sees it.
+type child struct {
+	channel
+	cmd      *exec.Cmd
+	requests chan request  // closed when the worker has said something that is no request; fault says what
+	exited   chan struct{} // closed when the process has ended
+	fault    error
+	wg       sync.WaitGroup
+}
+
+func (w *child) wait() {
+	defer close(w.exited)
+	w.cmd.Wait() // the status is in cmd.ProcessState
+}
+
+// read takes one request after the other; the next is not read before this one has been answered.
+func (w *child) read() {
+	buf := make([]byte, maxRequest)
+	for {
+		r, err := w.receiveRequest(buf)
+		if errors.Is(err, io.EOF) {
+			return // it has ended, or is about to
+		}
+		if err != nil {
+			w.fault = err
+			close(w.requests)
+			return
+		}
+		select {
+		case w.requests <- r:
+		case <-w.exited:
+			return
+		}
+	}
+}
+
+func (w *child) receiveRequest(buf []byte) (request, error) {
+	b, _, err := w.receive(buf, 0) // the kernel drops descriptors that nobody asked for
+	if err != nil {
+		return request{}, err
+	}
+	return parseRequest(b)
+}

@@ -1,0 +1,85 @@
+package host
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+)
+
+// Messages between parent and worker are JSON, one a datagram of a SOCK_SEQPACKET pair.
+const (
+	maxMessage = 64 << 10 // from the parent, which the worker trusts; a plan of several hundred names
+	maxRequest = 4 << 10  // from the worker, which the parent does not trust
+	maxVNets   = 32       // in one request
+)
+
+// A message tells the worker one thing. Listener, Link and File carry descriptors and are only collected; Plan and Changed
+// end such a batch and make it valid as a whole.
+type message struct {
+	Listener *Listen   `json:"listener,omitempty"` // and its socket
+	Link     *linkInfo `json:"link,omitempty"`     // and its sockets
+	File     *fileInfo `json:"file,omitempty"`     // and its content in a memfd
+	Plan     *planInfo `json:"plan,omitempty"`     // everything has been sent
+	Changed  bool      `json:"changed,omitempty"`  // files have changed or are to be read again
+}
+
+type linkInfo struct {
+	VNet      string           `json:"vnet"`
+	Kind      Kind             `json:"kind"`
+	Interface string           `json:"interface"`
+	MAC       net.HardwareAddr `json:"mac,omitempty"`
+	MTU       int              `json:"mtu,omitempty"`
+	Notes     []string         `json:"notes,omitempty"`
+	Error     string           `json:"error,omitempty"` // instead of sockets
+}
+
+type fileInfo struct {
+	Path  string `json:"path"`
+	Errno int    `json:"errno,omitempty"` // instead of content
+}
+
+// A planInfo is what holds from now on; what it does not name has gone. With an Error nothing has changed.
+type planInfo struct {
+	ID     uint64   `json:"id,omitempty"` // of the request that it answers
+	Listen []string `json:"listen,omitempty"`
+	Links  []string `json:"links,omitempty"`
+	Files  []string `json:"files,omitempty"`
+	State  string   `json:"state,omitempty"`
+	Error  string   `json:"error,omitempty"`
+}
+
+// A request asks the parent to compute its plan again and to send what is new, and fresh sockets for the named VNets.
+type request struct {
+	ID     uint64   `json:"relink"`
+	Afresh []string `json:"afresh,omitempty"`
+}
+
+var errRequest = errors.New("not a request")
+
+// parseRequest reads what an untrusted worker has sent.
+func parseRequest(b []byte) (request, error) {
+	if len(b) > maxRequest {
+		return request{}, fmt.Errorf("%w: %d bytes", errRequest, len(b))
+	}
+	var r request
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return request{}, fmt.Errorf("%w: %w", errRequest, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return request{}, fmt.Errorf("%w: more than one value", errRequest)
+	}
+	if r.ID == 0 || len(r.Afresh) > maxVNets {
+		return request{}, errRequest
+	}
+	for _, name := range r.Afresh {
+		if !validName.MatchString(name) {
+			return request{}, fmt.Errorf("%w: VNet name %q", errRequest, name)
+		}
+	}
+	return r, nil
+}

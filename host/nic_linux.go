@@ -1,0 +1,140 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// moveIn brings the NIC into the VNet's namespace, unless it is there already.
+func moveIn(path, nic string) error {
+	var held []string
+	if err := inNamespace(path, func() (err error) {
+		held, err = nics()
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, name := range held {
+		if name != nic {
+			return fmt.Errorf("its namespace holds %s, not %s; release the VNet first", name, nic)
+		}
+	}
+	if len(held) > 0 {
+		return nil
+	}
+	link, err := netlink.LinkByName(nic)
+	if err != nil {
+		return fmt.Errorf("interface %s: %w", nic, err)
+	}
+	// IPv6 must be off before the NIC arrives, or it may get an address when it comes up.
+	if err := inNamespace(path, silence); err != nil {
+		return err
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := netlink.LinkSetNsFd(link, fd); err != nil {
+		return fmt.Errorf("move %s into %s: %w", nic, path, err)
+	}
+	return nil
+}
+
+// nics are the names of the namespace's network cards: no loopback, and none of the tunnels that kernel modules put into
+// every namespace.
+func nics() ([]string, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	var names []string
+	for _, l := range links {
+		a := l.Attrs()
+		if a.EncapType == "ether" && string(a.HardwareAddr) != "\x00\x00\x00\x00\x00\x00" {
+			names = append(names, a.Name)
+		}
+	}
+	return names, nil
+}
+
+// silence turns off what the kernel does by itself in the thread's namespace.
+func silence() error {
+	return errors.Join(
+		sysctl("ipv6/conf/all/disable_ipv6", "1"),
+		sysctl("ipv6/conf/default/disable_ipv6", "1"),
+		sysctl("ipv6/conf/all/forwarding", "0"),
+		sysctl("ipv4/ip_forward", "0"),
+	)
+}
+
+// readyNIC makes the NIC of the thread's namespace one that only a packet socket uses, and sets it up.
+func readyNIC(nic string) (netlink.Link, []string, error) {
+	link, err := netlink.LinkByName(nic)
+	if err != nil {
+		return nil, nil, fmt.Errorf("interface %s: %w", nic, err)
+	}
+	if err := errors.Join(silence(), sysctl("ipv6/conf/"+nic+"/disable_ipv6", "1")); err != nil {
+		return nil, nil, err
+	}
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, nil, fmt.Errorf("addresses of %s: %w", nic, err)
+	}
+	for _, a := range addrs {
+		if err := netlink.AddrDel(link, &a); err != nil {
+			return nil, nil, fmt.Errorf("remove %v from %s: %w", a.IPNet, nic, err)
+		}
+	}
+	notes := offloads(nic)
+	if err := netlink.LinkSetUp(link); err != nil {
+		return nil, nil, fmt.Errorf("set up %s: %w", nic, err)
+	}
+	return link, notes, nil
+}
+
+// offloads turns GRO on, without which bulk receive costs four times as much, and LRO off, whose frames have no record of
+// how they were joined. Neither is vital; what the NIC refuses becomes a note.
+func offloads(nic string) []string {
+	const lro = 1 << 15 // ETH_FLAG_LRO
+	var notes []string
+	if err := ethtool(nic, unix.ETHTOOL_SGRO, ptr(uint32(1))); err != nil {
+		notes = append(notes, fmt.Sprintf("%s: turn GRO on: %v", nic, err))
+	}
+	var flags uint32
+	err := ethtool(nic, unix.ETHTOOL_GFLAGS, &flags)
+	if err == nil && flags&lro != 0 {
+		err = ethtool(nic, unix.ETHTOOL_SFLAGS, ptr(flags&^lro))
+	}
+	if err != nil {
+		notes = append(notes, fmt.Sprintf("%s: turn LRO off: %v", nic, err))
+	}
+	return notes
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// ethtool passes one value to or from the driver, in the thread's namespace.
+func ethtool(nic string, command uint32, value *uint32) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	data := [2]uint32{command, *value} // struct ethtool_value
+	req := struct {                    // struct ifreq
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte
+	}{data: unsafe.Pointer(&data)}
+	copy(req.name[:unix.IFNAMSIZ-1], nic)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req))); errno != 0 {
+		return errno
+	}
+	*value = data[1]
+	return nil
+}

@@ -1,0 +1,263 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+const (
+	pollInterval = time.Second
+
+	maxReason = 4 << 10 // of a refusal
+
+	// exitConfig is EX_CONFIG: the worker says that starting it again is of no use before the configuration changes.
+	exitConfig = 78
+)
+
+// A Parent prepares what its Plan names and keeps a worker running on it.
+type Parent struct {
+	// Plan computes the plan from the configuration; called at the start and whenever the worker asks for a Relink.
+	Plan func() (Plan, error)
+
+	Log    *slog.Logger // default: slog.Default
+	RunDir string       // for namespaces and the lock; default /run/sallyport
+	Args   []string     // the worker's command line, its name first; default "sallyportd", "worker"
+}
+
+// An ExitError is the status of a worker that is not going to be started again.
+type ExitError struct{ Code int }
+
+func (e *ExitError) Error() string { return fmt.Sprintf("worker: exit status %d", e.Code) }
+
+func (p Parent) withDefaults() Parent {
+	if p.Log == nil {
+		p.Log = slog.Default()
+	}
+	if p.Args == nil {
+		p.Args = []string{"sallyportd", "worker"}
+	}
+	p.RunDir = cmp.Or(p.RunDir, defaultRunDir)
+	return p
+}
+
+// Run prepares the plan and keeps a worker running until ctx ends, SIGTERM or SIGINT arrives and the worker has drained,
+// or the worker ends with status 0 by itself. A first worker that ends with status 78 ends Run too, and so does what
+// cannot be prepared at the start; later troubles are logged and tried again.
+func (p Parent) Run(ctx context.Context) error {
+	p = p.withDefaults()
+	lock, err := lockRunDir(p.RunDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	if err := setLimits(); err != nil {
+		return err
+	}
+	l, err := newLauncher()
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	s := &supervisor{Parent: p, launcher: l, signals: signals}
+	defer func() { s.held.closeExcept(&holding{}) }()
+	plan, err := s.compute()
+	if err != nil {
+		return err
+	}
+	if s.held, err = s.prepare(plan, nil); err != nil {
+		return err
+	}
+	return s.supervise(ctx)
+}
+
+// A supervisor is a running Parent.
+type supervisor struct {
+	Parent
+	*launcher
+	signals <-chan os.Signal
+	held    holding
+	stop    bool // asked to end
+}
+
+// compute asks for the plan and checks it.
+func (s *supervisor) compute() (Plan, error) {
+	plan, err := s.Plan()
+	if err == nil {
+		err = plan.Validate()
+	}
+	if err != nil {
+		return Plan{}, fmt.Errorf("plan: %w", err)
+	}
+	return plan, nil
+}
+
+// supervise runs one worker after the other.
+func (s *supervisor) supervise(ctx context.Context) error {
+	var b backoff
+	for first := true; ; first = false {
+		begin := time.Now()
+		code, err := s.runWorker(ctx)
+		lived := time.Since(begin)
+		switch {
+		case s.stop && err == nil && code <= 0: // drained, or killed while it did
+			return nil
+		case err == nil && code == 0:
+			s.Log.Info("worker ended by itself")
+			return nil
+		case err == nil && (s.stop || first && code == exitConfig):
+			return &ExitError{code}
+		}
+		delay := b.next(lived)
+		s.Log.Error("worker died", "status", code, "cause", err, "lived", lived, "delay", delay)
+		if s.pause(ctx, delay); s.stop {
+			return nil
+		}
+	}
+}
+
+// pause waits before the next worker. A reload cuts it short: somebody has put something right.
+func (s *supervisor) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		s.stop = true
+	case sig := <-s.signals:
+		s.stop = sig != syscall.SIGHUP
+	}
+}
+
+// runWorker starts a worker, gives it what it needs, serves it and returns its exit status: -1 if a signal has ended it.
+func (s *supervisor) runWorker(ctx context.Context) (int, error) {
+	c, end, err := newChannel()
+	if err != nil {
+		return 0, err
+	}
+	cmd, err := s.start(s.Args, s.held.owner, end)
+	end.Close()
+	if err != nil {
+		c.Close()
+		return 0, err
+	}
+	w := &child{channel: c, cmd: cmd, requests: make(chan request), exited: make(chan struct{})}
+	w.wg.Go(w.wait)
+	w.wg.Go(w.read)
+	s.Log.Info("worker started", "pid", cmd.Process.Pid)
+	s.held.refresh(s.RunDir)
+	s.sendFresh(w, 0)
+	s.attend(ctx, w)
+	c.Close()
+	w.wg.Wait()
+	return cmd.ProcessState.ExitCode(), nil
+}
+
+// attend serves the worker until it has ended.
+func (s *supervisor) attend(ctx context.Context, w *child) {
+	ticks := time.NewTicker(pollInterval)
+	defer ticks.Stop()
+	asked := ctx.Done()
+	for {
+		select {
+		case <-w.exited:
+			return
+		case <-asked:
+			asked = nil
+			s.drain(w)
+		case sig := <-s.signals:
+			if sig != syscall.SIGHUP {
+				s.drain(w)
+				continue
+			}
+			s.announce(w, true)
+		case <-ticks.C:
+			s.announce(w, false)
+		case r, ok := <-w.requests:
+			if !ok {
+				w.requests = nil
+				s.kill(w, w.fault)
+				continue
+			}
+			s.relink(w, r)
+		}
+	}
+}
+
+// drain asks the worker to end when its work is done.
+func (s *supervisor) drain(w *child) {
+	s.stop = true
+	w.cmd.Process.Signal(syscall.SIGTERM)
+}
+
+func (s *supervisor) kill(w *child, cause error) {
+	s.Log.Error("worker killed", "cause", cause)
+	w.cmd.Process.Kill()
+}
+
+// announce sends the worker the files that have changed, if any have or it is to look again in any case.
+func (s *supervisor) announce(w *child, always bool) {
+	if !s.held.refreshFiles() && !always {
+		return
+	}
+	s.Log.Info("files changed")
+	err := s.held.sendFresh(w.channel)
+	if err == nil {
+		err = w.send(message{Changed: true})
+	}
+	if err != nil {
+		s.kill(w, err)
+	}
+}
+
+// relink answers a request: the plan is computed again, and what is new is sent.
+func (s *supervisor) relink(w *child, r request) {
+	if err := s.replan(r); err != nil {
+		s.Log.Error("relink refused", "cause", err)
+		reason := err.Error()
+		if err := w.send(message{Plan: &planInfo{ID: r.ID, Error: reason[:min(len(reason), maxReason)]}}); err != nil {
+			s.kill(w, err)
+		}
+		return
+	}
+	s.sendFresh(w, r.ID)
+}
+
+func (s *supervisor) replan(r request) error {
+	plan, err := s.compute()
+	if err != nil {
+		return err
+	}
+	next, err := s.prepare(plan, r.Afresh)
+	if err != nil {
+		return err
+	}
+	s.adopt(next)
+	return nil
+}
+
+// sendFresh gives the worker what it has not been given and says that this was all.
+func (s *supervisor) sendFresh(w *child, id uint64) {
+	for _, l := range s.held.links {
+		if l.fresh {
+			s.Log.Info("link", "vnet", l.plan.VNet, "interface", l.plan.Interface, "notes", l.info.Notes, "cause", l.info.Error)
+		}
+	}
+	err := s.held.sendFresh(w.channel)
+	if err == nil {
+		info := s.held.info()
+		info.ID = id
+		err = w.send(message{Plan: &info})
+	}
+	if err != nil {
+		s.kill(w, err)
+	}
+}

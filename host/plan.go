@@ -1,0 +1,104 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+)
+
+// A Plan is all that the worker is going to be given.
+type Plan struct {
+	Listen []Listen
+	Links  []LinkPlan
+	Files  []string // absolute paths whose content the worker is given; watched for changes
+	State  string   // the worker's directory: made if needed, mode 0700, owned by the worker's user; may be empty
+	RunAs  string   // the worker's user, by name or as "uid:gid"; default sallyport if it exists, else nobody
+}
+
+// A Listen is a socket that the parent opens and keeps open.
+type Listen struct {
+	Name    string `json:"name"`    // by which the worker asks for it
+	Network string `json:"network"` // "tcp" or "udp"
+	Address string `json:"address"` // as net.Listen takes it
+}
+
+// A LinkPlan says how a VNet is attached.
+type LinkPlan struct {
+	VNet      string
+	Kind      Kind
+	Interface string // the NIC, or the name that the TAP gets
+	DHCP      bool   // packet: also give a socket that sees only the replies of DHCP servers
+}
+
+// A Kind is a make of link that needs the parent.
+type Kind string
+
+// The kinds of links.
+const (
+	Packet Kind = "packet" // AF_PACKET on a NIC in a namespace of its own
+	TAP    Kind = "tap"    // a TAP in the parent's namespace
+)
+
+// A name becomes part of a path and of messages; an interface name must also fit into 15 bytes.
+var (
+	validName      = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$`)
+	validInterface = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$`)
+)
+
+// Validate reports every fault of the plan together.
+func (p Plan) Validate() error {
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var names, vnets, interfaces []string
+	for _, l := range p.Listen {
+		if !validName.MatchString(l.Name) {
+			fault("listen: bad name %q", l.Name)
+		}
+		if l.Network != "tcp" && l.Network != "udp" {
+			fault("listen %s: network %q is neither tcp nor udp", l.Name, l.Network)
+		}
+		if _, _, err := net.SplitHostPort(l.Address); err != nil {
+			fault("listen %s: %w", l.Name, err)
+		}
+		names = append(names, l.Name)
+	}
+	for _, l := range p.Links {
+		if !validName.MatchString(l.VNet) {
+			fault("link: bad VNet name %q", l.VNet)
+		}
+		if !validInterface.MatchString(l.Interface) {
+			fault("link %s: bad interface name %q", l.VNet, l.Interface)
+		}
+		if l.Kind != Packet && l.Kind != TAP {
+			fault("link %s: kind %q is neither packet nor tap", l.VNet, l.Kind)
+		}
+		vnets, interfaces = append(vnets, l.VNet), append(interfaces, l.Interface)
+	}
+	for _, f := range p.Files {
+		if !filepath.IsAbs(f) {
+			fault("file %q: not an absolute path", f)
+		}
+	}
+	if p.State != "" && !filepath.IsAbs(p.State) {
+		fault("state %q: not an absolute path", p.State)
+	}
+	for what, list := range map[string][]string{"listen": names, "VNet": vnets, "interface": interfaces} {
+		if twice := repeated(list); twice != "" {
+			fault("%s %s appears twice", what, twice)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func repeated(list []string) string {
+	list = slices.Sorted(slices.Values(list))
+	for i := range list[:max(len(list)-1, 0)] {
+		if list[i] == list[i+1] {
+			return list[i]
+		}
+	}
+	return ""
+}
