@@ -36,8 +36,9 @@ func hashCode(typed string) (hash, bool) {
 	if len(typed) > maxTyped {
 		return hash{}, false
 	}
-	b, err := crockford.DecodeString(readable.Replace(strings.ToUpper(typed)))
-	if err != nil || len(b) != codeBytes {
+	text := readable.Replace(strings.ToUpper(typed))
+	b, err := crockford.DecodeString(text)
+	if err != nil || len(text) != crockford.EncodedLen(codeBytes) {
 		return hash{}, false
 	}
 	return sha256.Sum256(b), true
