@@ -67,16 +67,17 @@ func (s *Stream) read(ctx context.Context, fail context.CancelCauseFunc) error {
 		var session *SessionError
 		var stream *StreamError
 		switch {
+		case s.finished():
+			return nil
 		case s.err != nil:
 			return s.err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case s.finished():
-			return nil
 		case errors.As(err, &session):
 			s.fail(session)
 		case errors.As(err, &stream) && stream.Remote:
 			s.end(stream)
+			s.cut()
 		case errors.As(err, &stream):
 			s.fail(stream)
 		default:

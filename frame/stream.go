@@ -37,7 +37,8 @@ const (
 	ackAt      = 32 << 10              // bytes taken after which the peer is told at once
 	ackDelay   = 20 * time.Millisecond // after which it is told in any case
 	farewell   = 2 * time.Second       // how long a flow that is over waits for the peer to hang up
-	lastWrites = 5 * time.Second       // how long RESET may take to leave
+	lastWrites = 5 * time.Second       // how long the last frame of a flow may take to leave
+	maxFrames  = 256 << 10             // bytes of frames around what the peer may still send, read by a flow that is over
 	maxPongs   = 8                     // PINGs that may wait for an answer; more are dropped
 	closeGrace = 10 * time.Second      // how long Close goes on sending what was written before
 )
@@ -191,23 +192,33 @@ func (s *Stream) fail(err error) {
 // earlier could destroy frames that the peer has not read yet. The caller has the reader's role.
 func (s *Stream) hangUp() {
 	s.mu.Lock()
+	if s.writing {
+		// The peer may have stopped reading: a write must not hold us for ever.
+		s.carrier.SetWriteDeadline(time.Now().Add(lastWrites))
+	}
+	s.rest()
+	last := s.last
+	for s.spill.len() > 0 && s.taker != nil {
+		s.spill.pop().release()
+	}
+	s.end(net.ErrClosed)
+	underWay := int64(s.limit - min(s.limit, s.received)) // at most, if the peer is honest
+	s.mu.Unlock()
+	if last {
+		s.carrier.SetReadDeadline(time.Now().Add(farewell))
+		io.Copy(io.Discard, io.LimitReader(s.carrier, 2*underWay+maxFrames))
+	}
+	s.carrier.Close()
+}
+
+// rest waits until the writer has nothing left to do. The caller holds mu.
+func (s *Stream) rest() {
 	for s.writing {
 		changed := s.wait()
 		s.mu.Unlock()
 		<-changed
 		s.mu.Lock()
 	}
-	last := s.last
-	for s.spill.len() > 0 && s.taker != nil {
-		s.spill.pop().release()
-	}
-	s.end(net.ErrClosed)
-	s.mu.Unlock()
-	if last {
-		s.carrier.SetReadDeadline(time.Now().Add(farewell))
-		io.Copy(io.Discard, io.LimitReader(s.carrier, 64<<20))
-	}
-	s.carrier.Close()
 }
 
 // Notify sends the person a line.

@@ -1,6 +1,9 @@
 package frame
 
-import "time"
+import (
+	"net"
+	"time"
+)
 
 // start runs the writer if something is due and it does not run already. The caller holds mu.
 func (s *Stream) start() {
@@ -32,6 +35,9 @@ func (s *Stream) write() {
 		s.reset = nil
 		s.mu.Unlock()
 		var err error
+		if over {
+			s.carrier.SetWriteDeadline(time.Now().Add(lastWrites))
+		}
 		if len(b) > 0 {
 			_, err = s.carrier.Write(b)
 		}
@@ -111,11 +117,18 @@ func (s *Stream) ack() Ack {
 // lose ends the flow because its carrier is gone. The caller holds mu.
 func (s *Stream) lose(err error) {
 	if s.finished() {
-		err = nil
+		s.end(net.ErrClosed)
+	} else {
+		s.end(lost(err))
 	}
-	s.end(lost(err))
 	s.last = false
+	s.cut()
+}
+
+// cut makes whatever is blocked on the carrier return. The caller holds mu.
+func (s *Stream) cut() {
 	s.carrier.SetReadDeadline(time.Unix(1, 0))
+	s.carrier.SetWriteDeadline(time.Unix(1, 0))
 }
 
 // lost is the error of a flow whose carrier is gone.
