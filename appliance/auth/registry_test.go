@@ -231,9 +231,23 @@ func TestTheSameDeviceMayEnrolAgain(t *testing.T) {
 }
 
 // faultyDisk is replaceFile that fails for the files it is told of.
-type faultyDisk struct{ full map[string]bool }
+type faultyDisk struct {
+	mu   sync.Mutex
+	full map[string]bool
+}
+
+func (d *faultyDisk) fill(files ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.full = make(map[string]bool)
+	for _, f := range files {
+		d.full[f] = true
+	}
+}
 
 func (d *faultyDisk) write(path string, data []byte) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.full[filepath.Base(path)] {
 		return &os.PathError{Op: "write", Path: path, Err: syscall.ENOSPC}
 	}
@@ -247,14 +261,14 @@ func TestAFullDiskLeavesTheCodeGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := mustCode(t, r, "ann")
-	disk.full = map[string]bool{"devices.json": true}
+	disk.fill("devices.json")
 	if d, err := r.Enrol(Enrolment{Code: code, Key: key(1), Source: home}); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("enrolled %+v on a full disk, %v", d, err)
 	}
 	if _, err := r.Device(key(1)); !errors.Is(err, ErrUnknownDevice) {
 		t.Errorf("the device is known, though it is not on disk: %v", err)
 	}
-	disk.full = nil
+	disk.fill()
 	if _, err := r.Enrol(Enrolment{Code: code, Key: key(1), Source: home}); err != nil {
 		t.Errorf("the code is gone: %v", err)
 	}
@@ -267,7 +281,7 @@ func TestADeviceOnDiskHasUsedUpItsCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := mustCode(t, r, "ann")
-	disk.full = map[string]bool{"codes.json": true}
+	disk.fill("codes.json")
 	if _, err := r.Enrol(Enrolment{Code: code, Key: key(1), Source: home}); err != nil {
 		t.Fatalf("the device is on disk: %v", err)
 	}
@@ -284,7 +298,7 @@ func TestACodeThatCannotBeKeptIsNotGiven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk.full = map[string]bool{"codes.json": true}
+	disk.fill("codes.json")
 	if code, err := r.NewCode("ann", 0); !errors.Is(err, syscall.ENOSPC) || code != "" {
 		t.Errorf("%q, %v", code, err)
 	}
@@ -356,7 +370,7 @@ func TestRevocationDoesNotWaitForTheDisk(t *testing.T) {
 		d := mustEnrol(t, r, "ann", 1)
 		told := 0
 		r.OnRevoke(func(Device) { told++ })
-		disk.full = map[string]bool{"devices.json": true}
+		disk.fill("devices.json")
 		if err := r.Revoke(d.ID); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("nobody is told that it is not kept: %v", err)
 		}
@@ -365,7 +379,7 @@ func TestRevocationDoesNotWaitForTheDisk(t *testing.T) {
 		}
 		time.Sleep(90 * time.Second) // one more try, in vain
 		synctest.Wait()
-		disk.full = nil
+		disk.fill()
 		time.Sleep(touchEvery)
 		synctest.Wait()
 		again := mustOpen(t, dir, newClock())
