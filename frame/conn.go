@@ -67,9 +67,12 @@ func (s *Stream) Commit(n int) error {
 		panic("frame: Commit without Reserve, or of more than was lent")
 	}
 	s.lent = nil
-	if n == 0 || s.err != nil {
+	if n == 0 || s.err != nil || s.finQueued {
 		s.held -= len(b.mem)
 		b.release()
+		if n > 0 && s.err == nil {
+			return net.ErrClosed // by another goroutine, since Reserve: FIN may have left
+		}
 		return s.err
 	}
 	s.large = b.to+n == len(b.mem) || len(b.mem) == largeSlab && n > smallSlab

@@ -219,8 +219,9 @@ func (s *Stream) data(ctx context.Context, n int, fail context.CancelCauseFunc) 
 		b.release()
 		return nil
 	}
-	// Small frames that wait share a slab, or a peer could make one byte cost a whole one.
-	if k := s.spill.len(); k > 0 && n <= smallSlab && len(s.spill.at(k-1).mem)-s.spill.at(k-1).to >= n {
+	// Frames that wait share slabs, or a peer could make one byte cost a whole one: what waits is at least about half of
+	// what its slabs hold.
+	if k := s.spill.len(); k > 0 && len(s.spill.at(k-1).mem)-s.spill.at(k-1).to >= n {
 		last := s.spill.at(k - 1)
 		last.to += copy(last.mem[last.to:], b.mem[:n])
 		b.release()
@@ -338,7 +339,7 @@ func (s *Stream) took(n int) {
 	}
 	s.taken += uint64(n)
 	// A peer that uses its whole room while our next hop keeps up gets twice the room.
-	if s.used += n; s.used >= s.room && s.spill.len() <= 1 {
+	if s.used += n; s.used >= s.room && s.spill.len() <= 1 && s.err == nil {
 		s.used = 0
 		if more := min(s.room, s.opts.MaxRoom-s.room); more > 0 && s.opts.Governor.take(more) {
 			s.room += more

@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// maxOut is the most that an idle flow's writer keeps for its next frames: an ACK, a FIN and all PONGs fit.
+const maxOut = 160
+
 // start runs the writer if something is due and it does not run already. The caller holds mu.
 func (s *Stream) start() {
 	if !s.writing && !s.last && s.due() {
@@ -60,6 +63,14 @@ func (s *Stream) write() {
 		}
 	}
 	s.writing = false
+	// An idle flow holds no buffer.
+	if s.spare != nil {
+		s.spare.release()
+		s.spare = nil
+	}
+	if cap(s.out) > maxOut {
+		s.out = nil
+	}
 	s.wake()
 }
 
