@@ -210,39 +210,55 @@ func (s *Stream) readToEnd() {
 	s.hangUp()
 }
 
-// Close ends the flow: what was written still leaves, for ten seconds at most, and nothing more is read. A peer that
-// goes on sending is told E_CLOSED.
+// Close ends the flow: what was written still leaves, for ten seconds at most, and nothing more is read. A peer whose
+// bytes nobody will take is told E_CLOSED. A Deliver under way returns when the flow has ended.
 func (s *Stream) Close() error {
 	s.mu.Lock()
-	if s.deaf || s.err != nil {
-		s.deaf = true
-		mine := s.err != nil && !s.reading
-		s.reading = true
-		s.wake()
+	again := s.deaf
+	s.deaf = true
+	s.wake()
+	if s.err != nil || s.orphan {
+		s.fail(closedHere()) // of an orphan
+		mine := s.takeRole()
 		s.mu.Unlock()
 		if mine {
 			s.hangUp()
 		}
 		return nil
 	}
-	s.deaf = true
-	for s.spill.len() > 0 {
-		s.spill.pop().release()
+	defer s.mu.Unlock()
+	if again {
+		return nil
+	}
+	if s.draining {
+		s.wasted = s.wasted || s.spill.len() > 0 // and drain discards it
+	} else {
+		s.discard()
+		s.refuseRest()
 	}
 	s.finQueued = true
-	if s.finSeen && !s.finTaken {
-		s.tookFin()
-	}
-	s.wake()
 	s.start()
 	if !s.reading {
 		s.reading = true
 		go s.readToEnd()
 	}
-	// Whatever hangs now hangs no longer than this.
-	time.AfterFunc(closeGrace, func() { s.Reset(Reason{Code: Closed, Sentence: "the other side has closed the flow"}) })
-	s.mu.Unlock()
+	if s.err == nil {
+		// Whatever hangs now hangs no longer than this.
+		s.grace = time.AfterFunc(closeGrace, func() { s.Reset(closedHere().Reason) })
+	}
 	return nil
+}
+
+// refuseRest does for a stream that was closed what a next hop would do for one that is read: it takes FIN if nothing
+// came before it that nobody took, else it resets the flow as soon as our own bytes have all left. The caller holds
+// mu.
+func (s *Stream) refuseRest() {
+	switch {
+	case s.wasted && s.unsent == s.replay.len():
+		s.fail(closedHere())
+	case !s.wasted && s.finSeen && !s.finTaken:
+		s.tookFin()
+	}
 }
 
 // LocalAddr implements net.Conn.

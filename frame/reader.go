@@ -29,9 +29,16 @@ func (s *Stream) Deliver(ctx context.Context, dst Taker) error {
 	s.mu.Unlock()
 
 	// A Take that fails while the reader is parked ends the reader through ctx.
-	stop := context.AfterFunc(ctx, func() { s.carrier.SetReadDeadline(time.Unix(1, 0)) })
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		s.carrier.SetReadDeadline(time.Unix(1, 0))
+		close(cut)
+	})
 	err := s.read(ctx, cancel)
 	stopped := !stop()
+	if stopped {
+		<-cut
+	}
 	cancel(err)
 
 	s.mu.Lock()
@@ -43,7 +50,7 @@ func (s *Stream) Deliver(ctx context.Context, dst Taker) error {
 	}
 	if stopped && s.err == nil && !s.finished() {
 		// The flow could go on, but nobody reads it: Reset tells the peer why.
-		s.reading = false
+		s.orphan = true
 		s.mu.Unlock()
 		return context.Cause(ctx)
 	}
@@ -211,12 +218,11 @@ func (s *Stream) data(ctx context.Context, n int, fail context.CancelCauseFunc) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.received += uint64(n)
-	switch {
-	case s.deaf:
+	if s.deaf || s.err != nil {
 		b.release()
-		return Refuse(Closed, "the other side has closed the flow", "")
-	case s.err != nil:
-		b.release()
+		if s.wasted = true; s.deaf {
+			s.refuseRest()
+		}
 		return nil
 	}
 	// Frames that wait share slabs, or a peer could make one byte cost a whole one: what waits is at least about half of
@@ -252,18 +258,22 @@ func (s *Stream) fin(ctx context.Context, offset uint64, fail context.CancelCaus
 // offer gives the next hop what has arrived, as far as it takes it without blocking, and leaves the rest to drain.
 // The caller holds mu and has the reader's role.
 func (s *Stream) offer(ctx context.Context, fail context.CancelCauseFunc) {
-	if s.taker == nil {
-		if s.deaf && s.finSeen && s.spill.len() == 0 {
-			s.tookFin()
-		}
+	if s.draining {
 		return
 	}
-	if s.draining {
+	if s.deaf {
+		s.refuseRest()
+	}
+	if s.deaf || s.taker == nil || s.err != nil {
 		return
 	}
 	s.draining = true
 	if s.pass(ctx, fail, false) {
 		s.draining = false
+		if s.deaf {
+			s.discard()
+			s.refuseRest()
+		}
 		s.wake()
 		return
 	}
@@ -274,7 +284,7 @@ func (s *Stream) offer(ctx context.Context, fail context.CancelCauseFunc) {
 func (s *Stream) drain(ctx context.Context, fail context.CancelCauseFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
+	for !s.deaf {
 		s.mu.Unlock()
 		err := s.taker.WaitWritable(ctx)
 		s.mu.Lock()
@@ -287,6 +297,10 @@ func (s *Stream) drain(ctx context.Context, fail context.CancelCauseFunc) {
 		}
 	}
 	s.draining = false
+	if s.deaf {
+		s.discard()
+		s.refuseRest()
+	}
 	s.wake()
 }
 
@@ -308,7 +322,7 @@ func (s *Stream) pass(ctx context.Context, fail context.CancelCauseFunc, writabl
 			fail(err)
 			return true
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || s.deaf {
 			return true
 		}
 		if n == 0 {

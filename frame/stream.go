@@ -57,7 +57,8 @@ type Stream struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed when something below changes; nil while nobody waits
 	err     error         // why the flow ended
-	reading bool          // somebody has the reader's role
+	reading bool          // somebody has the reader's role, or had it when it was cut off
+	orphan  bool          // the reader was cut off, perhaps within a frame: nothing more can be read
 
 	// Sending.
 	replay                       queue  // unacknowledged slabs, the sent ones first
@@ -83,7 +84,7 @@ type Stream struct {
 	used              int    // bytes taken since room last grew
 	draining          bool   // somebody takes from spill
 	deaf              bool   // Close was called: nothing more is read
-	finAt             uint64 // offset of the peer's FIN, if finSeen
+	wasted            bool   // bytes came that nobody will take
 	finSeen, finTaken bool
 
 	// What the writer owes.
@@ -97,6 +98,8 @@ type Stream struct {
 	closing  bool    // the carrier's direction is to be closed when nothing else is due
 	last     bool    // everything was sent: the carrier's direction is closed
 	out      []byte  // the writer's own buffer
+
+	grace *time.Timer // ends what Close has not ended
 }
 
 // A Taker is the next hop of bytes that have arrived; relay.Taker says more.
@@ -145,8 +148,14 @@ func (s *Stream) end(err error) {
 	s.unsent = 0
 	s.opts.Governor.give(s.room - FirstLimit)
 	s.room = FirstLimit
-	if s.ackTime != nil {
-		s.ackTime.Stop()
+	if s.spare != nil {
+		s.spare.release()
+		s.spare = nil
+	}
+	for _, t := range []*time.Timer{s.ackTime, s.grace} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	s.wake()
 }
@@ -168,13 +177,23 @@ func (s *Stream) Reset(r Reason) {
 	if s.err == nil && !s.finished() {
 		s.fail(&StreamError{Reason: r})
 	}
-	mine := !s.reading
-	s.reading = true
+	mine := s.takeRole()
 	s.mu.Unlock()
 	if mine {
 		s.hangUp()
 	}
 }
+
+// takeRole says whether the reader's role was free, or was left by one that was cut off, and takes it for hangUp.
+// The caller holds mu.
+func (s *Stream) takeRole() bool {
+	mine := !s.reading || s.orphan
+	s.reading, s.orphan = true, false
+	return mine
+}
+
+// closedHere is what a peer is told that sends to a flow which was closed.
+func closedHere() *StreamError { return Refuse(Closed, "the other side has closed the flow", "") }
 
 // fail ends the flow for a reason of ours and has the writer tell the peer. The caller holds mu.
 func (s *Stream) fail(err error) {
@@ -198,8 +217,8 @@ func (s *Stream) hangUp() {
 	}
 	s.rest()
 	last := s.last
-	for s.spill.len() > 0 && s.taker != nil {
-		s.spill.pop().release()
+	if s.taker != nil {
+		s.discard()
 	}
 	s.end(net.ErrClosed)
 	underWay := int64(s.limit - min(s.limit, s.received)) // at most, if the peer is honest
@@ -209,6 +228,14 @@ func (s *Stream) hangUp() {
 		io.Copy(io.Discard, io.LimitReader(s.carrier, 2*underWay+maxFrames))
 	}
 	s.carrier.Close()
+}
+
+// discard gives up what has arrived and was not taken. The caller holds mu, and nobody takes from spill.
+func (s *Stream) discard() {
+	for s.spill.len() > 0 {
+		s.spill.pop().release()
+		s.wasted = true
+	}
 }
 
 // rest waits until the writer has nothing left to do. The caller holds mu.

@@ -56,6 +56,8 @@ func (s *Stream) write() {
 		}
 		if over {
 			s.last = err == nil
+		} else if s.deaf && !s.draining {
+			s.refuseRest()
 		}
 		if err != nil {
 			s.lose(err)
