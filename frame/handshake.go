@@ -52,6 +52,9 @@ type Introduction struct {
 func Introduce(h Hello, signer Signer, ch Channel) (*Introduction, []byte, error) {
 	in := &Introduction{hello: h, signer: signer, channel: ch}
 	in.hello.Versions = []uint8{Version}
+	if err := in.hello.texts(); err != nil {
+		return nil, nil, err
+	}
 	if ch.Exporter == nil {
 		in.sent = Append(nil, TypeHello, &Hello{Versions: in.hello.Versions, Software: h.Software})
 		return in, in.sent, nil
@@ -105,6 +108,11 @@ func (in *Introduction) ReadWelcome(rw io.ReadWriter) (*Welcome, error) {
 			}
 			if in.binding == nil {
 				return nil, unexpectedFrame(h.Type)
+			}
+			if !slices.Contains(in.hello.Versions, w.Version) {
+				return nil, &SessionError{Reason: Reason{Code: VersionSkew,
+					Sentence: fmt.Sprintf("the appliance chose protocol version %d, this client speaks %v", w.Version, in.hello.Versions),
+					Hint:     "install the client that belongs to this appliance"}}
 			}
 			if !ed25519.Verify(w.Identity[0], applianceMessage(in.binding, in.sent, &w), w.Signature) {
 				return nil, &SessionError{Reason: Reason{Code: Auth, Sentence: "the appliance could not prove its identity",
@@ -222,12 +230,9 @@ func challenge(rw io.ReadWriter) (binding []byte, h *Hello, err error) {
 }
 
 func readHello(r io.Reader) (*Hello, error) {
-	hd, p, err := ReadFrame(r)
+	hd, p, err := readFrame(r, func(t Type) bool { return t == TypeHello })
 	if err != nil {
 		return nil, err
-	}
-	if hd.Type != TypeHello {
-		return nil, unexpectedFrame(hd.Type)
 	}
 	var h Hello
 	if err := Parse(hd.Type, p, &h); err != nil {

@@ -140,6 +140,11 @@ func ReadHeader(r io.Reader, scratch *[HeaderSize]byte) (Header, error) {
 // ReadFrame reads the next control frame whole, skipping optional frames that it does not know.
 // The caller knows that no DATA is due; a DATA frame is returned like any other.
 func ReadFrame(r io.Reader) (Header, []byte, error) {
+	return readFrame(r, func(Type) bool { return true })
+}
+
+// readFrame is ReadFrame for types that belong here: a stranger's frame of another type costs no memory.
+func readFrame(r io.Reader, belongs func(Type) bool) (Header, []byte, error) {
 	var scratch [HeaderSize]byte
 	for {
 		h, err := ReadHeader(r, &scratch)
@@ -151,6 +156,9 @@ func ReadFrame(r io.Reader) (Header, []byte, error) {
 				return h, nil, err
 			}
 			continue
+		}
+		if !belongs(h.Type) {
+			return h, nil, unexpectedFrame(h.Type)
 		}
 		p := make([]byte, h.Length)
 		if _, err := io.ReadFull(r, p); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -225,14 +226,35 @@ func (h *Hello) check() error {
 	if h.Binding > BindChallenge {
 		return fmt.Errorf("binding %d is not known", h.Binding)
 	}
+	if err := h.texts(); err != nil {
+		return err
+	}
 	return sizes(
 		size{"device key", h.Device, 32, h.Binding != BindNone},
-		size{"server key", h.ServerKey, 32, h.Binding != BindNone},
+		size{"server key", h.ServerKey, 32, h.Binding == BindExporter},
 		size{"signature", h.Signature, 64, h.Binding != BindNone},
 		size{"nonce", h.Nonce, 32, h.Binding == BindChallenge},
 		size{"share", h.Share, 32, h.Binding == BindChallenge},
 	)
 }
+
+// texts bounds what is long only by mistake, so that the rest of a HELLO fits beside it.
+func (h *Hello) texts() error {
+	if len(h.Token) > maxToken {
+		return fmt.Errorf("the access token has %d bytes, at most %d fit", len(h.Token), maxToken)
+	}
+	for _, s := range []string{h.Software, h.Name, h.User, h.Code} {
+		if len(s) > maxName {
+			return fmt.Errorf("a text of %d bytes, at most %d fit", len(s), maxName)
+		}
+	}
+	return nil
+}
+
+const (
+	maxToken = 12 << 10 // bytes of an access token in HELLO
+	maxName  = 255      // bytes of each text in HELLO
+)
 
 func (c *Challenge) check() error {
 	return sizes(size{"nonce", c.Nonce, 32, true}, size{"share", c.Share, 32, true})
@@ -279,11 +301,13 @@ func (r *Resumed) check() error {
 }
 
 func (r *Reason) check() error {
-	if len(r.Code) < 3 || len(r.Code) > 32 {
-		return fmt.Errorf("a code has 3 to 32 bytes")
+	if len(r.Code) < 3 || len(r.Code) > 32 || strings.Trim(string(r.Code), codeLetters) != "" {
+		return fmt.Errorf("a code has 3 to 32 capital letters, digits and underscores")
 	}
 	return nil
 }
+
+const codeLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 
 // A size is a field of fixed length: absent, if it need not be there, or exactly so long.
 type size struct {

@@ -3,12 +3,17 @@ package frame
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 )
 
 // Open asks the appliance for a flow on c and waits for its answer. A refusal is a *StreamError with Remote set.
 // Whatever the error, c is closed.
 func Open(ctx context.Context, c Carrier, req OpenRequest, o Options) (*Stream, *Opened, error) {
+	if err := req.check(); err != nil {
+		c.Close()
+		return nil, nil, Refuse("E_NAME", err.Error(), "")
+	}
 	s := newStream(c, o)
 	s.owe(Append(nil, TypeOpen, &req))
 	h, p, err := s.await(ctx)
@@ -26,19 +31,23 @@ func Open(ctx context.Context, c Carrier, req OpenRequest, o Options) (*Stream, 
 		err = unexpectedFrame(h.Type)
 	}
 	if err != nil {
-		c.Close()
+		s.abandon()
 		return nil, nil, err
 	}
 	return s, &opened, nil
 }
 
 // await has the reader's role until a frame comes that is not the stream's own business.
-func (s *Stream) await(ctx context.Context) (Header, []byte, error) {
+func (s *Stream) await(ctx context.Context) (h Header, p []byte, err error) {
 	stop := context.AfterFunc(ctx, func() {
 		s.carrier.SetReadDeadline(time.Unix(1, 0))
 		s.carrier.SetWriteDeadline(time.Unix(1, 0))
 	})
-	defer stop()
+	defer func() {
+		if !stop() {
+			err = context.Cause(ctx) // the carrier has had its deadlines, or will
+		}
+	}()
 	for {
 		h, p, err := ReadFrame(s.carrier)
 		if ctx.Err() != nil {
@@ -95,13 +104,25 @@ func Accept(ctx context.Context, c Carrier, o Options) (*Incoming, error) {
 	if _, ours := ReasonOf(err); ours && ctx.Err() == nil {
 		in.Refuse(err)
 	} else {
-		c.Close()
+		in.s.abandon()
 	}
 	return nil, err
 }
 
+// abandon closes the carrier and waits for the writer.
+func (s *Stream) abandon() {
+	s.carrier.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end(net.ErrClosed)
+	s.rest()
+}
+
 // Accept grants the flow.
 func (in *Incoming) Accept(o Opened) *Stream {
+	for _, text := range []*string{&o.Target, &o.Rule, &o.Notice} {
+		*text = Clip(*text, maxLine)
+	}
 	in.s.owe(Append(nil, TypeOpened, &o))
 	return in.s
 }

@@ -102,7 +102,10 @@ func (s *Stream) frame(ctx context.Context, h Header, fail context.CancelCauseFu
 	case !h.Type.known():
 		return skip(s.carrier, h.Length)
 	}
-	p := make([]byte, h.Length)
+	p := s.short[:min(h.Length, len(s.short))]
+	if h.Length > len(p) {
+		p = make([]byte, h.Length)
+	}
 	if _, err := io.ReadFull(s.carrier, p); err != nil {
 		return unexpected(err)
 	}
@@ -173,6 +176,8 @@ func (s *Stream) acknowledged(a Ack) error {
 	switch {
 	case s.err != nil:
 		return nil
+	case len(a.Nonces) > 0:
+		return Refuse(AckBad, "an acknowledgement confirms a RESUME that there was not", "")
 	case a.Acked > most:
 		return Refuse(AckBad, fmt.Sprintf("%d bytes were acknowledged, %d were sent", a.Acked, s.sent), "")
 	case a.Acked < s.acked || a.Limit < s.sendLimit:

@@ -50,8 +50,9 @@ const (
 type Stream struct {
 	carrier         Carrier
 	opts            Options
-	send            sync.Mutex // held by Write, so that what one call writes stays together
-	head            [HeaderSize]byte
+	send            sync.Mutex       // held by Write, so that what one call writes stays together
+	head            [HeaderSize]byte // the reader's
+	short           [16]byte         // the reader's: ACK, FIN, PING and PONG cost no memory of their own
 	readBy, writeBy deadline
 
 	mu      sync.Mutex
