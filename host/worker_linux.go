@@ -124,15 +124,13 @@ func (w *Worker) PacketConn(name string) (*net.UDPConn, error) {
 	}
 	defer f.Close()
 	c, err := net.FilePacketConn(f)
-	if err != nil {
-		return nil, err
-	}
-	u, ok := c.(*net.UDPConn)
-	if !ok {
+	if err == nil {
+		if u, ok := c.(*net.UDPConn); ok {
+			return u, nil
+		}
 		c.Close()
-		return nil, fmt.Errorf("listen %s: not a UDP socket", name)
 	}
-	return u, nil
+	return nil, fmt.Errorf("listen %s: not a UDP socket", name)
 }
 
 // socket duplicates a socket. The one in the map stays out of the poller, which every packet would wake a second time.

@@ -1,0 +1,180 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+// The test binary is also the worker that the tests' parents start, and a parent that a test can kill.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "worker":
+			os.Exit(testWorker(os.Args[2:]))
+		case "parent":
+			os.Exit(testParent(os.Args[2]))
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func testParent(runDir string) int {
+	p := Parent{RunDir: runDir, Args: []string{"test", "worker"}, Plan: func() (Plan, error) {
+		return Plan{Listen: []Listen{{"control", "tcp", "127.0.0.1:0"}}}, nil
+	}}
+	if err := p.Run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// testWorker serves commands, one a line, on the listener "control". With an argument it only exits.
+func testWorker(args []string) int {
+	if len(args) > 0 {
+		code, _ := strconv.Atoi(args[0]) // dies at once
+		return code
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	w, err := Join()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	l, err := w.Listener("control")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(w, c)
+		}
+	}()
+	<-ctx.Done()
+	fmt.Fprintln(os.Stderr, "drained")
+	return 0
+}
+
+func serve(w *Worker, c net.Conn) {
+	defer c.Close()
+	for s := bufio.NewScanner(c); s.Scan(); {
+		answer, err := command(w, strings.Fields(s.Text()))
+		if err != nil {
+			answer = "error: " + err.Error()
+		}
+		fmt.Fprintln(c, strings.ReplaceAll(answer, "\n", " "))
+	}
+}
+
+func command(w *Worker, words []string) (string, error) {
+	arg := append(words, "")[1]
+	switch words[0] {
+	case "pid":
+		return strconv.Itoa(os.Getpid()), nil
+	case "exit":
+		code, _ := strconv.Atoi(arg)
+		os.Exit(code)
+	case "file":
+		b, err := w.File(arg)
+		if errors.Is(err, os.ErrNotExist) {
+			return "no such file", nil
+		}
+		return string(b), err
+	case "changed":
+		select {
+		case <-w.Changed():
+			return "changed", nil
+		case <-time.After(3 * time.Second):
+			return "nothing", nil
+		}
+	case "relink":
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		return "done", w.Relink(ctx, words[1:]...)
+	case "listener":
+		l, err := w.Listener(arg)
+		if err != nil {
+			return "", err
+		}
+		defer l.Close()
+		return l.Addr().String(), nil
+	case "udp":
+		u, err := w.PacketConn(arg)
+		if err != nil {
+			return "", err
+		}
+		defer u.Close()
+		raw, err := u.SyscallConn()
+		if err != nil {
+			return "", err
+		}
+		var size int
+		raw.Control(func(fd uintptr) { size, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF) })
+		return strconv.Itoa(size), err
+	case "state":
+		return w.State(), os.WriteFile(w.State()+"/written", nil, 0o666)
+	case "link":
+		l, err := w.Link(arg)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%s %s %v %d dhcp=%t", l.Kind, l.Interface, l.MAC, l.MTU, l.DHCP != nil), nil
+	case "receive", "dhcp":
+		l, err := w.Link(arg)
+		if err != nil {
+			return "", err
+		}
+		f := l.File
+		if words[0] == "dhcp" {
+			f = l.DHCP
+		}
+		return receiveFrame(f)
+	case "send":
+		l, err := w.Link(arg)
+		if err != nil {
+			return "", err
+		}
+		b, err := hex.DecodeString(words[2])
+		if err == nil {
+			_, err = l.File.Write(append(make([]byte, vnetHeader), b...))
+		}
+		return "sent", err
+	case "say":
+		_, err := io.WriteString(w.channel, strings.Join(words[1:], " "))
+		return "said", err
+	case "flood":
+		_, err := w.channel.Write(make([]byte, 100<<10))
+		return "said", err
+	case "smuggle":
+		return "said", w.channel.send(request{ID: 99}, 0, 1, 2)
+	}
+	return "", errors.New("what?")
+}
+
+func receiveFrame(f *os.File) (string, error) {
+	f.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	b := make([]byte, 70<<10)
+	n, err := f.Read(b)
+	return hex.EncodeToString(b[:n]), err
+}
