@@ -21,15 +21,17 @@ type Carrier interface {
 	Close() error
 }
 
-// A Governor bounds the room that all flows together have granted beyond their first limit, in bytes. Its zero value
-// grants nothing; nil grants everything.
+// A Governor bounds what all flows together may hold, in bytes: the room that they have granted to their peers beyond
+// the first limit, and what they keep for peers that do not acknowledge beyond a first 128 KiB each. When little is
+// left, flows with much room give it back as they use it. Its zero value grants nothing; nil grants everything.
 type Governor struct {
 	free atomic.Int64
+	size int64
 }
 
 // NewGovernor returns a Governor that has room bytes to grant.
 func NewGovernor(room int64) *Governor {
-	g := new(Governor)
+	g := &Governor{size: room}
 	g.free.Store(room)
 	return g
 }
@@ -51,6 +53,9 @@ func (g *Governor) give(n int) {
 		g.free.Add(int64(n))
 	}
 }
+
+// tight says that little is left.
+func (g *Governor) tight() bool { return g != nil && g.free.Load() < g.size/8 }
 
 // Free is how many bytes are left to grant.
 func (g *Governor) Free() int64 { return g.free.Load() }

@@ -25,13 +25,12 @@ func (s *Stream) reserve(done <-chan struct{}, cause func() error) ([]byte, erro
 		case s.finQueued:
 			return nil, net.ErrClosed
 		}
-		if room := s.sendLimit - s.committed; room > 0 && s.held < maxReplay {
+		if room := s.sendLimit - s.committed; room > 0 && s.hold(s.slabSize()) {
 			if s.lent = s.spare; s.lent == nil {
-				s.lent = newSlab(s.slabSize())
+				s.lent = newSlab(s.slabSize()) // a spare has that size too
 			}
 			s.spare = nil
 			b := s.lent
-			s.held += len(b.mem)
 			b.from, b.to = headroom, headroom
 			most := b.mem[b.from:]
 			if uint64(len(most)) > room {
@@ -48,6 +47,31 @@ func (s *Stream) reserve(done <-chan struct{}, cause func() error) ([]byte, erro
 			return nil, cause()
 		}
 		s.mu.Lock()
+	}
+}
+
+// hold counts a slab of n bytes that is about to be lent, if it may be: beyond the first few the governor has a say.
+// Whoever is refused holds slabs already, and tries again when one of them is acknowledged. The caller holds mu.
+func (s *Stream) hold(n int) bool {
+	if s.held >= maxReplay {
+		return false
+	}
+	if over := s.held + n - freeReplay; over > s.covered {
+		if !s.opts.Governor.take(over - s.covered) {
+			return false
+		}
+		s.covered = over
+	}
+	s.held += n
+	return true
+}
+
+// letGo is the reverse of hold. The caller holds mu.
+func (s *Stream) letGo(n int) {
+	s.held -= n
+	if over := max(0, s.held-freeReplay); over < s.covered {
+		s.opts.Governor.give(s.covered - over)
+		s.covered = over
 	}
 }
 
@@ -68,7 +92,7 @@ func (s *Stream) Commit(n int) error {
 	}
 	s.lent = nil
 	if n == 0 || s.err != nil || s.finQueued {
-		s.held -= len(b.mem)
+		s.letGo(len(b.mem))
 		b.release()
 		if n > 0 && s.err == nil {
 			return net.ErrClosed // by another goroutine, since Reserve: FIN may have left
@@ -84,7 +108,7 @@ func (s *Stream) Commit(n int) error {
 	if k := s.replay.len(); k > s.unsent && n <= smallSlab {
 		if last := s.replay.at(k - 1); len(last.mem)-last.to >= n {
 			last.to += copy(last.mem[last.to:], b.mem[b.from:b.to])
-			s.held -= len(b.mem)
+			s.letGo(len(b.mem))
 			s.spare = b
 			s.keepSpare()
 			return nil

@@ -357,14 +357,32 @@ func (s *Stream) took(n int) {
 		return
 	}
 	s.taken += uint64(n)
-	// A peer that uses its whole room while our next hop keeps up gets twice the room.
-	if s.used += n; s.used >= s.room && s.spill.len() <= 1 && s.err == nil {
+	if s.err == nil {
+		s.adjust(n)
+	}
+	s.oweAck(s.taken-s.told >= uint64(min(ackAt, s.room/4)))
+}
+
+// adjust changes the room after n bytes were taken. A peer that uses its whole room while our next hop keeps up gets
+// twice the room. While the governor has little left, much room shrinks by what was taken, so that the limit which
+// the peer knows stays true. The caller holds mu, and the flow has not ended: its room would never be given back.
+func (s *Stream) adjust(n int) {
+	most := s.opts.MaxRoom
+	if s.opts.Governor.tight() {
+		if less := min(n, s.room-fairRoom); less > 0 {
+			s.room -= less
+			s.opts.Governor.give(less)
+			s.used = 0
+			return
+		}
+		most = min(most, fairRoom)
+	}
+	if s.used += n; s.used >= s.room && s.spill.len() <= 1 {
 		s.used = 0
-		if more := min(s.room, s.opts.MaxRoom-s.room); more > 0 && s.opts.Governor.take(more) {
+		if more := min(s.room, most-s.room); more > 0 && s.opts.Governor.take(more) {
 			s.room += more
 		}
 	}
-	s.oweAck(s.taken-s.told >= uint64(min(ackAt, s.room/4)))
 }
 
 // tookFin notes that the next hop knows of the peer's FIN. The caller holds mu.

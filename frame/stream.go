@@ -34,6 +34,8 @@ func (addr) String() string  { return "sallyport" }
 
 const (
 	maxReplay  = 8 << 20               // bytes of slabs that one direction holds until they are acknowledged
+	freeReplay = 128 << 10             // bytes of them that need no leave of the governor: two slabs at least
+	fairRoom   = 64 << 10              // the room that a flow keeps when the governor has little left
 	ackAt      = 32 << 10              // bytes taken after which the peer is told at once
 	ackDelay   = 20 * time.Millisecond // after which it is told in any case
 	farewell   = 2 * time.Second       // how long a flow that is over waits for the peer to hang up
@@ -65,6 +67,7 @@ type Stream struct {
 	replay                       queue  // unacknowledged slabs, the sent ones first
 	unsent                       int    // index of the first slab in replay that was not sent
 	held                         int    // bytes of slabs in replay and lent
+	covered                      int    // bytes of held that the governor has reserved
 	lent                         *slab  // by Reserve
 	spare                        *slab  // lent before and not used
 	large                        bool   // the source has filled a slab: lend large ones
@@ -163,7 +166,7 @@ func (s *Stream) end(err error) {
 
 // drop frees a slab of replay, at once or when the writer is done with it. The caller holds mu.
 func (s *Stream) drop(b *slab) {
-	s.held -= len(b.mem)
+	s.letGo(len(b.mem))
 	if b.pinned {
 		b.dropped = true
 		return
