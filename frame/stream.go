@@ -102,6 +102,7 @@ type Stream struct {
 	closing  bool    // the carrier's direction is to be closed when nothing else is due
 	last     bool    // everything was sent: the carrier's direction is closed
 	out      []byte  // the writer's own buffer
+	writer   func()  // write, bound once: starting it costs no memory
 
 	grace *time.Timer // ends what Close has not ended
 }
@@ -114,11 +115,13 @@ type Taker interface {
 }
 
 func newStream(c Carrier, o Options) *Stream {
-	return &Stream{
+	s := &Stream{
 		carrier: c, opts: o.withDefaults(),
 		sendLimit: FirstLimit,
 		limit:     FirstLimit, room: FirstLimit,
 	}
+	s.writer = s.write
+	return s
 }
 
 // wake lets those who wait look again. The caller holds mu.

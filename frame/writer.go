@@ -12,7 +12,7 @@ const maxOut = 160
 func (s *Stream) start() {
 	if !s.writing && !s.last && s.due() {
 		s.writing = true
-		go s.write()
+		go s.writer()
 	}
 }
 
