@@ -37,9 +37,10 @@ func Pump(ctx context.Context, s Stream, c Conn, o Options) Result {
 	defer end(nil)
 	p := &pump{stream: s, conn: c, end: end}
 	if o.Idle > 0 {
-		p.watch = time.AfterFunc(o.Idle, p.checkIdle)
 		p.idle = o.Idle
 		p.moved.Store(time.Now().UnixNano())
+		p.watch = time.AfterFunc(1<<62, p.checkIdle)
+		p.watch.Reset(o.Idle)
 		defer p.watch.Stop()
 	}
 

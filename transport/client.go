@@ -1,0 +1,286 @@
+package transport
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"sallyport/frame"
+)
+
+// A Mode is which transports a client may use.
+type Mode string
+
+const (
+	Auto  Mode = "auto"  // race both
+	QUIC  Mode = "quic"  // never anything else
+	HTTPS Mode = "https" // never anything else
+)
+
+// ParseMode reads the name of a Mode; empty is Auto.
+func ParseMode(s string) (Mode, error) {
+	switch m := cmp.Or(Mode(s), Auto); m {
+	case Auto, QUIC, HTTPS:
+		return m, nil
+	}
+	return "", fmt.Errorf("transport %q is not known: auto, quic or https", s)
+}
+
+// headStart is what QUIC gets before HTTPS is tried too.
+const headStart = 250 * time.Millisecond
+
+// A Client knows how to reach one appliance.
+type Client struct {
+	Address string      // host:port
+	TLS     *tls.Config // verifies the appliance; ALPN and version are set here
+	Mode    Mode        // default Auto
+	Signer  frame.Signer
+	Hello   frame.Hello // what it says of itself; clock and proof are added
+
+	// Check says whether a WELCOME comes from the right appliance; nil accepts any that TLS accepted.
+	Check func(*frame.Welcome) error
+
+	// Proxy names the HTTP proxy for TCP, as http.Transport.Proxy does; nil result: none.
+	Proxy func(*url.URL) (*url.URL, error)
+
+	Flow frame.Options // for the flows
+}
+
+func (c *Client) hello() frame.Hello {
+	h := c.Hello
+	h.Time = time.Now().UnixMilli()
+	return h
+}
+
+func (c *Client) accept(w *frame.Welcome) error {
+	if c.Check == nil {
+		return nil
+	}
+	return c.Check(w)
+}
+
+func (c *Client) tlsConfig(alpn string) *tls.Config {
+	config := c.TLS.Clone()
+	config.MinVersion = tls.VersionTLS13
+	config.NextProtos = []string{alpn}
+	config.DynamicRecordSizingDisabled = true
+	if host, _, err := net.SplitHostPort(c.Address); err == nil {
+		config.ServerName = cmp.Or(config.ServerName, host)
+	}
+	return config
+}
+
+// A Session is an admitted connection to an appliance; over HTTPS, the means to make more of them.
+type Session struct {
+	Welcome   *frame.Welcome
+	Transport string         // "quic" or "https"
+	Remote    netip.AddrPort // of the appliance, or of the proxy
+	Attempts  []Attempt      // what Dial tried
+
+	open  func(context.Context) (frame.Carrier, error)
+	close func()
+	done  <-chan struct{}
+	opts  frame.Options
+}
+
+// Carrier opens a carrier for one flow.
+func (s *Session) Carrier(ctx context.Context) (frame.Carrier, error) { return s.open(ctx) }
+
+// Open asks for a flow.
+func (s *Session) Open(ctx context.Context, req frame.OpenRequest) (*frame.Stream, *frame.Opened, error) {
+	c, err := s.open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return frame.Open(ctx, c, req, s.opts)
+}
+
+// Done is closed when the session's connection has ended; over HTTPS, where each flow has its own, never.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Close ends the session: over QUIC with all its flows, over HTTPS those go on.
+func (s *Session) Close() { s.close() }
+
+// An Attempt is one try to reach the appliance.
+type Attempt struct {
+	Transport string
+	Address   string
+	Took      time.Duration
+	Err       error // nil: it was reached
+}
+
+// A PathError says that no transport reached the appliance.
+type PathError struct{ Attempts []Attempt }
+
+func (e *PathError) Error() string {
+	tried := make([]string, len(e.Attempts))
+	for i, a := range e.Attempts {
+		tried[i] = fmt.Sprintf("%s to %s: %v after %v", a.Transport, a.Address, a.Err, a.Took.Round(time.Millisecond))
+	}
+	return "the appliance was not reached: " + strings.Join(tried, "; ")
+}
+
+// Unwrap gives what each attempt ended with.
+func (e *PathError) Unwrap() []error {
+	errs := make([]error, len(e.Attempts))
+	for i, a := range e.Attempts {
+		errs[i] = a.Err
+	}
+	return errs
+}
+
+// Dial reaches the appliance by the transports that Mode allows. With Auto, HTTPS starts when QUIC has failed or had
+// its head start, and the first that is admitted wins. An answer of the appliance that refuses, and a certificate that
+// is not its own, end the race: the other transport would hear the same.
+func (c *Client) Dial(ctx context.Context) (*Session, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	results := make(chan result, 2)
+	var running sync.WaitGroup
+	run := func(name string, dial func(context.Context) (*Session, error)) {
+		running.Go(func() {
+			begin := time.Now()
+			s, err := dial(ctx)
+			results <- result{s, Attempt{name, c.Address, time.Since(begin), err}}
+		})
+	}
+	// The loser of a race may still arrive: it is closed, and nobody waits for it but its own goroutine.
+	defer func() {
+		cancel()
+		go func() {
+			running.Wait()
+			close(results)
+			for r := range results {
+				if r.session != nil {
+					r.session.Close()
+				}
+			}
+		}()
+	}()
+
+	mode := cmp.Or(c.Mode, Auto)
+	waiting := 1
+	var start <-chan time.Time // of HTTPS
+	if mode == HTTPS {
+		run("https", c.dialHTTPS)
+	} else {
+		run("quic", c.raceQUIC)
+		if mode == Auto {
+			start = time.After(headStart)
+			waiting = 2
+		}
+	}
+	var attempts []Attempt
+	for waiting > 0 {
+		select {
+		case <-start:
+			start = nil
+			run("https", c.dialHTTPS)
+		case r := <-results:
+			waiting--
+			attempts = append(attempts, r.attempt)
+			if r.session != nil {
+				r.session.Attempts, r.session.opts = attempts, c.Flow
+				return r.session, nil
+			}
+			if final(r.attempt.Err) {
+				return nil, r.attempt.Err
+			}
+			if start != nil {
+				start = nil
+				run("https", c.dialHTTPS)
+			}
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return nil, &PathError{attempts}
+}
+
+type result struct {
+	session *Session
+	attempt Attempt
+}
+
+// final says that the appliance itself, or what stands in its place, has answered.
+func final(err error) bool {
+	var session *frame.SessionError
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &session) {
+		switch session.Code {
+		case "E_NO_PATH", "E_PROXY", "E_PROXY_AUTH": // said by what stands in between
+			return false
+		}
+		return true
+	}
+	return errors.As(quicCertificate(err), &certificate)
+}
+
+// raceQUIC dials the appliance's addresses one after the other, each a little later, and takes the first that answers.
+func (c *Client) raceQUIC(ctx context.Context) (*Session, error) {
+	host, port, err := net.SplitHostPort(c.Address)
+	if err != nil {
+		return nil, err
+	}
+	number, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, quicPatience)
+	defer cancel()
+	type answer struct {
+		s   *Session
+		err error
+	}
+	answers := make(chan answer, len(addrs))
+	for i, a := range addrs {
+		go func() {
+			select {
+			case <-time.After(time.Duration(i) * headStart):
+			case <-ctx.Done():
+				answers <- answer{nil, context.Cause(ctx)}
+				return
+			}
+			s, err := c.dialQUIC(ctx, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Unmap(), uint16(number))))
+			answers <- answer{s, err}
+		}()
+	}
+	var winner *Session
+	var failed error
+	for range addrs {
+		got := <-answers
+		switch {
+		case got.s != nil && winner == nil:
+			winner = got.s
+			cancel()
+		case got.s != nil:
+			got.s.Close()
+		case failed == nil || final(got.err):
+			failed = got.err
+		}
+		if final(failed) {
+			cancel()
+		}
+	}
+	if winner != nil {
+		return winner, nil
+	}
+	if errors.Is(failed, context.DeadlineExceeded) {
+		failed = errors.New("no answer")
+	}
+	return nil, quicCertificate(failed)
+}
+
+// quicPatience is how long QUIC may take where UDP is dropped without a word.
+const quicPatience = 10 * time.Second

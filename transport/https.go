@@ -1,0 +1,290 @@
+package transport
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"sallyport/frame"
+)
+
+// ServeHTTPS serves clients on l until ctx ends.
+func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var flows sync.WaitGroup
+	defer flows.Wait()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+flowPath, func(w http.ResponseWriter, r *http.Request) {
+		flows.Add(1)
+		defer flows.Done()
+		s.httpsFlow(ctx, w, r)
+	})
+	if s.HTTP != nil {
+		mux.Handle("/", s.HTTP)
+	}
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: s.login(),
+		IdleTimeout:       30 * time.Second,
+		MaxHeaderBytes:    8 << 10,
+		ErrorLog:          log.New(io.Discard, "", 0), // strangers' handshake errors are not news
+		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
+	}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	err := server.Serve(tls.NewListener(&countingListener{l, s}, s.tlsConfig(alpnHTTPS)))
+	cancel()
+	server.Close()
+	return ended(ctx, err)
+}
+
+// countingListener turns away connections while too many have not said who they are.
+type countingListener struct {
+	net.Listener
+	server *Server
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		leave, ok := l.server.admitPending()
+		if !ok {
+			c.Close()
+			continue
+		}
+		if t, ok := c.(*net.TCPConn); ok {
+			t.SetKeepAliveConfig(keepAlive)
+		}
+		return &countedConn{c, leave}, nil
+	}
+}
+
+// keepAlive finds a client that went away without a word, within half a minute.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+
+type countedConn struct {
+	net.Conn
+	leave func()
+}
+
+func (c *countedConn) Close() error {
+	c.leave()
+	return c.Conn.Close()
+}
+
+// httpsFlow takes a connection over from net/http: 101, HELLO, WELCOME, then one flow.
+func (s *Server) httpsFlow(ctx context.Context, w http.ResponseWriter, r *http.Request) {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), upgradeToken) || r.ContentLength != 0 {
+		w.Header().Set("Upgrade", upgradeToken)
+		http.Error(w, "this path carries flows of the sallyport command", http.StatusUpgradeRequired)
+		return
+	}
+	hijacked, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer hijacked.Close()
+	conn, ok := hijacked.(*tls.Conn)
+	if !ok {
+		return
+	}
+	c := &tlsCarrier{Conn: conn, head: leftover(buffered.Reader)}
+	conn.SetDeadline(time.Now().Add(s.login()))
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+upgradeToken+"\r\n\r\n"); err != nil {
+		return
+	}
+	state := conn.ConnectionState()
+	ch, err := s.channel(&state)
+	if err != nil {
+		return
+	}
+	peer := &frame.Peer{Transport: "https", Remote: addrPort(conn.RemoteAddr())}
+	if _, _, err := s.greeter(ctx, peer).Greet(c, ch); err != nil {
+		// What the client sent meanwhile is read, or closing would destroy the reason on its way.
+		conn.CloseWrite()
+		io.Copy(io.Discard, io.LimitReader(conn, 64<<10))
+		return
+	}
+	if counted, ok := conn.NetConn().(*countedConn); ok {
+		counted.leave()
+	}
+	if !stop() || conn.SetDeadline(time.Time{}) != nil {
+		return
+	}
+	s.Handler.Flow(ctx, c, *peer)
+}
+
+// leftover takes what net/http has read ahead and lets its buffer go.
+func leftover(r *bufio.Reader) []byte {
+	if r.Buffered() == 0 {
+		return nil
+	}
+	b, _ := r.Peek(r.Buffered())
+	return append([]byte(nil), b...)
+}
+
+// tlsCarrier is a flow's connection.
+type tlsCarrier struct {
+	*tls.Conn
+	head []byte // read before the frames were, by net/http
+}
+
+func (c *tlsCarrier) Read(p []byte) (int, error) {
+	if len(c.head) > 0 {
+		n := copy(p, c.head)
+		if c.head = c.head[n:]; len(c.head) == 0 {
+			c.head = nil
+		}
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// Close ends both directions at once.
+func (c *tlsCarrier) Close() error {
+	// tls.Conn.Close would wait to say goodbye to a peer that does not read.
+	c.Conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	return c.Conn.Close()
+}
+
+// dialHTTPS opens a session over HTTPS: its first connection, admitted, waits for the first flow.
+func (c *Client) dialHTTPS(ctx context.Context) (*Session, error) {
+	first, err := c.httpsConn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	welcome, err := first.welcome(ctx)
+	if err != nil {
+		first.Close()
+		return nil, err
+	}
+	var mu sync.Mutex
+	spare := first
+	remote := addrPort(first.RemoteAddr())
+	s := &Session{Welcome: welcome, Transport: "https", Remote: remote, done: make(chan struct{})}
+	s.open = func(ctx context.Context) (frame.Carrier, error) {
+		mu.Lock()
+		conn := spare
+		spare = nil
+		mu.Unlock()
+		if conn != nil {
+			return conn, nil
+		}
+		return c.httpsConn(ctx)
+	}
+	s.close = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if spare != nil {
+			spare.Close()
+			spare = nil
+		}
+	}
+	return s, nil
+}
+
+// httpsConn connects, verifies the appliance and says HELLO; the answers are read with the first Read, so that what
+// is written next leaves in the same flight.
+func (c *Client) httpsConn(ctx context.Context) (*clientConn, error) {
+	raw, err := c.dialTCP(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if t, ok := raw.(*net.TCPConn); ok {
+		t.SetKeepAliveConfig(keepAlive)
+	}
+	conn := tls.Client(raw, c.tlsConfig(alpnHTTPS))
+	fail := func(err error) (*clientConn, error) {
+		raw.Close()
+		return nil, err
+	}
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return fail(err)
+	}
+	state := conn.ConnectionState()
+	ch, err := channelOf(&state)
+	if err != nil {
+		return fail(err)
+	}
+	in, hello, err := frame.Introduce(c.hello(), c.Signer, ch)
+	if err != nil {
+		return fail(err)
+	}
+	request := "GET " + flowPath + " HTTP/1.1\r\nHost: " + c.Address + "\r\nConnection: Upgrade\r\nUpgrade: " + upgradeToken + "\r\n\r\n"
+	conn.SetDeadline(time.Now().Add(2 * loginTimeout))
+	if _, err := conn.Write(append([]byte(request), hello...)); err != nil {
+		return fail(err)
+	}
+	return &clientConn{tlsCarrier: tlsCarrier{Conn: conn}, client: c, in: in}, nil
+}
+
+// A clientConn is a client's connection whose answers to request and HELLO are still to be read.
+type clientConn struct {
+	tlsCarrier
+	client *Client
+	in     *frame.Introduction // nil when WELCOME has come
+}
+
+// errNotAppliance is the error of a server that answers HTTPS but is no appliance.
+var errNotAppliance = &frame.SessionError{Reason: frame.Reason{Code: "E_NO_PATH",
+	Sentence: "what answers there speaks HTTPS but is no Sallyport appliance", Hint: "check the URL"}}
+
+func (c *clientConn) Read(p []byte) (int, error) {
+	if c.in != nil {
+		if _, err := c.welcome(context.Background()); err != nil {
+			return 0, err
+		}
+	}
+	return c.tlsCarrier.Read(p)
+}
+
+// welcome reads 101 and WELCOME.
+func (c *clientConn) welcome(ctx context.Context) (*frame.Welcome, error) {
+	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	in := c.in
+	c.in = nil
+	r := bufio.NewReaderSize(c.Conn, 4<<10)
+	resp, err := http.ReadResponse(r, nil)
+	if err == nil && resp.StatusCode != http.StatusSwitchingProtocols {
+		err = errNotAppliance
+	}
+	if err != nil {
+		return nil, cause(ctx, err)
+	}
+	c.head = leftover(r)
+	w, err := in.ReadWelcome(&c.tlsCarrier)
+	if err == nil {
+		err = c.client.accept(w)
+	}
+	if err != nil {
+		return nil, cause(ctx, err)
+	}
+	return w, c.SetDeadline(time.Time{})
+}
+
+// cause prefers the reason why ctx ended to the error that this brought about.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var reason interface{ Timeout() bool }
+	if errors.As(err, &reason) && reason.Timeout() {
+		return &frame.SessionError{Reason: frame.Reason{Code: "E_NO_PATH", Sentence: "the appliance did not answer in time"}}
+	}
+	return err
+}

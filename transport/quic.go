@@ -1,0 +1,328 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"golang.org/x/time/rate"
+
+	"sallyport/frame"
+)
+
+// quicConfig is common to both ends. Before a peer has proved who it is, unread streams may pin no more than the
+// initial windows; auto-tuning grows them for those who move bulk. The number of streams cannot grow later, and every
+// unread stream costs memory, so it is what a busy person's flows need and no more.
+func quicConfig() *quic.Config {
+	return &quic.Config{
+		HandshakeIdleTimeout:           loginTimeout,
+		MaxIdleTimeout:                 30 * time.Second,
+		InitialStreamReceiveWindow:     64 << 10,
+		InitialConnectionReceiveWindow: 128 << 10,
+		MaxStreamReceiveWindow:         16 << 20,
+		MaxConnectionReceiveWindow:     32 << 20,
+		MaxIncomingStreams:             320,
+		MaxIncomingUniStreams:          -1,
+	}
+}
+
+// Application error codes on the wire: none of them carries the reason, which is a REFUSED frame's business.
+const (
+	quicClosed  quic.ApplicationErrorCode = 0
+	quicRefused quic.ApplicationErrorCode = 1
+	quicBusy    quic.ApplicationErrorCode = 2
+)
+
+// retryRate is how many connections a second may begin without the source address having been validated by Retry,
+// which costs its owner a round trip and a spoofer everything (RFC 9000 §8.1.2).
+const retryRate, retryBurst = 64, 128
+
+// ServeQUIC serves clients on pc until ctx ends.
+func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
+	calm := rate.NewLimiter(retryRate, retryBurst)
+	t := &quic.Transport{Conn: pc, VerifySourceAddress: func(net.Addr) bool { return !calm.Allow() }}
+	defer t.Close()
+	l, err := t.Listen(s.tlsConfig(alpnQUIC), quicConfig())
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer l.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for {
+		c, err := l.Accept(ctx)
+		if err != nil {
+			return ended(ctx, err)
+		}
+		wg.Go(func() { s.quicConn(ctx, c) })
+	}
+}
+
+// quicConn serves one connection: HELLO on the control stream first, then every stream is a flow.
+func (s *Server) quicConn(ctx context.Context, c *quic.Conn) {
+	leave, ok := s.admitPending()
+	if !ok {
+		c.CloseWithError(quicBusy, "")
+		return
+	}
+	defer leave()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(c.Context(), func() { cancel(context.Cause(c.Context())) })
+	defer stop()
+	defer c.CloseWithError(quicClosed, "")
+
+	peer := &frame.Peer{Transport: "quic", Remote: addrPort(c.RemoteAddr())}
+	control, err := s.quicLogin(ctx, c, peer)
+	if err != nil {
+		return
+	}
+	leave()
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+	admitted := *peer // a renewal may change only what Software says
+	wg.Go(func() {
+		s.quicControl(ctx, c, control, peer)
+		cancel(nil)
+	})
+	for {
+		st, err := c.AcceptStream(ctx)
+		if err != nil {
+			control.CancelRead(0)
+			return
+		}
+		wg.Go(func() { s.Handler.Flow(ctx, &quicCarrier{Stream: st}, admitted) })
+	}
+}
+
+// quicLogin reads HELLO from the first stream and answers it.
+func (s *Server) quicLogin(ctx context.Context, c *quic.Conn, peer *frame.Peer) (*quic.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.login())
+	defer cancel()
+	control, err := c.AcceptStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	state := c.ConnectionState().TLS
+	ch, err := s.channel(&state)
+	if err != nil {
+		return nil, err
+	}
+	control.SetDeadline(time.Now().Add(s.login()))
+	if _, _, err := s.greeter(c.Context(), peer).Greet(control, ch); err != nil {
+		// The client reads why, and hangs up; closing now could overtake the reason.
+		control.Close()
+		select {
+		case <-c.Context().Done():
+		case <-ctx.Done():
+		}
+		c.CloseWithError(quicRefused, "")
+		return nil, err
+	}
+	return control, control.SetDeadline(time.Time{})
+}
+
+// quicControl answers PING and renews HELLO until the client ends the control stream or says something else.
+func (s *Server) quicControl(ctx context.Context, c *quic.Conn, control *quic.Stream, peer *frame.Peer) {
+	for {
+		h, p, err := frame.ReadFrame(control)
+		if err != nil {
+			return
+		}
+		switch h.Type {
+		case frame.TypePing:
+			control.SetWriteDeadline(time.Now().Add(s.login()))
+			if _, err := control.Write(frame.AppendProbe(nil, frame.TypePong, [8]byte(p))); err != nil {
+				return
+			}
+		case frame.TypePong:
+		case frame.TypeHello:
+			if err := s.renew(ctx, c, control, h, p, peer); err != nil {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// renew answers a HELLO that was read already.
+func (s *Server) renew(ctx context.Context, c *quic.Conn, control *quic.Stream, h frame.Header, p []byte, peer *frame.Peer) error {
+	state := c.ConnectionState().TLS
+	ch, err := s.channel(&state)
+	if err != nil {
+		return err
+	}
+	control.SetDeadline(time.Now().Add(s.login()))
+	again := readWriter{io.MultiReader(&replay{append(h.Append(nil), p...)}, control), control}
+	if _, _, err := s.greeter(ctx, peer).Greet(again, ch); err != nil {
+		return err
+	}
+	return control.SetDeadline(time.Time{})
+}
+
+type readWriter struct {
+	io.Reader
+	io.Writer
+}
+
+// replay gives back bytes that were read already.
+type replay struct{ b []byte }
+
+func (r *replay) Read(p []byte) (int, error) {
+	if len(r.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.b)
+	r.b = r.b[n:]
+	return n, nil
+}
+
+// quicCarrier is a flow's stream.
+type quicCarrier struct {
+	*quic.Stream
+	closed bool // our direction was ended in order
+}
+
+// CloseWrite ends our direction in order.
+func (q *quicCarrier) CloseWrite() error {
+	q.closed = true
+	return q.Stream.Close()
+}
+
+// Close ends both directions at once; a direction that was ended in order is left to arrive.
+func (q *quicCarrier) Close() error {
+	q.CancelRead(0)
+	if !q.closed {
+		q.CancelWrite(0)
+	}
+	return nil
+}
+
+// dialQUIC opens a session over QUIC.
+func (c *Client) dialQUIC(ctx context.Context, address *net.UDPAddr) (*Session, error) {
+	network := "udp4"
+	if address.IP.To4() == nil {
+		network = "udp6"
+	}
+	pc, err := net.ListenUDP(network, nil)
+	if err != nil {
+		return nil, err
+	}
+	t := &quic.Transport{Conn: pc}
+	hangUp := func() {
+		t.Close()
+		pc.Close()
+	}
+	config := quicConfig()
+	config.KeepAlivePeriod = 10 * time.Second
+	config.MaxIncomingStreams = -1
+	config.InitialStreamReceiveWindow, config.InitialConnectionReceiveWindow = 512<<10, 1<<20
+	conn, err := t.Dial(ctx, address, c.tlsConfig(alpnQUIC), config)
+	if err != nil {
+		hangUp()
+		return nil, err
+	}
+	end := func() {
+		conn.CloseWithError(quicClosed, "")
+		hangUp()
+	}
+	control, welcome, err := c.quicHello(ctx, conn)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	s := &Session{Welcome: welcome, Transport: "quic", Remote: addrPort(address), done: conn.Context().Done()}
+	s.open = func(ctx context.Context) (frame.Carrier, error) {
+		st, err := conn.OpenStreamSync(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &quicCarrier{Stream: st}, nil
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		c.readControl(control)
+		conn.CloseWithError(quicClosed, "")
+	})
+	s.close = func() {
+		end()
+		wg.Wait()
+	}
+	return s, nil
+}
+
+// quicHello introduces the client on the control stream.
+func (c *Client) quicHello(ctx context.Context, conn *quic.Conn) (*quic.Stream, *frame.Welcome, error) {
+	state := conn.ConnectionState().TLS
+	ch, err := channelOf(&state)
+	if err != nil {
+		return nil, nil, err
+	}
+	in, hello, err := frame.Introduce(c.hello(), c.Signer, ch)
+	if err != nil {
+		return nil, nil, err
+	}
+	control, err := conn.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { control.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	control.SetDeadline(time.Now().Add(2 * loginTimeout))
+	if _, err := control.Write(hello); err != nil {
+		return nil, nil, err
+	}
+	w, err := in.ReadWelcome(control)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, nil, err
+	}
+	if err := c.accept(w); err != nil {
+		return nil, nil, err
+	}
+	return control, w, control.SetDeadline(time.Time{})
+}
+
+// readControl passes on what the appliance says on the control stream until it ends.
+func (c *Client) readControl(control *quic.Stream) {
+	for {
+		h, p, err := frame.ReadFrame(control)
+		if err != nil {
+			return
+		}
+		switch h.Type {
+		case frame.TypeNotice:
+			var n frame.Notice
+			if frame.Parse(h.Type, p, &n) == nil && c.Flow.Notice != nil {
+				c.Flow.Notice(n)
+			}
+		case frame.TypeDrain:
+			var d frame.Drain
+			if frame.Parse(h.Type, p, &d) == nil && c.Flow.Drain != nil {
+				c.Flow.Drain(d)
+			}
+		}
+	}
+}
+
+// quicCertificate finds the certificate error behind a failed QUIC handshake.
+func quicCertificate(err error) error {
+	var te *quic.TransportError
+	var cert *tls.CertificateVerificationError
+	if errors.As(err, &te) && errors.As(errors.Unwrap(te), &cert) {
+		return cert
+	}
+	return err
+}

@@ -1,0 +1,118 @@
+package transport
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"sallyport/frame"
+)
+
+// A Handler is what the transports bring clients to.
+type Handler interface {
+	// Admit decides about a HELLO whose proof is good, and names p's user and device. Its error is told to the client.
+	// The context ends with the connection; it may be called again to renew.
+	Admit(ctx context.Context, h *frame.Hello, p *frame.Peer) (*frame.Welcome, error)
+
+	// Flow serves one stream of an admitted client until it is over, and closes it.
+	Flow(ctx context.Context, c frame.Carrier, p frame.Peer)
+}
+
+// A Server accepts clients.
+type Server struct {
+	Handler  Handler
+	Identity frame.Signer
+
+	// Certificate is shown to clients; ServerKeys are SPKI of every certificate that it may return.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	ServerKeys  func() [][]byte
+
+	Software   string        // told to clients
+	HTTP       http.Handler  // answers HTTPS requests that ask for no flow; nil: 404
+	MaxPending int           // connections that have not said who they are; default 64
+	Login      time.Duration // that they may take to say it; default 5 seconds
+
+	pending atomic.Int64
+}
+
+func (s *Server) login() time.Duration { return cmp.Or(s.Login, loginTimeout) }
+
+// admitPending counts a stranger in, or says that there are too many. leave may be called more than once.
+func (s *Server) admitPending() (leave func(), ok bool) {
+	if s.pending.Add(1) > int64(cmp.Or(s.MaxPending, 64)) {
+		s.pending.Add(-1)
+		return nil, false
+	}
+	var left atomic.Bool
+	return func() {
+		if left.CompareAndSwap(false, true) {
+			s.pending.Add(-1)
+		}
+	}, true
+}
+
+func (s *Server) tlsConfig(alpn string) *tls.Config {
+	return &tls.Config{
+		MinVersion:                  tls.VersionTLS13,
+		NextProtos:                  []string{alpn},
+		GetCertificate:              s.Certificate,
+		DynamicRecordSizingDisabled: true,
+	}
+}
+
+// greeter answers HELLOs of peer, whose user and device it sets. A HELLO that renews must come from the same two.
+func (s *Server) greeter(ctx context.Context, peer *frame.Peer) *frame.Greeter {
+	return &frame.Greeter{
+		Identity: s.Identity,
+		Software: s.Software,
+		Admit: func(h *frame.Hello) (*frame.Welcome, error) {
+			next := *peer
+			next.Software = frame.Clip(h.Software, 64)
+			w, err := s.Handler.Admit(ctx, h, &next)
+			if err != nil {
+				return nil, err
+			}
+			if peer.Device != "" && (next.Device != peer.Device || next.User != peer.User) {
+				return nil, &frame.SessionError{Reason: frame.Reason{Code: frame.Auth,
+					Sentence: "a connection belongs to one person and one device"}}
+			}
+			*peer = next
+			return w, nil
+		},
+	}
+}
+
+// channel is the appliance's view of a TLS connection.
+func (s *Server) channel(state *tls.ConnectionState) (frame.Channel, error) {
+	exporter, err := state.ExportKeyingMaterial(frame.ExporterLabel, nil, 32)
+	return frame.Channel{Exporter: exporter, ServerKeys: s.ServerKeys()}, err
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		return unmap(a.AddrPort())
+	case *net.UDPAddr:
+		return unmap(a.AddrPort())
+	}
+	ap, _ := netip.ParseAddrPort(a.String())
+	return unmap(ap)
+}
+
+func unmap(ap netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// ended hides the error of a server that was asked to stop.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

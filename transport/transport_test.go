@@ -1,0 +1,376 @@
+package transport_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sallyport/frame"
+	"sallyport/frame/frametest"
+	"sallyport/transport"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is an appliance that admits one device and hands every flow's carrier to the test.
+type bench struct {
+	t        *testing.T
+	address  string
+	roots    *x509.CertPool
+	key      ed25519.PrivateKey
+	identity ed25519.PrivateKey
+	carriers chan *handed
+	admitted chan *frame.Hello
+}
+
+// handed is a carrier lent to a test until it is closed.
+type handed struct {
+	frame.Carrier
+	done chan struct{}
+	once sync.Once
+}
+
+func (h *handed) Close() error {
+	err := h.Carrier.Close()
+	h.once.Do(func() { close(h.done) })
+	return err
+}
+
+func (b *bench) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (*frame.Welcome, error) {
+	if !b.key.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(h.Device)) {
+		return nil, frame.Refuse("E_REVOKED", "the device \"laptop\" was revoked", "enrol again")
+	}
+	p.User, p.Device = "ann", "dev-1"
+	return &frame.Welcome{User: "ann", Name: "bench"}, nil
+}
+
+func (b *bench) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
+	h := &handed{Carrier: c, done: make(chan struct{})}
+	select {
+	case b.carriers <- h:
+		select {
+		case <-h.done:
+		case <-ctx.Done():
+			h.Close()
+		}
+	case <-ctx.Done():
+		c.Close()
+	}
+}
+
+// start serves QUIC and HTTPS on one port of loopback until the test ends.
+func start(t *testing.T) *bench {
+	b := &bench{t: t, carriers: make(chan *handed)}
+	_, b.key, _ = ed25519.GenerateKey(rand.Reader)
+	_, b.identity, _ = ed25519.GenerateKey(rand.Reader)
+	cert := certificate(t)
+	b.roots = x509.NewCertPool()
+	b.roots.AddCert(cert.Leaf)
+	server := &transport.Server{
+		Handler:     b,
+		Identity:    frame.PrivateKey(b.identity),
+		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil },
+		ServerKeys:  func() [][]byte { return [][]byte{transport.SPKI(cert.Leaf)} },
+		Software:    "sallyportd test",
+		Login:       time.Second,
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.address = l.Addr().String()
+	pc, err := net.ListenPacket("udp", b.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := server.ServeHTTPS(ctx, l); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Go(func() {
+		defer pc.Close()
+		if err := server.ServeQUIC(ctx, pc); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	return b
+}
+
+func (b *bench) client(mode transport.Mode) *transport.Client {
+	return &transport.Client{
+		Address: b.address, Mode: mode,
+		TLS:    &tls.Config{RootCAs: b.roots},
+		Signer: frame.PrivateKey(b.key),
+		Hello:  frame.Hello{Software: "test"},
+	}
+}
+
+func certificate(t *testing.T) *tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+var modes = []transport.Mode{transport.QUIC, transport.HTTPS}
+
+// TestCarriers runs the one conformance suite over both transports.
+func TestCarriers(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			b := start(t)
+			session, err := b.client(mode).Dial(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer session.Close()
+			if session.Transport != string(mode) || session.Welcome.User != "ann" {
+				t.Errorf("session over %s for %q", session.Transport, session.Welcome.User)
+			}
+			frametest.TestCarrier(t, func(t *testing.T) (frame.Carrier, func() frame.Carrier) {
+				c, err := session.Carrier(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return c, func() frame.Carrier { return <-b.carriers }
+			})
+		})
+	}
+}
+
+func TestRefusedAtTheDoor(t *testing.T) {
+	for _, mode := range append(modes, transport.Auto) {
+		t.Run(string(mode), func(t *testing.T) {
+			b := start(t)
+			c := b.client(mode)
+			_, other, _ := ed25519.GenerateKey(rand.Reader)
+			c.Signer = frame.PrivateKey(other)
+			_, err := c.Dial(t.Context())
+			reason, ok := frame.ReasonOf(err)
+			if !ok || reason.Code != "E_REVOKED" || reason.Hint != "enrol again" {
+				t.Errorf("refused with %v", err)
+			}
+		})
+	}
+}
+
+func TestCertificateOfSomebodyElse(t *testing.T) {
+	for _, mode := range append(modes, transport.Auto) {
+		t.Run(string(mode), func(t *testing.T) {
+			b := start(t)
+			c := b.client(mode)
+			c.TLS = &tls.Config{RootCAs: x509.NewCertPool()}
+			_, err := c.Dial(t.Context())
+			var unknown x509.UnknownAuthorityError
+			if !errors.As(err, &unknown) {
+				t.Errorf("dial says %v", err)
+			}
+		})
+	}
+}
+
+// TestUDPBlocked: nothing answers on UDP, HTTPS wins.
+func TestUDPBlocked(t *testing.T) {
+	b := start(t)
+	c := b.client(transport.Auto)
+	silent, err := net.ListenPacket("udp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	proxy := tcpForwarder(t, silent.LocalAddr().String(), b.address)
+	c.Address = proxy
+	c.TLS = &tls.Config{RootCAs: b.roots, ServerName: "127.0.0.1"}
+	begin := time.Now()
+	s, err := c.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if s.Transport != "https" {
+		t.Errorf("over %s", s.Transport)
+	}
+	t.Logf("reached over https after %v", time.Since(begin))
+
+	c.Mode = transport.QUIC
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if _, err := c.Dial(ctx); err == nil {
+		t.Error("a pinned transport fell back")
+	}
+}
+
+// tcpForwarder passes TCP on from the address at, and leaves UDP there alone.
+func tcpForwarder(t *testing.T, at, to string) string {
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer in.Close()
+				out, err := net.Dial("tcp", to)
+				if err != nil {
+					return
+				}
+				defer out.Close()
+				wg.Go(func() { io.Copy(out, in); out.Close() })
+				io.Copy(in, out)
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	return at
+}
+
+func TestNothingThere(t *testing.T) {
+	b := start(t)
+	c := b.client(transport.Auto)
+	c.Address = "127.0.0.1:1"
+	_, err := c.Dial(t.Context())
+	var path *transport.PathError
+	if !errors.As(err, &path) || len(path.Attempts) != 2 {
+		t.Fatalf("dial says %v", err)
+	}
+	if text := err.Error(); !strings.Contains(text, "quic to") || !strings.Contains(text, "https to") {
+		t.Errorf("the text names not both: %s", text)
+	}
+}
+
+func TestOrdinaryRequests(t *testing.T) {
+	b := start(t)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: b.roots}}}
+	defer client.CloseIdleConnections()
+	for path, status := range map[string]int{"/": 404, "/v1/flow": http.StatusUpgradeRequired} {
+		resp, err := client.Get("https://" + b.address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != status {
+			t.Errorf("GET %s: %s, want %d", path, resp.Status, status)
+		}
+	}
+}
+
+// TestSilence: a connection that says nothing is ended, and one that speaks something else too.
+func TestSilence(t *testing.T) {
+	b := start(t)
+	for name, say := range map[string]string{
+		"nothing": "",
+		"garbage": "GET /v1/flow HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: sallyport/1\r\n\r\n\x20\x00\x00\x05hello",
+		"silence": "GET /v1/flow HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: sallyport/1\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := tls.Dial("tcp", b.address, &tls.Config{RootCAs: b.roots, NextProtos: []string{"http/1.1"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			io.WriteString(conn, say)
+			conn.SetDeadline(time.Now().Add(10 * time.Second))
+			if _, err := io.Copy(io.Discard, conn); err != nil && errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the appliance still waits: %v", err)
+			}
+		})
+	}
+}
+
+func TestProxy(t *testing.T) {
+	b := start(t)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, ok := basic(r)
+		if r.Method != http.MethodConnect || !ok || user != "ann" || password != "secret" {
+			w.Header().Set("Proxy-Authenticate", "Basic")
+			w.WriteHeader(http.StatusProxyAuthRequired)
+			return
+		}
+		out, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer out.Close()
+		in, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer in.Close()
+		io.WriteString(in, "HTTP/1.1 200 OK\r\n\r\n")
+		go io.Copy(out, in)
+		io.Copy(in, out)
+	}))
+	defer proxy.Close()
+	c := b.client(transport.HTTPS)
+	with := func(user *url.Userinfo) {
+		u, _ := url.Parse(proxy.URL)
+		u.User = user
+		c.Proxy = func(*url.URL) (*url.URL, error) { return u, nil }
+	}
+	with(nil)
+	if reason, _ := frame.ReasonOf(second(c.Dial(t.Context()))); reason.Code != "E_PROXY_AUTH" {
+		t.Errorf("without a password: %+v", reason)
+	}
+	with(url.UserPassword("ann", "secret"))
+	s, err := c.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	c.Address = "127.0.0.1:1"
+	if reason, _ := frame.ReasonOf(second(c.Dial(t.Context()))); reason.Code != "E_PROXY" {
+		t.Errorf("to a closed port: %+v", reason)
+	}
+}
+
+func basic(r *http.Request) (user, password string, ok bool) {
+	r.Header.Set("Authorization", r.Header.Get("Proxy-Authorization"))
+	return r.BasicAuth()
+}
+
+func second[T any](_ T, err error) error { return err }
