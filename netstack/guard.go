@@ -1,0 +1,163 @@
+package netstack
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"sallyport/netstack/link"
+)
+
+// A guard is the second check. It stands between the stack and its link and looks at every packet that leaves, after
+// all decisions about dialling and routing have been made, perhaps wrongly. It lets pass
+//
+//	ARP and IPv6 neighbour discovery, without which there is no link
+//	TCP and UDP to an address that the fence allows
+//	TCP and UDP to the exact address, port and protocol on the system's list
+//	TCP and UDP from a port that the configuration serves, unless to an address that is always denied
+//	RST, ICMP errors and echo replies to allowed addresses, if unsolicited packets are to be answered
+//
+// and drops the rest. What a flow tried is counted as Escaped and should always be zero.
+type guard struct {
+	link.Link
+	fence  Fence
+	serve  map[uint16]bool
+	answer bool // unsolicited packets are answered
+
+	mu      sync.Mutex
+	allowed atomic.Pointer[map[Endpoint]int] // the union of all system handles' lists, with the number of holders
+
+	escaped, muted atomic.Uint64
+}
+
+func newGuard(l link.Link, f Fence, serve []uint16, answer bool) *guard {
+	g := &guard{Link: l, fence: f, serve: map[uint16]bool{}, answer: answer}
+	for _, port := range serve {
+		g.serve[port] = true
+	}
+	g.allowed.Store(&map[Endpoint]int{})
+	return g
+}
+
+// allow replaces one handle's list by another.
+func (g *guard) allow(was, is []Endpoint) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	next := map[Endpoint]int{}
+	for e, n := range *g.allowed.Load() {
+		next[e] = n
+	}
+	for _, e := range is {
+		next[e]++
+	}
+	for _, e := range was {
+		if next[e]--; next[e] == 0 {
+			delete(next, e)
+		}
+	}
+	g.allowed.Store(&next)
+}
+
+// WritePackets passes on what may leave. What may not is swallowed: the sender learns nothing from it.
+func (g *guard) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
+	all := list.AsSlice()
+	for i, pkt := range all {
+		if g.passes(pkt) {
+			continue
+		}
+		var rest stack.PacketBufferList
+		for j, pkt := range all {
+			if j < i || j > i && g.passes(pkt) {
+				rest.PushBack(pkt)
+			}
+		}
+		if rest.Len() > 0 {
+			if n, err := g.Link.WritePackets(rest); err != nil {
+				return n, err
+			}
+		}
+		return len(all), nil
+	}
+	return g.Link.WritePackets(list)
+}
+
+func (g *guard) passes(pkt *stack.PacketBuffer) bool {
+	switch pkt.NetworkProtocolNumber {
+	case header.ARPProtocolNumber:
+		return true
+	case header.IPv4ProtocolNumber:
+		ip := header.IPv4(pkt.NetworkHeader().Slice())
+		if len(ip) < header.IPv4MinimumSize {
+			break
+		}
+		return g.passesIP(pkt, tcpip.TransportProtocolNumber(ip.Protocol()), netip.AddrFrom4(ip.DestinationAddress().As4()))
+	case header.IPv6ProtocolNumber:
+		ip := header.IPv6(pkt.NetworkHeader().Slice())
+		if len(ip) < header.IPv6MinimumSize {
+			break
+		}
+		return g.passesIP(pkt, tcpip.TransportProtocolNumber(ip.NextHeader()), netip.AddrFrom16(ip.DestinationAddress().As16()))
+	}
+	g.escaped.Add(1)
+	return false
+}
+
+func (g *guard) passesIP(pkt *stack.PacketBuffer, proto tcpip.TransportProtocolNumber, dst netip.Addr) bool {
+	switch proto {
+	case header.ICMPv6ProtocolNumber:
+		if discovery(pkt) {
+			return true
+		}
+		fallthrough
+	case header.ICMPv4ProtocolNumber:
+		if g.answer && g.fence.Check(dst) == nil {
+			return true
+		}
+		g.muted.Add(1)
+		return false
+	}
+	err := g.fence.Check(dst)
+	if err == nil {
+		return true
+	}
+	if from, to, network := ports(pkt, proto); network != "" {
+		if (*g.allowed.Load())[Endpoint{netip.AddrPortFrom(dst, to), network}] > 0 {
+			return true
+		}
+		if denied, ok := err.(*DeniedError); ok && !denied.Always && g.serve[from] {
+			return true
+		}
+	}
+	g.escaped.Add(1)
+	return false
+}
+
+// discovery says whether an ICMPv6 packet finds or answers a neighbour. The stack keeps the ICMPv6 header of its
+// questions in the packet's data, and that of its answers where headers belong.
+func discovery(pkt *stack.PacketBuffer) bool {
+	icmp := header.ICMPv6(pkt.TransportHeader().Slice())
+	if len(icmp) == 0 {
+		icmp, _ = pkt.Data().PullUp(header.ICMPv6MinimumSize)
+	}
+	if len(icmp) == 0 {
+		return false
+	}
+	t := icmp.Type()
+	return t == header.ICMPv6NeighborSolicit || t == header.ICMPv6NeighborAdvert
+}
+
+// ports are those of a TCP or UDP packet; network is empty for any other and for the later parts of a fragmented one.
+func ports(pkt *stack.PacketBuffer, proto tcpip.TransportProtocolNumber) (from, to uint16, network string) {
+	b := pkt.TransportHeader().Slice()
+	switch {
+	case proto == header.TCPProtocolNumber && len(b) >= header.TCPMinimumSize:
+		return header.TCP(b).SourcePort(), header.TCP(b).DestinationPort(), "tcp"
+	case proto == header.UDPProtocolNumber && len(b) >= header.UDPMinimumSize:
+		return header.UDP(b).SourcePort(), header.UDP(b).DestinationPort(), "udp"
+	}
+	return 0, 0, ""
+}
