@@ -42,7 +42,7 @@ type DNS struct {
 // DNS starts a name server. Names in the zone need no final dot; a name that is not in it does not exist.
 func (l *Lab) DNS(n *Namespace, zone map[string]Record) *DNS {
 	l.t.Helper()
-	d := &DNS{zone: map[string]Record{}, turns: map[dns.Question]int{}, Addr: netip.AddrPortFrom(n.Addrs("eth0")[0], 53)}
+	d := &DNS{zone: map[string]Record{}, turns: map[dns.Question]int{}, Addr: netip.AddrPortFrom(n.addr(), 53)}
 	for name, r := range zone {
 		d.Set(name, r)
 	}

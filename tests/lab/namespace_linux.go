@@ -166,6 +166,25 @@ func (n *Namespace) NIC(name string) *net.Interface {
 	return nic
 }
 
+// addr is the address by which the others know a server in the namespace.
+func (n *Namespace) addr() netip.Addr {
+	n.lab.t.Helper()
+	for _, nic := range []string{"eth0", "client0"} { // of the router, the side towards the client
+		if n.hasNIC(nic) {
+			return n.Addrs(nic)[0]
+		}
+	}
+	n.lab.t.Fatalf("namespace %s has no address", n.Name)
+	return netip.Addr{}
+}
+
+func (n *Namespace) hasNIC(name string) bool {
+	return n.Do(func() error {
+		_, err := net.InterfaceByName(name)
+		return err
+	}) == nil
+}
+
 // Addrs are the global addresses of a NIC, IPv4 before IPv6 and otherwise in the order in which they were given.
 func (n *Namespace) Addrs(nic string) []netip.Addr {
 	n.lab.t.Helper()

@@ -65,6 +65,16 @@ func (p *Process) Wait() error {
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Terminate asks the process to end with SIGTERM, and kills it if it does not within the limit.
+func (p *Process) Terminate(limit time.Duration) {
+	p.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(limit):
+		p.Stop()
+	}
+}
+
 // Stop kills the process and its group and waits for the end.
 func (p *Process) Stop() {
 	p.kill()

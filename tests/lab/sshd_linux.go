@@ -38,7 +38,7 @@ func (l *Lab) SSHD(n *Namespace, o SSHDOptions) *SSHD {
 	if o.Port == 0 {
 		o.Port = 22
 	}
-	s.Addr = netip.AddrPortFrom(n.Addrs("eth0")[0], o.Port)
+	s.Addr = netip.AddrPortFrom(n.addr(), o.Port)
 	hostKey := filepath.Join(dir, "host_key")
 	authorized := filepath.Join(dir, "authorized_keys")
 	s.HostKey = l.sshKey(hostKey)
