@@ -257,3 +257,12 @@ func decodeText[T any](f *File, n *Node, what string, into *T, parse func(string
 	}
 	*into = v
 }
+
+// Text returns the scalar that the steps lead to as it is written, or nothing.
+func (f *File) Text(steps ...any) string {
+	n, found := f.find(steps)
+	if !found {
+		return ""
+	}
+	return n.Text
+}

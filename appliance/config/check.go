@@ -1,0 +1,416 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"sallyport/appliance/policy/spell"
+	"sallyport/appliance/policy/yamlfile"
+)
+
+var (
+	vnetName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+	nicName  = regexp.MustCompile(`^[A-Za-z0-9_.@-]{1,15}$`)
+	unixUser = regexp.MustCompile(`^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,9})$`)
+	dnsHost  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+)
+
+// A checker looks for what is wrong in a file whose types are right, and joins its paths with its folder.
+type checker struct {
+	*yamlfile.File
+	Config
+	folder string
+	stat   func(string) (fs.FileInfo, error)
+	nics   map[string]string // the key that names each NIC
+}
+
+func (c *checker) check() {
+	c.nics = make(map[string]string)
+	if c.Has("name") && !isPlain(c.Text("name")) {
+		c.Fault(c.At("name"), "", "name %q must be 1 to 64 printable characters", c.Text("name"))
+	}
+	c.checkVNets()
+	c.checkListen()
+	c.checkTLS()
+	c.checkUplink()
+	if c.Has("metrics", "listen") && !parseHostPort(c.Metrics.Listen) {
+		c.Fault(c.At("metrics", "listen"), `such as "127.0.0.1:9090"`, "metrics.listen is %q, which is not an address and a port", c.Metrics.Listen)
+	}
+	if !unixUser.MatchString(c.RunAs) {
+		c.Fault(c.At("run_as"), "", "run_as is %q, which is neither a user's name nor a number", c.RunAs)
+	}
+	c.checkLimits()
+	c.checkState()
+	c.path(&c.Access, false, "access")
+}
+
+// isPlain reports whether s has 1 to 64 bytes and prints as itself.
+func isPlain(s string) bool {
+	return s != "" && len(s) <= 64 && strings.TrimSpace(s) == s && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+func (c *checker) checkVNets() {
+	if len(c.VNets) == 0 {
+		c.Fault(c.At("vnets"), "such as vnets: {hub: {link: {packet: eth1}, …}}", "there is no vnet")
+	}
+	vnets := make(map[string]VNet, len(c.VNets))
+	for _, name := range c.names() { // in one order, so that "twice" always names the same one
+		v := c.VNets[name]
+		c.checkVNet(name, &v)
+		vnets[name] = v
+	}
+	c.VNets = vnets
+}
+
+func (c *checker) names() (names []string) {
+	for name := range c.VNets {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (c *checker) checkVNet(name string, v *VNet) {
+	at := c.KeyAt("vnets", name)
+	switch {
+	case !vnetName.MatchString(name):
+		c.Fault(at, "", "vnet name %q must be 1 to 32 of a-z, 0-9 and -", name)
+	case name == "kernel" || name == "listen":
+		c.Fault(at, "choose another", "vnet name %q has a meaning of its own under uplink", name)
+	}
+	path := []any{"vnets", name}
+	if !c.Has("vnets", name, "link") {
+		c.Fault(at, "such as link: {packet: eth1}", "vnet %q has no link", name)
+	}
+	c.checkLink(&v.Link, path)
+	c.checkAddresses(v.Link, v.Addresses, v.Gateway, path)
+	if len(v.Prefixes) == 0 {
+		c.Fault(at, "list the networks that flows may go to, such as [10.0.0.0/16]", "vnet %q has no prefixes", name)
+	}
+	c.checkPrefixes(v.Prefixes, append(path, "prefixes")...)
+	c.checkPrefixes(v.Deny, append(path, "deny")...)
+	for i, p := range v.Prefixes {
+		if a := p.Addr(); p.IsValid() && (a.IsLoopback() && v.Link.Kind != LinkKernel || a.IsLinkLocalUnicast() || a.IsMulticast()) {
+			c.Fault(c.At("vnets", name, "prefixes", i), "leave it out", "flows can never go to %s: loopback, link-local and multicast addresses are denied", p)
+		}
+	}
+	for i, p := range v.Addresses.Static {
+		if p.IsValid() && len(v.Prefixes) > 0 && !inOneOf(v.Prefixes, p.Addr()) {
+			c.Fault(c.At("vnets", name, "addresses", i), "add its network to prefixes or mend it", "address %s lies in none of the prefixes of vnet %q", p.Addr(), name)
+		}
+	}
+	for i, a := range v.DNS {
+		if a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
+			c.Fault(c.At("vnets", name, "dns", i), "", "%s cannot be a DNS server", a)
+		}
+	}
+}
+
+// checkLink checks the attachment at path, and that no NIC is used twice.
+func (c *checker) checkLink(l *Link, path []any) {
+	at := func(keys ...any) yamlfile.Position { return c.At(slices.Concat(path, []any{"link"}, keys)...) }
+	kind, nic := string(l.Kind), l.Packet
+	switch l.Kind {
+	case LinkTap:
+		nic = l.Tap
+	case LinkWireGuard:
+		c.checkWireGuard(&l.WireGuard, slices.Concat(path, []any{"link", "wireguard"}))
+		return
+	case LinkPacket:
+	default:
+		return
+	}
+	if !nicName.MatchString(nic) || nic == "." || nic == ".." {
+		c.Fault(at(kind), "such as eth1", "%q is not the name of a network interface", nic)
+		return
+	}
+	here := dotted(path)
+	if there, taken := c.nics[nic]; taken {
+		c.Fault(at(kind), "give each its own, or listen on the vnet: listen: {vnet: …}", "interface %q is the link of %s too", nic, there)
+	}
+	c.nics[nic] = here
+}
+
+func dotted(path []any) string {
+	words := make([]string, len(path))
+	for i, step := range path {
+		words[i], _ = step.(string)
+	}
+	return strings.Join(words, ".")
+}
+
+func (c *checker) checkWireGuard(w *WireGuard, path []any) {
+	at := func(keys ...any) yamlfile.Position { return c.At(slices.Concat(path, keys)...) }
+	if w.PrivateKeyFile == "" {
+		c.Fault(at("private_key_file"), "wg genkey makes one", "the tunnel has no private_key_file")
+	} else {
+		c.path(&w.PrivateKeyFile, true, slices.Concat(path, []any{"private_key_file"})...)
+	}
+	if len(w.Peers) == 0 {
+		c.Fault(at("peers"), "", "the tunnel has no peers")
+	}
+	w.Peers = slices.Clone(w.Peers)
+	for i := range w.Peers {
+		p := &w.Peers[i]
+		if !c.Has(slices.Concat(path, []any{"peers", i, "public_key"})...) {
+			c.Fault(at("peers", i), "", "the peer has no public_key")
+		} else if slices.ContainsFunc(w.Peers[:i], func(q Peer) bool { return q.PublicKey == p.PublicKey }) {
+			c.Fault(at("peers", i, "public_key"), "", "two peers have this public_key")
+		}
+		if len(p.Allowed) == 0 {
+			c.Fault(at("peers", i), "such as allowed: [10.0.0.0/16]", "nothing lies behind the peer")
+		}
+		c.checkPrefixes(p.Allowed, slices.Concat(path, []any{"peers", i, "allowed"})...)
+		if p.Endpoint != "" && !isEndpoint(p.Endpoint) {
+			c.Fault(at("peers", i, "endpoint"), "such as vpn.example:51820", "endpoint %q is not a host and a port", p.Endpoint)
+		}
+		if p.PresharedKeyFile != "" {
+			c.path(&p.PresharedKeyFile, true, slices.Concat(path, []any{"peers", i, "preshared_key_file"})...)
+		}
+	}
+}
+
+func isEndpoint(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return false
+	}
+	_, err = netip.ParseAddr(host)
+	return err == nil || dnsHost.MatchString(host)
+}
+
+// checkAddresses checks the appliance's own addresses on a link, and that it reaches its gateways.
+func (c *checker) checkAddresses(l Link, a Addresses, gateways []netip.Addr, path []any) {
+	at := func(keys ...any) yamlfile.Position { return c.At(slices.Concat(path, keys)...) }
+	where := dotted(path)
+	has := c.Has(slices.Concat(path, []any{"addresses"})...)
+	switch {
+	case l.Kind == LinkKernel && (has || len(gateways) > 0):
+		c.Fault(at("addresses"), "leave addresses and gateway out", "%s has the kernel's addresses", where)
+		return
+	case l.Kind == LinkWireGuard && a.DHCP:
+		c.Fault(at("addresses"), "list the addresses", "there is no DHCP in a WireGuard tunnel")
+	case !has && l.Kind != LinkNone && l.Kind != LinkKernel:
+		c.Fault(at("addresses"), "such as addresses: [10.0.0.4/24], or dhcp", "%s has no addresses", where)
+	}
+	for i := range a.Static {
+		c.checkAddress(a.Static, i, at("addresses", i))
+	}
+	for i, g := range gateways {
+		on := slices.ContainsFunc(a.Static, func(p netip.Prefix) bool { return p.Contains(g) })
+		switch {
+		case !g.IsValid():
+		case slices.ContainsFunc(a.Static, func(p netip.Prefix) bool { return p.Addr() == g }):
+			c.Fault(at("gateway", i), "", "gateway %s is the appliance's own address", g)
+		case !on && len(a.Static) > 0 && !g.IsLinkLocalUnicast():
+			c.Fault(at("gateway", i), "it must lie in the network of one of the addresses", "gateway %s is not on the link", g)
+		case slices.ContainsFunc(gateways[:i], func(h netip.Addr) bool { return h.IsValid() && h.Is4() == g.Is4() }):
+			c.Fault(at("gateway", i), "", "there is a gateway of this family already")
+		}
+	}
+}
+
+func (c *checker) checkAddress(all []netip.Prefix, i int, at yamlfile.Position) {
+	p := all[i]
+	a := p.Addr()
+	switch {
+	case !p.IsValid():
+	case a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.Is4In6():
+		c.Fault(at, "", "%s cannot be the address of a machine on a network", a)
+	case p.IsSingleIP():
+	case a.Is4() && p.Bits() < 31 && (a == p.Masked().Addr() || a == broadcast(p)):
+		c.Fault(at, "", "%s is the network's own address or its broadcast address", a)
+	case slices.ContainsFunc(all[:i], func(q netip.Prefix) bool { return q.Addr() == a }):
+		c.Fault(at, "", "address %s is there twice", a)
+	}
+}
+
+// broadcast is the last address of an IPv4 network.
+func broadcast(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	for bit := p.Bits(); bit < 32; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	return netip.AddrFrom4(b)
+}
+
+func (c *checker) checkPrefixes(prefixes []netip.Prefix, path ...any) {
+	for i, p := range prefixes {
+		at := c.At(slices.Concat(path, []any{i})...)
+		switch {
+		case !p.IsValid():
+		case p.Addr().Is4In6():
+			c.Fault(at, "write it as IPv4", "%s is an IPv4 network in an IPv6 spelling", p)
+		case p != p.Masked():
+			c.Fault(at, "write "+p.Masked().String(), "%s has bits beyond its prefix length", p)
+		case slices.Contains(prefixes[:i], p):
+			c.Fault(at, "", "%s is there twice", p)
+		}
+	}
+}
+
+// inOneOf reports whether a lies in one of the prefixes, or may lie in one that could not be read.
+func inOneOf(prefixes []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return !p.IsValid() || p.Contains(a) })
+}
+
+func (c *checker) checkListen() {
+	forms := 0
+	for _, key := range []string{"address", "vnet", "link"} {
+		if c.Has("listen", key) {
+			forms++
+		}
+	}
+	l := &c.Listen
+	switch {
+	case forms > 1:
+		c.Fault(c.KeyAt("listen"), "", "listen must have one of address, vnet and link")
+		return
+	case c.Has("listen", "link"):
+		c.checkLink(&l.Link, []any{"listen"})
+		c.checkAddresses(l.Link, l.Addresses, l.Gateway, []any{"listen"})
+		if l.Link.Kind == LinkKernel || l.Link.Kind == LinkWireGuard {
+			c.Fault(c.At("listen", "link"), "use packet or tap; for the kernel's sockets listen: {address: …}", "people cannot come in by a %s link", l.Link.Kind)
+		}
+		c.only("listen", "link", "addresses", "gateway", "port")
+	case c.Has("listen", "vnet"):
+		if _, known := c.VNets[l.VNet]; !known {
+			c.Fault(c.At("listen", "vnet"), spell.DidYouMean(l.VNet, c.names(), "the vnets are "+strings.Join(c.names(), ", ")), "there is no vnet %q", l.VNet)
+		} else if kind := c.VNets[l.VNet].Link.Kind; kind == LinkKernel {
+			c.Fault(c.At("listen", "vnet"), "use listen: {address: …}", "vnet %q has the kernel's stack", l.VNet)
+		}
+		c.only("listen", "vnet", "port")
+	default:
+		if !parseHostPort(l.Address) {
+			c.Fault(c.At("listen", "address"), `such as ":443" or "192.0.2.1:443"`, "listen.address is %q, which is not an address and a port", l.Address)
+		}
+		c.checkPrefixes(l.ProxyProtocol, "listen", "proxy_protocol")
+		c.only("listen", "address", "proxy_protocol")
+	}
+	if c.Text("listen", "port") == "0" { // withDefaults has replaced it
+		c.Fault(c.At("listen", "port"), "", "listen.port is 0; a port is 1 to 65535")
+	}
+}
+
+// only notes the keys of a mapping that do not go with the first of keys.
+func (c *checker) only(parent string, keys ...string) {
+	for _, key := range []string{"address", "proxy_protocol", "vnet", "port", "link", "addresses", "gateway"} {
+		if c.Has(parent, key) && !slices.Contains(keys, key) {
+			c.Fault(c.KeyAt(parent, key), "leave it out", "%s.%s does not go with %s.%s", parent, key, parent, keys[0])
+		}
+	}
+}
+
+func (c *checker) checkTLS() {
+	files := c.Has("tls", "cert") || c.Has("tls", "key")
+	selfSigned := c.Has("tls", "self_signed") && c.Text("tls", "self_signed") != "false"
+	acme := c.Has("tls", "acme")
+	forms := 0
+	for _, given := range []bool{files, selfSigned, acme} {
+		if given {
+			forms++
+		}
+	}
+	switch {
+	case forms == 0:
+		c.Fault(c.KeyAt("tls"), "give cert and key, or self_signed: true, or acme", "there is no certificate under tls")
+	case forms > 1:
+		c.Fault(c.KeyAt("tls"), "give cert and key, or self_signed: true, or acme", "tls has more than one kind of certificate")
+	}
+	if files {
+		for _, f := range []struct {
+			key    string
+			path   *string
+			secret bool
+		}{{"cert", &c.TLS.Cert, false}, {"key", &c.TLS.Key, true}} {
+			if !c.Has("tls", f.key) {
+				c.Fault(c.KeyAt("tls"), "", "tls has no %s", f.key)
+				continue
+			}
+			c.path(f.path, f.secret, "tls", f.key)
+		}
+	}
+	if acme && len(c.TLS.ACME.Domains) == 0 {
+		c.Fault(c.KeyAt("tls", "acme"), "such as domains: [bastion.example]", "tls.acme has no domains")
+	}
+	for i, d := range c.TLS.ACME.Domains {
+		if !dnsHost.MatchString(d) || !strings.Contains(d, ".") {
+			c.Fault(c.At("tls", "acme", "domains", i), "", "%q is not a public DNS name in lower case", d)
+		}
+	}
+}
+
+func (c *checker) checkUplink() {
+	_, isVNet := c.VNets[c.Uplink]
+	switch {
+	case c.Uplink == "kernel" || isVNet:
+	case c.Uplink != "listen":
+		known := append([]string{"kernel", "listen"}, c.names()...)
+		c.Fault(c.At("uplink"), spell.DidYouMean(c.Uplink, known, "known are "+strings.Join(known, ", ")), "there is no uplink %q", c.Uplink)
+	case c.Listen.VNet == "" && c.Listen.Link.Kind == LinkNone:
+		c.Fault(c.At("uplink"), "write uplink: kernel", "uplink is listen, but the kernel listens")
+	}
+}
+
+func (c *checker) checkLimits() {
+	for key, n := range map[string]int{
+		"flows": c.Limits.Flows, "flows_per_user": c.Limits.FlowsPerUser, "unauthenticated": c.Limits.Unauthenticated,
+	} {
+		if n > 1_000_000 || c.Text("limits", key) == "0" { // withDefaults has replaced a 0
+			c.Fault(c.At("limits", key), "", "limits.%s must be 1 to 1000000", key)
+		}
+	}
+}
+
+func (c *checker) checkState() {
+	if c.Has("state") && c.Text("state") == "" {
+		c.Fault(c.At("state"), "", "state is empty")
+	}
+	c.State = c.join(c.State)
+	if c.State == "/" {
+		c.Fault(c.At("state"), "such as "+defaultState, "state must be a folder of its own")
+	}
+}
+
+func (c *checker) join(path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(c.folder, path)
+}
+
+// path joins a file's path with the folder and wants the file to be there; a secret one for its owner only.
+func (c *checker) path(path *string, secret bool, steps ...any) {
+	at := c.At(steps...)
+	if c.Has(steps...) && c.Text(steps...) == "" {
+		c.Fault(at, "", "%s is empty", dotted(steps))
+		return
+	}
+	*path = c.join(*path)
+	if c.stat == nil {
+		return
+	}
+	info, err := c.stat(*path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.Fault(at, "", "there is no file %s", *path)
+	case err != nil:
+		c.Fault(at, "", "%v", err)
+	case !info.Mode().IsRegular():
+		c.Fault(at, "", "%s is not a file", *path)
+	case secret && info.Mode().Perm()&0o077 != 0:
+		c.Fault(at, "chmod 600 "+*path, "%s can be read by others (mode %#o)", *path, info.Mode().Perm())
+	}
+}

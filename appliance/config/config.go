@@ -1,0 +1,184 @@
+// Package config reads the daemon's configuration, a YAML file, and reports everything that is wrong with it at once.
+//
+//	c, err := config.Load("/etc/sallyport/sallyport.yaml") // err is Faults: one line a fault, with line and column
+//	fmt.Println(c.Listen.Address, c.VNets["hub"].Link.Kind)
+//
+// # What it checks
+//
+// Spelling and types of every key; what the values mean together, such as a gateway that no link reaches; and, in
+// Load, that the files it names are there and that no one else can read the secret ones. It does not look at the
+// machine: whether a NIC exists is known when it is opened.
+//
+// # What the daemon supports
+//
+// The format is complete before the daemon is. A form that this package reads and the daemon cannot serve yet is the
+// daemon's to refuse.
+//
+// A Config is values only: nothing in it changes after Load, and many goroutines may read it. schema.json is the same
+// format as a JSON Schema, for editors.
+package config
+
+import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Config is sallyport.yaml. Relative paths are relative to its folder; in a parsed Config all are joined with it.
+type Config struct {
+	Name    string          `yaml:"name"`    // what people see; default "sallyport"
+	Listen  Listen          `yaml:"listen"`  // where people come in; default address ":443"
+	TLS     TLS             `yaml:"tls"`     // the certificate; must be given
+	State   string          `yaml:"state"`   // the folder of all that is kept; default /var/lib/sallyport
+	Uplink  string          `yaml:"uplink"`  // how the appliance itself reaches services: kernel, listen or a VNet's name; default kernel
+	VNets   map[string]VNet `yaml:"vnets"`   // the networks of the targets, by name; at least one
+	Access  string          `yaml:"access"`  // the policy file; default access.yaml
+	Metrics Metrics         `yaml:"metrics"` // for Prometheus; default none
+	RunAs   string          `yaml:"run_as"`  // user name or number of the worker when the parent starts as root; default nobody
+	Drain   Drain           `yaml:"drain"`
+	Limits  Limits          `yaml:"limits"`
+}
+
+// Listen is where people come in, in one of three forms: the kernel's sockets (Address), a VNet's own stack (VNet),
+// or a NIC that the appliance has a stack of its own on (Link).
+type Listen struct {
+	Address       string         `yaml:"address"`        // address and port of the kernel's sockets, UDP and TCP
+	ProxyProtocol []netip.Prefix `yaml:"proxy_protocol"` // sources whose PROXY protocol v2 header is believed; with Address
+
+	VNet string `yaml:"vnet"` // the VNet whose stack listens
+	Port uint16 `yaml:"port"` // with VNet or Link; default 443
+
+	Link      Link         `yaml:"link"`
+	Addresses Addresses    `yaml:"addresses"` // with Link
+	Gateway   []netip.Addr `yaml:"gateway"`   // with Link
+}
+
+// TLS is the certificate, in one of three forms.
+type TLS struct {
+	Cert       string `yaml:"cert"`        // PEM file of the certificate and its chain; read again when it changes
+	Key        string `yaml:"key"`         // PEM file of its key, readable by its owner only
+	SelfSigned bool   `yaml:"self_signed"` // makes a certificate whose key, kept in State, clients pin
+	ACME       ACME   `yaml:"acme"`
+}
+
+// ACME has certificates made by a certificate authority.
+type ACME struct {
+	Domains []string `yaml:"domains"`
+}
+
+// A VNet is a private network that the appliance is attached to.
+type VNet struct {
+	Link      Link           `yaml:"link"`
+	Addresses Addresses      `yaml:"addresses"` // the appliance's own, on this link
+	Gateway   []netip.Addr   `yaml:"gateway"`   // at most one for each of IPv4 and IPv6
+	Prefixes  []netip.Prefix `yaml:"prefixes"`  // where flows may go; nothing else is reachable
+	DNS       []netip.Addr   `yaml:"dns"`       // resolvers inside the VNet
+	Deny      []netip.Prefix `yaml:"deny"`      // where flows may not go, besides what is compiled in
+}
+
+// A LinkKind says how a network is attached.
+type LinkKind string
+
+const (
+	LinkNone      LinkKind = ""          // none is given
+	LinkPacket    LinkKind = "packet"    // AF_PACKET on a NIC
+	LinkTap       LinkKind = "tap"       // a TAP device
+	LinkWireGuard LinkKind = "wireguard" // a WireGuard tunnel that ends in this process
+	LinkKernel    LinkKind = "kernel"    // the host's sockets, for trying out
+)
+
+// A Link is an attachment. Kind says which of the other fields counts.
+type Link struct {
+	Kind      LinkKind  `yaml:"-"`
+	Packet    string    `yaml:"packet"` // a NIC's name
+	Tap       string    `yaml:"tap"`    // a TAP device's name
+	WireGuard WireGuard `yaml:"wireguard"`
+	Kernel    Kernel    `yaml:"kernel"`
+}
+
+// Kernel is the kernel link, which has no keys.
+type Kernel struct{}
+
+// WireGuard is a tunnel.
+type WireGuard struct {
+	PrivateKeyFile string `yaml:"private_key_file"` // a file of one base64 key, readable by its owner only
+	ListenPort     uint16 `yaml:"listen_port"`      // UDP; default any
+	Peers          []Peer `yaml:"peers"`
+}
+
+// A Peer is the other end of a tunnel.
+type Peer struct {
+	PublicKey        WireGuardKey   `yaml:"public_key"`
+	PresharedKeyFile string         `yaml:"preshared_key_file"` // like private_key_file; default none
+	Endpoint         string         `yaml:"endpoint"`           // host and port; default: it calls us
+	Allowed          []netip.Prefix `yaml:"allowed"`            // what lies behind it
+	Keepalive        time.Duration  `yaml:"keepalive"`          // default none
+}
+
+// A WireGuardKey is a Curve25519 key.
+type WireGuardKey [32]byte
+
+// ParseWireGuardKey reads a key as wg writes it: 44 characters of base64.
+func ParseWireGuardKey(s string) (k WireGuardKey, err error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != len(k) {
+		return k, fmt.Errorf("a WireGuard key is 44 characters of base64")
+	}
+	return WireGuardKey(b), nil
+}
+
+// String is the key as wg writes it.
+func (k WireGuardKey) String() string { return base64.StdEncoding.EncodeToString(k[:]) }
+
+// Addresses are those of the appliance on a link: by DHCP, or these.
+type Addresses struct {
+	DHCP   bool
+	Static []netip.Prefix
+}
+
+// Metrics is where Prometheus reads.
+type Metrics struct {
+	Listen string `yaml:"listen"` // address and port; default: no metrics
+}
+
+// Drain is how the daemon ends.
+type Drain struct {
+	Grace time.Duration `yaml:"grace"` // how long flows may go on once people are told; default 30s
+}
+
+// Limits keep one person or one bad day from taking all.
+type Limits struct {
+	Flows           int           `yaml:"flows"`           // open at once; default 10000
+	FlowsPerUser    int           `yaml:"flows_per_user"`  // default 256
+	Unauthenticated int           `yaml:"unauthenticated"` // connections that have not said who they are; default 64
+	DialTimeout     time.Duration `yaml:"dial_timeout"`    // for a target to answer; default 10s
+	ResolveTimeout  time.Duration `yaml:"resolve_timeout"` // for the VNet's DNS to answer; default 5s
+}
+
+const (
+	defaultPort   = 443
+	defaultState  = "/var/lib/sallyport"
+	defaultAccess = "access.yaml"
+)
+
+func (c Config) withDefaults() Config {
+	c.Name = cmp.Or(c.Name, "sallyport")
+	if c.Listen.VNet == "" && c.Listen.Link.Kind == LinkNone {
+		c.Listen.Address = cmp.Or(c.Listen.Address, ":443")
+	} else {
+		c.Listen.Port = cmp.Or(c.Listen.Port, defaultPort)
+	}
+	c.State = cmp.Or(c.State, defaultState)
+	c.Uplink = cmp.Or(c.Uplink, "kernel")
+	c.Access = cmp.Or(c.Access, defaultAccess)
+	c.RunAs = cmp.Or(c.RunAs, "nobody")
+	c.Drain.Grace = cmp.Or(c.Drain.Grace, 30*time.Second)
+	c.Limits.Flows = cmp.Or(c.Limits.Flows, 10_000)
+	c.Limits.FlowsPerUser = cmp.Or(c.Limits.FlowsPerUser, 256)
+	c.Limits.Unauthenticated = cmp.Or(c.Limits.Unauthenticated, 64)
+	c.Limits.DialTimeout = cmp.Or(c.Limits.DialTimeout, 10*time.Second)
+	c.Limits.ResolveTimeout = cmp.Or(c.Limits.ResolveTimeout, 5*time.Second)
+	return c
+}

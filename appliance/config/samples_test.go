@@ -1,0 +1,258 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"sallyport/appliance/policy/yamlfile"
+)
+
+// A sample is a file with something wrong. The schema knows shapes only, so it takes some that the parser refuses.
+type sample struct {
+	what, data string
+	want       string // the parser's faults
+	shape      bool   // the schema sees it too
+}
+
+func with(old, new string) string { return strings.Replace(minimal[1:], old, new, 1) }
+
+var samples = []sample{
+	{"empty", "", "c:1:1: there is no vnet; such as vnets: {hub: {link: {packet: eth1}, …}}\n" +
+		"c:1:1: there is no certificate under tls; give cert and key, or self_signed: true, or acme", true},
+	{"three unknown keys", with("tls", "nme: x\nlissen: {}\ntls") + "    gatway: []\n", `c:1:1: unknown key "nme"; did you mean "name"?
+c:2:1: unknown key "lissen"; did you mean "listen"?
+c:11:5: unknown key "gatway" in vnets.hub; did you mean "gateway"?`, true},
+	{"bad CIDR", with("10.0.0.0/16", "10.0.0.0/33"), `c:7:16: vnets.hub.prefixes[0] is "10.0.0.0/33", which is not an address with a prefix length; such as 10.0.0.0/16`, false},
+	{"no CIDR", with("10.0.0.0/16", "10.0.0.0"), `c:7:16: vnets.hub.prefixes[0] is "10.0.0.0", which is not an address with a prefix length; such as 10.0.0.0/16`, true},
+	{"host bits", with("10.0.0.0/16", "10.0.0.1/16"), `c:7:16: 10.0.0.1/16 has bits beyond its prefix length; write 10.0.0.0/16`, false},
+	{"prefix twice", with("10.0.0.0/16", "10.0.0.0/16, 10.0.0.0/16"), `c:7:29: 10.0.0.0/16 is there twice`, false},
+	{"loopback prefix", with("10.0.0.0/16", "10.0.0.0/16, 127.0.0.0/8"), `c:7:29: flows can never go to 127.0.0.0/8: loopback, link-local and multicast addresses are denied; leave it out`, false},
+	{"address outside the prefixes", with("10.0.0.4/24", "10.2.0.4/8"), `c:5:17: address 10.2.0.4 lies in none of the prefixes of vnet "hub"; add its network to prefixes or mend it`, false},
+	{"network address", with("10.0.0.4/24", "10.0.0.0/24"), `c:5:17: 10.0.0.0 is the network's own address or its broadcast address`, false},
+	{"broadcast address", with("10.0.0.4/24", "10.0.0.255/24"), `c:5:17: 10.0.0.255 is the network's own address or its broadcast address`, false},
+	{"gateway not on the link", with("10.0.0.1,", "10.0.1.1,"), `c:6:15: gateway 10.0.1.1 is not on the link; it must lie in the network of one of the addresses`, false},
+	{"gateway is the appliance", with("10.0.0.1,", "10.0.0.4,"), `c:6:15: gateway 10.0.0.4 is the appliance's own address`, false},
+	{"two gateways of a family", with("10.0.0.1,", "10.0.0.1, 10.0.0.3,"), `c:6:25: there is a gateway of this family already`, true},
+	{"no gateway address", with("10.0.0.1,", "router,"), `c:6:15: vnets.hub.gateway[0] is "router", which is not an IP address; such as 10.0.0.4`, true},
+	{"both kinds of certificate", with("self_signed: true", "self_signed: true, cert: a, key: b"), `c:1:1: tls has more than one kind of certificate; give cert and key, or self_signed: true, or acme`, true},
+	{"cert without key", with("self_signed: true", "cert: a"), `c:1:1: tls has no key`, true},
+	{"self_signed: false", with("self_signed: true", "self_signed: false"), `c:1:1: there is no certificate under tls; give cert and key, or self_signed: true, or acme`, true},
+	{"acme without domains", with("self_signed: true", "acme: {}"), `c:1:7: tls.acme has no domains; such as domains: [bastion.example]`, true},
+	{"acme for a local name", with("self_signed: true", "acme: {domains: [localhost]}"), `c:1:24: "localhost" is not a public DNS name in lower case`, false},
+	{"yes is not true", with("self_signed: true", "self_signed: yes"), `c:1:20: tls.self_signed must be true or false, not text`, true},
+	{"unknown uplink", with("tls", "uplink: hubb\ntls"), `c:1:9: there is no uplink "hubb"; did you mean "hub"?`, false},
+	{"uplink that does not listen", with("tls", "uplink: listen\ntls"), `c:1:9: uplink is listen, but the kernel listens; write uplink: kernel`, false},
+	{"listen on an unknown vnet", with("tls", "listen: {vnet: hup}\ntls"), `c:1:16: there is no vnet "hup"; did you mean "hub"?`, false},
+	{"listen in two forms", with("tls", "listen: {vnet: hub, address: \":443\"}\ntls"), `c:1:1: listen must have one of address, vnet and link`, true},
+	{"listen on a vnet with a proxy", with("tls", "listen: {vnet: hub, proxy_protocol: [10.0.0.0/8]}\ntls"), `c:1:21: listen.proxy_protocol does not go with listen.vnet; leave it out`, true},
+	{"listen with a port of its own", with("tls", "listen: {address: \":443\", port: 444}\ntls"), `c:1:27: listen.port does not go with listen.address; leave it out`, true},
+	{"listen on port 0 of a vnet", with("tls", "listen: {vnet: hub, port: 0}\ntls"), `c:1:27: listen.port is 0; a port is 1 to 65535`, true},
+	{"listen on too high a port", with("tls", "listen: {vnet: hub, port: 65536}\ntls"), `c:1:27: listen.port is 65536; it must be at most 65535`, true},
+	{"listen on a name", with("tls", "listen: {address: \"localhost:443\"}\ntls"), `c:1:19: listen.address is "localhost:443", which is not an address and a port; such as ":443" or "192.0.2.1:443"`, true},
+	{"listen on no port", with("tls", "listen: {address: \"192.0.2.1:99999\"}\ntls"), `c:1:19: listen.address is "192.0.2.1:99999", which is not an address and a port; such as ":443" or "192.0.2.1:443"`, false},
+	{"listen on a vnet's NIC", with("tls", "listen: {link: {packet: eth1}, addresses: dhcp}\ntls"), `c:1:25: interface "eth1" is the link of vnets.hub too; give each its own, or listen on the vnet: listen: {vnet: …}`, false},
+	{"listen on a link without addresses", with("tls", "listen: {link: {packet: eth0}}\ntls"), `c:1:10: listen has no addresses; such as addresses: [10.0.0.4/24], or dhcp`, false},
+	{"no link", with("    link: {packet: eth1}\n", ""), `c:3:3: vnet "hub" has no link; such as link: {packet: eth1}`, true},
+	{"two links", with("{packet: eth1}", "{packet: eth1, tap: t0}"), `c:4:12: vnets.hub.link must have one of packet, tap, wireguard and kernel; such as {packet: eth1}`, true},
+	{"link without a name", with("{packet: eth1}", "{packet: \"\"}"), `c:4:20: "" is not the name of a network interface; such as eth1`, true},
+	{"name of a link that is none", with("{packet: eth1}", "{packet: ../eth1}"), `c:4:20: "../eth1" is not the name of a network interface; such as eth1`, true},
+	{"kernel with addresses", with("{packet: eth1}", "{kernel: {}}"), `c:5:16: vnets.hub has the kernel's addresses; leave addresses and gateway out`, false},
+	{"no prefixes", with("    prefixes: [10.0.0.0/16, \"fd00:1::/48\"]\n", ""), `c:3:3: vnet "hub" has no prefixes; list the networks that flows may go to, such as [10.0.0.0/16]`, true},
+	{"no addresses", with("    addresses: [10.0.0.4/24, \"fd00:1::4/64\"]\n", ""), `c:4:5: vnets.hub has no addresses; such as addresses: [10.0.0.4/24], or dhcp`, false},
+	{"empty addresses", with("[10.0.0.4/24, \"fd00:1::4/64\"]", "[]"), `c:5:16: vnets.hub.addresses is empty; give an address such as 10.0.0.4/24, or dhcp`, true},
+	{"static is no word", with("[10.0.0.4/24, \"fd00:1::4/64\"]", "static"), `c:5:16: vnets.hub.addresses must be dhcp or a list; such as [10.0.0.4/24]`, true},
+	{"multicast DNS server", with("[10.0.0.2]", "[224.0.0.1]"), `c:8:11: 224.0.0.1 cannot be a DNS server`, false},
+	{"bad vnet name", with("  hub:", "  Hub_1:"), `c:3:3: vnet name "Hub_1" must be 1 to 32 of a-z, 0-9 and -`, true},
+	{"reserved vnet name", with("  hub:", "  kernel:"), `c:3:3: vnet name "kernel" has a meaning of its own under uplink; choose another`, true},
+	{"vnet twice", minimal[1:] + "  hub: {}\n", `c:9:3: key "hub" is given twice; the first is in line 3`, true},
+	{"NIC twice", minimal[1:] + "  lab: {link: {tap: eth1}, addresses: dhcp, prefixes: [10.0.0.0/8]}\n", `c:9:21: interface "eth1" is the link of vnets.hub too; give each its own, or listen on the vnet: listen: {vnet: …}`, false},
+	{"WireGuard without anything", with("{packet: eth1}", "{wireguard: {}}"), `c:4:23: the tunnel has no private_key_file; wg genkey makes one
+c:4:23: the tunnel has no peers`, true},
+	{"WireGuard by DHCP", minimal[1:] + `  lab:
+    link: {wireguard: {private_key_file: k, peers: [{public_key: "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=", allowed: [10.0.0.0/8]}]}}
+    addresses: dhcp
+    prefixes: [10.0.0.0/8]
+`, `c:11:16: there is no DHCP in a WireGuard tunnel; list the addresses`, false},
+	{"WireGuard key", with("{packet: eth1}", "{wireguard: {private_key_file: k, peers: [{public_key: AAAA, allowed: [10.0.0.0/8], endpoint: \"x:0\"}]}}"),
+		`c:4:66: vnets.hub.link.wireguard.peers[0].public_key: a WireGuard key is 44 characters of base64; wg pubkey prints one
+c:4:105: endpoint "x:0" is not a host and a port; such as vpn.example:51820`, true},
+	{"metrics without port", with("tls", "metrics: {listen: localhost}\ntls"), `c:1:19: metrics.listen is "localhost", which is not an address and a port; such as "127.0.0.1:9090"`, true},
+	{"grace without unit", with("tls", "drain: {grace: 30}\ntls"), `c:1:16: drain.grace is 30 without a unit; write a number and its unit, such as 15m, 8h or 1h30m`, true},
+	{"grace of zero", with("tls", "drain: {grace: 0s}\ntls"), `c:1:16: drain.grace is "0s", which is not a length of time; write a number and its unit, such as 15m, 8h or 1h30m`, false},
+	{"limit of zero", with("tls", "limits: {flows: 0}\ntls"), `c:1:17: limits.flows must be 1 to 1000000`, true},
+	{"limit too high", with("tls", "limits: {flows: 1000001}\ntls"), `c:1:17: limits.flows must be 1 to 1000000`, true},
+	{"negative limit", with("tls", "limits: {flows: -1}\ntls"), `c:1:17: limits.flows is -1; it must be a whole number from 0 to 2147483647 in plain decimal`, true},
+	{"name that is a number", with("tls", "name: 42\ntls"), `c:1:7: name must be text, not a whole number; put it in quotes: "42"`, true},
+	{"empty name", with("tls", "name: \"\"\ntls"), `c:1:7: name "" must be 1 to 64 printable characters`, true},
+	{"name with an escape", with("tls", "name: \"a\\eb\"\ntls"), `c:1:7: name "a\x1bb" must be 1 to 64 printable characters`, false},
+	{"run_as", with("tls", "run_as: \"a b\"\ntls"), `c:1:9: run_as is "a b", which is neither a user's name nor a number`, true},
+	{"state is the root", with("tls", "state: /\ntls"), `c:1:8: state must be a folder of its own; such as /var/lib/sallyport`, false},
+	{"state is empty", with("tls", "state: \"\"\ntls"), `c:1:8: state is empty`, true},
+	{"access is empty", with("tls", "access: \"\"\ntls"), `c:1:9: access is empty`, true},
+	{"a list for the file", "- a\n", `c:1:1: the file must be a mapping, not a list`, true},
+	{"a key without a value", with("tls: {self_signed: true}", "tls:"), `c:1:1: tls has no value; give it one or leave the key out`, true},
+}
+
+func TestFaults(t *testing.T) {
+	for _, s := range samples {
+		t.Run(s.what, func(t *testing.T) {
+			_, err := Parse("c", []byte(s.data))
+			if err == nil {
+				t.Fatal("no fault")
+			}
+			if got := err.Error(); got != s.want {
+				t.Errorf("got\n%s\nwant\n%s\nof\n%s", got, s.want, s.data)
+			}
+		})
+	}
+}
+
+func compileSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	if err := compiler.AddResource("schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := compiler.Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled
+}
+
+// matchesSchema is what an editor would say of a file.
+func matchesSchema(schema *jsonschema.Schema, data string) error {
+	var value any
+	if err := yaml.Unmarshal([]byte(data), &value); err != nil {
+		return err
+	}
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	decoded, err := jsonschema.UnmarshalJSON(bytes.NewReader(encoded))
+	if err != nil {
+		return err
+	}
+	return schema.Validate(decoded)
+}
+
+func TestSchemaAgreesWithParser(t *testing.T) {
+	schema := compileSchema(t)
+	good := []string{minimal, full}
+	for _, listen := range []string{"{vnet: hub}", "{vnet: hub, port: 8443}", "{link: {tap: t1}, addresses: dhcp}", "{address: \":0\"}", "{address: \"[::1]:443\"}"} {
+		good = append(good, with("tls", "listen: "+listen+"\ntls"))
+	}
+	for _, tls := range []string{"{cert: a, key: b}", "{acme: {domains: [a.example]}}"} {
+		good = append(good, with("{self_signed: true}", tls))
+	}
+	for _, data := range good {
+		if _, err := Parse("c", []byte(data)); err != nil {
+			t.Errorf("the parser refuses:\n%s\n%v", data, err)
+		}
+		if err := matchesSchema(schema, data); err != nil {
+			t.Errorf("the schema refuses:\n%s\n%v", data, err)
+		}
+	}
+	for _, s := range samples {
+		if err := matchesSchema(schema, s.data); s.shape != (err != nil) {
+			t.Errorf("%s: the schema says %v, want a fault: %v", s.what, err, s.shape)
+		}
+	}
+}
+
+// structs are those of the file, by the path of their schema.
+var structs = map[string]reflect.Type{
+	"":                                       reflect.TypeFor[Config](),
+	"properties/metrics":                     reflect.TypeFor[Metrics](),
+	"properties/drain":                       reflect.TypeFor[Drain](),
+	"properties/limits":                      reflect.TypeFor[Limits](),
+	"$defs/listen":                           reflect.TypeFor[Listen](),
+	"$defs/tls":                              reflect.TypeFor[TLS](),
+	"$defs/tls/properties/acme":              reflect.TypeFor[ACME](),
+	"$defs/vnet":                             reflect.TypeFor[VNet](),
+	"$defs/link":                             reflect.TypeFor[Link](),
+	"$defs/wireguard":                        reflect.TypeFor[WireGuard](),
+	"$defs/wireguard/properties/peers/items": reflect.TypeFor[Peer](),
+}
+
+func TestSchemaHasEveryKey(t *testing.T) {
+	var doc map[string]any
+	if err := json.Unmarshal(Schema(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for path, typ := range structs {
+		at := doc
+		for step := range strings.SplitSeq(path, "/") {
+			if step != "" {
+				at, _ = at[step].(map[string]any)
+			}
+		}
+		properties, _ := at["properties"].(map[string]any)
+		keys := yamlfile.Keys(typ)
+		for _, key := range keys {
+			if properties[key] == nil {
+				t.Errorf("%s: the schema lacks %s", typ, key)
+			}
+		}
+		if len(properties) != len(keys) || at["additionalProperties"] != false {
+			t.Errorf("%s: the schema has other keys too: %v", typ, properties)
+		}
+	}
+}
+
+const docs = "../../docs/configuration.md"
+
+func TestDocsHaveEveryKey(t *testing.T) {
+	text, err := os.ReadFile(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, typ := range structs {
+		for _, key := range yamlfile.Keys(typ) {
+			if !regexp.MustCompile("(?m)^\\| `([a-z_.]+\\.)?" + key + "` \\|").Match(text) {
+				t.Errorf("docs/configuration.md has no row for %s of %s", key, typ)
+			}
+		}
+	}
+}
+
+func TestExamplesInDocsParse(t *testing.T) {
+	text, err := os.ReadFile(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, examples := compileSchema(t), 0
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1) {
+		data := string(block[1])
+		if !strings.Contains(data, "vnets:") { // a part of a file
+			data = minimal + data
+			if strings.Contains(string(block[1]), "tls:") {
+				data = strings.Replace(data, "tls: {self_signed: true}\n", "", 1)
+			}
+		}
+		examples++
+		if _, err := Parse("c", []byte(data)); err != nil {
+			t.Errorf("%s\n%v", data, err)
+		}
+		if err := matchesSchema(schema, data); err != nil {
+			t.Errorf("%s\n%v", data, err)
+		}
+	}
+	if examples < 5 {
+		t.Errorf("only %d examples are in the docs", examples)
+	}
+}
