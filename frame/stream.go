@@ -108,7 +108,7 @@ type Stream struct {
 }
 
 // A Taker is the next hop of bytes that have arrived; relay.Taker says more.
-type Taker interface {
+type Taker = interface {
 	Take(p []byte) (int, error)
 	WaitWritable(ctx context.Context) error
 	CloseWrite() error

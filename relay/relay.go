@@ -46,8 +46,8 @@ type Sink interface {
 	CloseWrite() error
 }
 
-// A Taker is the next hop of bytes that have arrived.
-type Taker interface {
+// A Taker is the next hop of bytes that have arrived. (An alias, so that streams need not import this package.)
+type Taker = interface {
 	// Take accepts what it can without blocking and says how much that is; 0 and nil mean that it is full.
 	// It does not keep p.
 	Take(p []byte) (int, error)

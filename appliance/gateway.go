@@ -1,0 +1,292 @@
+// Package appliance is the gateway between people and targets. A transport brings it admitted clients; it decides,
+// dials inside a VNet, relays and accounts.
+//
+//	g := &appliance.Gateway{Name: "bastion", Devices: registry, VNets: vnets, Log: log}
+//	g.SetPolicy(p)
+//	server := &transport.Server{Handler: g, …}
+//
+// The life of a flow is Gateway.Flow, from top to bottom:
+//
+//	accept → authorise → resolve → authorise → dial → open → relay → account
+//
+// # Cancellation
+//
+// A flow's context ends with its transport connection, its lifetime, its device and the appliance; the cause is told
+// to the client and stands in the log.
+package appliance
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"sallyport/appliance/auth"
+	"sallyport/appliance/policy"
+	"sallyport/frame"
+	"sallyport/relay"
+)
+
+// A VNet is what the gateway needs of the network its targets live in.
+type VNet interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Choose picks the address to dial from those that a name has, or says why none of them may be dialled.
+	Choose([]netip.Addr) (netip.Addr, error)
+}
+
+// Devices are those who may come in.
+type Devices interface {
+	Device(ed25519.PublicKey) (auth.Device, error)
+	Enrol(auth.Enrolment) (auth.Device, error)
+	NewCode(user string, ttl time.Duration) (string, error)
+	List() []auth.Device
+	Revoke(id string) error
+	Touch(id string, source netip.Addr, version string)
+}
+
+// A Gateway serves admitted clients. Set its fields before the first of them comes.
+type Gateway struct {
+	Name    string // of the appliance, for people
+	VNets   map[string]VNet
+	Devices Devices
+	Log     *slog.Logger
+	Limits  Limits
+
+	// Governor bounds the memory that all flows' senders may make us hold; nil: each flow for itself.
+	Governor *frame.Governor
+
+	policy atomic.Pointer[policy.Policy]
+	live   live
+}
+
+// Limits of a Gateway. The zero value means the defaults.
+type Limits struct {
+	Flows          int           // open at once; default 10000
+	FlowsPerUser   int           // default 256
+	DialTimeout    time.Duration // default 10 seconds
+	ResolveTimeout time.Duration // default 5 seconds
+	Patience       time.Duration // for an admitted connection to ask for a flow; default 60 seconds
+}
+
+func (l Limits) withDefaults() Limits {
+	l.Flows = cmp.Or(l.Flows, 10000)
+	l.FlowsPerUser = cmp.Or(l.FlowsPerUser, 256)
+	l.DialTimeout = cmp.Or(l.DialTimeout, 10*time.Second)
+	l.ResolveTimeout = cmp.Or(l.ResolveTimeout, 5*time.Second)
+	l.Patience = cmp.Or(l.Patience, 60*time.Second)
+	return l
+}
+
+// SetPolicy replaces the policy. Flows that the new one would not allow end.
+func (g *Gateway) SetPolicy(p *policy.Policy) {
+	g.policy.Store(p)
+	g.live.each(func(f *flow) {
+		if _, err := p.Decide(f.request(time.Now())); err != nil {
+			f.end(reasonError(err))
+		}
+	})
+}
+
+// EndDevice ends the live flows of a revoked device.
+func (g *Gateway) EndDevice(d auth.Device) {
+	g.live.each(func(f *flow) {
+		if f.peer.Device == d.ID {
+			f.end(reasonError(auth.ErrRevoked))
+		}
+	})
+}
+
+// A flow is one connection of a person to a target.
+type flow struct {
+	gateway *Gateway
+	id      [16]byte
+	session [16]byte
+	peer    frame.Peer
+	open    frame.OpenRequest
+	grant   policy.Grant
+	addr    netip.AddrPort // of the target
+	begun   time.Time
+	stream  *frame.Stream // once it is open
+	end     context.CancelCauseFunc
+}
+
+func (f *flow) request(now time.Time) policy.Request {
+	return policy.Request{User: f.peer.User, Target: f.open.Target, VNet: f.open.VNet,
+		Protocol: f.open.Protocol, Port: f.open.Port, Time: now}
+}
+
+// Flow serves one stream of an admitted client: an api flow, or one to a target.
+func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
+	defer c.Close()
+	accept, cancel := context.WithTimeout(ctx, g.Limits.withDefaults().Patience)
+	in, err := frame.Accept(accept, c, frame.Options{Governor: g.Governor})
+	cancel()
+	if err != nil {
+		return
+	}
+	if in.Open.Protocol == apiProtocol {
+		g.serveAPI(ctx, in.Accept(frame.Opened{Flow: random(), Session: random(), Target: apiProtocol}), p)
+		return
+	}
+	f := &flow{gateway: g, peer: p, open: in.Open, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random())}
+	ctx, f.end = context.WithCancelCause(ctx)
+	defer f.end(nil)
+	defer func() {
+		if v := recover(); v != nil {
+			g.panicked(f, v)
+		}
+	}()
+
+	conn, err := f.reach(ctx)
+	if err != nil {
+		reason := reasonOf(err)
+		f.log(slog.LevelInfo, "flow refused", "cause", string(reason.Code), "why", reason.Sentence)
+		in.Refuse(&frame.StreamError{Reason: reason})
+		return
+	}
+	defer conn.Close()
+	defer g.live.remove(f)
+	f.stream = in.Accept(f.opened())
+	f.log(slog.LevelInfo, "flow opened")
+	result := f.relay(ctx, conn)
+	f.account(result)
+}
+
+// reach decides, resolves, decides again and dials. A flow that it reaches a target for is in the list of live ones.
+func (f *flow) reach(ctx context.Context) (net.Conn, error) {
+	g, limits := f.gateway, f.gateway.Limits.withDefaults()
+	p := g.policy.Load()
+	var err error
+	if f.grant, err = p.Decide(f.request(f.begun)); err != nil {
+		return nil, err
+	}
+	if err := g.live.add(f, limits); err != nil {
+		return nil, err
+	}
+	conn, err := f.dial(ctx, p, limits)
+	if err != nil {
+		g.live.remove(f)
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (net.Conn, error) {
+	vnet, ok := f.gateway.VNets[f.grant.VNet]
+	if !ok {
+		return nil, frame.Refuse("E_UNREACHABLE", fmt.Sprintf("%s lies in VNet %q, which this appliance is not attached to", f.grant.Target, f.grant.VNet), "")
+	}
+	addr, err := f.resolve(ctx, vnet, limits.ResolveTimeout)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.DecideAddress(f.grant, addr); err != nil {
+		return nil, err
+	}
+	f.addr = netip.AddrPortFrom(addr, f.grant.Port)
+	ctx, cancel := context.WithTimeout(ctx, limits.DialTimeout)
+	defer cancel()
+	conn, err := vnet.DialContext(ctx, "tcp", f.addr.String())
+	if err != nil {
+		return nil, dialReason(f.name(), limits.DialTimeout, err)
+	}
+	return conn, nil
+}
+
+// resolve finds the one address that is decided on and dialled.
+func (f *flow) resolve(ctx context.Context, vnet VNet, limit time.Duration) (netip.Addr, error) {
+	addrs := []netip.Addr{}
+	if addr, err := netip.ParseAddr(f.grant.Host); err == nil {
+		addrs = append(addrs, addr)
+	} else {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		if addrs, err = vnet.LookupNetIP(ctx, "ip", f.grant.Host); err != nil {
+			return netip.Addr{}, resolveReason(f.grant.Host, limit, err)
+		}
+	}
+	addr, err := vnet.Choose(addrs)
+	if err != nil {
+		return netip.Addr{}, frame.Refuse(policy.CodeForbiddenAddress, fmt.Sprintf("%s is not reachable: %v", f.grant.Target, err),
+			"the target's address must lie inside its VNet's prefixes")
+	}
+	return addr, nil
+}
+
+func (f *flow) opened() frame.Opened {
+	return frame.Opened{Flow: f.id[:], Session: f.session[:], Target: f.grant.Target, Port: f.grant.Port, Rule: f.grant.Rule,
+		Idle: f.grant.Idle.Milliseconds(), Lifetime: f.grant.Lifetime.Milliseconds()}
+}
+
+// relay moves bytes until both directions have ended or the flow may not go on, and tells the client why.
+func (f *flow) relay(ctx context.Context, conn net.Conn) relay.Result {
+	if f.grant.Lifetime > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, f.grant.Lifetime, frame.Refuse("E_LIFETIME",
+			fmt.Sprintf("the flow has reached its lifetime of %v", f.grant.Lifetime), "connect again"))
+		defer cancel()
+	}
+	result := relay.Pump(ctx, f.stream, guarded(f.grant.Protocol, relay.Wrap(conn)), relay.Options{Idle: f.grant.Idle})
+	if result.Err != nil {
+		f.stream.Reset(endReason(f, result.Err))
+	}
+	return result
+}
+
+// account writes the flow's one line.
+func (f *flow) account(r relay.Result) {
+	cause := "ended"
+	if r.Err != nil {
+		cause = string(endReason(f, r.Err).Code)
+	}
+	f.log(slog.LevelInfo, "flow ended", "up", r.Up, "down", r.Down, "dur", time.Since(f.begun).Round(time.Millisecond), "cause", cause)
+}
+
+// panicked ends one flow for a bug of ours; the others go on.
+func (g *Gateway) panicked(f *flow, v any) {
+	incident := hex.EncodeToString(random()[:4])
+	f.log(slog.LevelError, "flow panicked", "incident", incident, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+	if f.stream != nil {
+		f.stream.Reset(frame.Reason{Code: frame.Internal, Sentence: "the appliance met a bug; this flow has ended",
+			Hint: "report incident " + incident, Incident: incident})
+	}
+}
+
+// name is what people call where the flow goes.
+func (f *flow) name() string {
+	return net.JoinHostPort(f.grant.Target, strconv.Itoa(int(f.grant.Port)))
+}
+
+func (f *flow) log(level slog.Level, message string, more ...any) {
+	target := f.grant.Target
+	if target == "" {
+		target = f.open.Target
+	}
+	attrs := append([]any{"flow", hex.EncodeToString(f.id[:6]), "user", f.peer.User, "device", f.peer.Device, "source", f.peer.Remote.Addr(),
+		"target", frame.Clip(target, 255), "protocol", frame.Clip(cmp.Or(f.grant.Protocol, f.open.Protocol), 16), "rule", f.grant.Rule,
+		"transport", f.peer.Transport}, more...)
+	if f.addr.IsValid() {
+		attrs = append(attrs, "addr", f.addr, "vnet", f.grant.VNet)
+	}
+	f.gateway.Log.Log(context.Background(), level, message, attrs...)
+}
+
+func random() []byte {
+	b := make([]byte, 16)
+	rand.Read(b)
+	return b
+}

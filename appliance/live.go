@@ -1,0 +1,61 @@
+package appliance
+
+import (
+	"fmt"
+	"sync"
+
+	"sallyport/frame"
+)
+
+// live is the flows that are dialling or open. Its zero value is empty.
+type live struct {
+	mu       sync.Mutex
+	flows    map[*flow]struct{}
+	byUser   map[string]int
+	draining bool
+}
+
+// add counts f in, or says why there may be no more.
+func (l *live) add(f *flow, limits Limits) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch n := l.byUser[f.peer.User]; {
+	case l.draining:
+		return frame.Refuse(frame.Draining, "the appliance is stopping and opens no new flows", "try again in a moment")
+	case n >= limits.FlowsPerUser:
+		return frame.Refuse("E_LIMIT", fmt.Sprintf("you have %d flows open, which is the limit", n), "close one, or ask for a higher limit")
+	case len(l.flows) >= limits.Flows:
+		return &frame.StreamError{Reason: frame.Reason{Code: "E_BUSY", Sentence: "the appliance is full", Hint: "try again later", Retry: 5000}}
+	}
+	if l.flows == nil {
+		l.flows, l.byUser = map[*flow]struct{}{}, map[string]int{}
+	}
+	l.flows[f] = struct{}{}
+	l.byUser[f.peer.User]++
+	return nil
+}
+
+func (l *live) remove(f *flow) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.flows[f]; !ok {
+		return
+	}
+	delete(l.flows, f)
+	if l.byUser[f.peer.User]--; l.byUser[f.peer.User] == 0 {
+		delete(l.byUser, f.peer.User)
+	}
+}
+
+// each calls do for every flow that is live now, without holding the lock.
+func (l *live) each(do func(*flow)) {
+	l.mu.Lock()
+	flows := make([]*flow, 0, len(l.flows))
+	for f := range l.flows {
+		flows = append(flows, f)
+	}
+	l.mu.Unlock()
+	for _, f := range flows {
+		do(f)
+	}
+}

@@ -1,0 +1,14 @@
+package frame
+
+import "net/netip"
+
+// A Peer is the other end of a transport connection, as an appliance knows it.
+type Peer struct {
+	Transport string         // "quic" or "https"
+	Remote    netip.AddrPort // where it comes from
+	Software  string         // what it says it is
+
+	// Set when its HELLO is admitted.
+	User   string
+	Device string
+}
