@@ -8,7 +8,8 @@ import (
 )
 
 // Describe renders one frame as one line, for traces and for the examples in PROTOCOL.md: the type, then the fields
-// that are present, in the order of the wire. What does not parse is rendered with the reason why not.
+// that are present, in the order of the wire. What does not parse is rendered with the reason why not. An access token
+// or enrolment code is rendered as its length.
 //
 //	ACK acked=5 limit=16389
 func Describe(h Header, payload []byte) string {
@@ -87,22 +88,28 @@ func describeFields(b *strings.Builder, v reflect.Value) {
 		if f.IsZero() {
 			continue
 		}
-		fmt.Fprintf(b, " %s=", strings.ToLower(v.Type().Field(i).Name))
+		name := v.Type().Field(i).Name
+		fmt.Fprintf(b, " %s=", strings.ToLower(name))
 		switch x := f.Interface().(type) {
 		case []byte:
-			if v.Type().Field(i).Name == "Versions" {
+			switch name {
+			case "Token":
+				fmt.Fprintf(b, "(%d bytes)", len(x))
+			case "Versions":
 				fmt.Fprint(b, x)
-			} else {
+			default:
 				fmt.Fprintf(b, "%x", x)
 			}
 		case [][]byte:
 			fmt.Fprintf(b, "%x", x)
-		default:
-			if f.Kind() == reflect.String {
-				b.WriteString(strconv.Quote(f.String()))
+		case string:
+			if name == "Code" {
+				fmt.Fprintf(b, "(%d bytes)", len(x))
 			} else {
-				fmt.Fprint(b, x)
+				b.WriteString(strconv.Quote(x))
 			}
+		default:
+			fmt.Fprint(b, x)
 		}
 	}
 }
