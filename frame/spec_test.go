@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"flag"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -17,7 +18,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "rewrite the decoded forms in PROTOCOL.md")
+var update = flag.Bool("update", false, "rewrite the decoded forms and the codes in PROTOCOL.md")
 
 // An example is a frame block of PROTOCOL.md.
 type example struct {
@@ -146,10 +147,27 @@ func TestSpecCodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := map[Code]int{}
-	row := regexp.MustCompile(`(?m)^\| (\d+) \| [^|]* \| (E_[^|]*) \|$`)
+	row := regexp.MustCompile(`(?m)^\| (\d+) \| ([^|]*) \| (E_[^|]*) \|$`)
+	if *update {
+		doc = row.ReplaceAllFunc(doc, func(line []byte) []byte {
+			m := row.FindSubmatch(line)
+			n, _ := strconv.Atoi(string(m[1]))
+			var codes []string
+			for c, exit := range exits {
+				if exit == n {
+					codes = append(codes, string(c))
+				}
+			}
+			slices.Sort(codes)
+			return fmt.Appendf(nil, "| %d | %s | %s |", n, m[2], strings.Join(codes, ", "))
+		})
+		if err := os.WriteFile("PROTOCOL.md", doc, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, m := range row.FindAllStringSubmatch(string(doc), -1) {
 		n, _ := strconv.Atoi(m[1])
-		for _, c := range strings.Split(m[2], ", ") {
+		for _, c := range strings.Split(m[3], ", ") {
 			got[Code(c)] = n
 		}
 	}
