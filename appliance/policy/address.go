@@ -40,6 +40,8 @@ func (p *Policy) DecideAddress(g Grant, addr netip.Addr) error {
 var unreachable = []netip.Prefix{
 	netip.MustParsePrefix("169.254.0.0/16"),
 	netip.MustParsePrefix("168.63.129.16/32"),
+	netip.MustParsePrefix("100.100.100.200/32"),
+	netip.MustParsePrefix("fd00:ec2::254/128"),
 	netip.MustParsePrefix("fe80::/10"),
 }
 
@@ -60,7 +62,7 @@ func (p *Policy) forbidden(addr netip.Addr) error {
 		b := inner.As16()
 		inner = netip.AddrFrom4([4]byte(b[12:]))
 	}
-	r := &Refusal{Code: CodeForbiddenAddress, Sentence: fmt.Sprintf("%s is never reachable: %v", addr, err)}
+	r := &Refusal{Code: CodeForbiddenAddress, Sentence: fmt.Sprintf("%s is never reachable", addr), Hint: err.Error()}
 	if contains(unreachable, inner) {
 		r.Sentence = "metadata and link-local addresses are never reachable"
 		r.Hint = fmt.Sprintf("%s is one of them, and no rule can allow it", inner)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -21,7 +22,10 @@ func fakeSyntax(s string) (netip.Addr, bool, error) {
 		return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}), true, nil
 	}
 	if looksNumeric(s) {
-		return netip.Addr{}, false, errors.New("not a valid address")
+		return netip.Addr{}, true, errors.New("too many parts")
+	}
+	if strings.Contains(s, "１") {
+		return netip.Addr{}, false, errors.New("full-width digits")
 	}
 	return netip.Addr{}, false, nil
 }

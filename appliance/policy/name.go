@@ -51,14 +51,17 @@ func (p *Policy) parseTyped(typed string) (name string, addr netip.Addr, err err
 	if strings.Contains(s, "%") {
 		return "", addr, &Refusal{Code: CodeName, Sentence: "zone ids are not allowed", Hint: "leave out the % and what follows it"}
 	}
-	addr, isAddr, err := p.options.AddressSyntax(s)
+	addr, isAddr, bad := p.options.AddressSyntax(s)
 	switch {
-	case err != nil:
-		return "", addr, &Refusal{Code: CodeName, Sentence: err.Error(), Hint: "use a target's name"}
-	case isAddr && addr.IsValid():
+	case isAddr && (bad != nil || !addr.IsValid()):
+		return "", addr, &Refusal{Code: CodeName, Sentence: "not a valid address", Hint: "use a target's name"}
+	case isAddr:
 		return "", addr.Unmap(), nil
 	}
 	name, err = parseName(typed)
+	if err == nil && bad != nil { // such as full-width digits, which mean ASCII ones to some
+		err = notAName()
+	}
 	return name, netip.Addr{}, err
 }
 

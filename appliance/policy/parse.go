@@ -200,9 +200,9 @@ func (c *checker) checkTargetName(i int, name string, named map[string]int) {
 	named[name] = i
 	_, isAddr, err := c.options.AddressSyntax(name)
 	switch {
-	case isAddr, err != nil, looksNumeric(name):
+	case isAddr, looksNumeric(name):
 		c.Fault(at, "add a letter, such as db-"+name, "target name %q looks like an IP address", name)
-	case !targetName.MatchString(name), strings.Contains(name, ".."):
+	case err != nil, !targetName.MatchString(name), strings.Contains(name, ".."):
 		c.Fault(at, "", "target name %q must be 1 to 63 of a-z, 0-9, dot and dash, and begin and end with a letter or digit", name)
 	}
 }
@@ -211,8 +211,8 @@ func (c *checker) checkTargetName(i int, name string, named map[string]int) {
 func (c *checker) checkHost(host string, at yamlfile.Position) {
 	addr, isAddr, err := c.options.AddressSyntax(host)
 	switch {
-	case err != nil:
-		c.Fault(at, "", "address %q: %v", host, err)
+	case isAddr && err != nil:
+		c.Fault(at, "such as 10.0.5.4", "address %q is not a valid IP address", host)
 	case isAddr:
 		if plain, err := netip.ParseAddr(host); err != nil || plain != addr {
 			c.Fault(at, "write it as "+addr.String(), "address %q is not in its plain spelling", host)
@@ -221,7 +221,7 @@ func (c *checker) checkHost(host string, at yamlfile.Position) {
 		} else if err := c.options.Forbidden(addr); err != nil {
 			c.Fault(at, "", "address %s is never reachable: %v", addr, err)
 		}
-	case !isDNSName(host):
+	case err != nil, !isDNSName(host):
 		c.Fault(at, "such as 10.0.5.4 or db-1.corp.example", "address %q is neither an IP address nor a DNS name", host)
 	}
 }

@@ -58,11 +58,11 @@ type Policy struct {
 
 // Options are what the policy needs of its surroundings. Both functions must be set.
 type Options struct {
-	// AddressSyntax reads s if it is an IP address in any spelling. An error means that s is an address, or looks like
-	// one, that nobody may write: the error says why.
+	// AddressSyntax reads s if it is an IP address in any spelling. An error means that s is neither an address nor a
+	// name; isAddr then says which of them it looks like.
 	AddressSyntax func(s string) (addr netip.Addr, isAddr bool, err error)
 
-	// Forbidden returns why an address is never reachable, whatever the policy says, or nil.
+	// Forbidden returns why an address is never reachable, whatever the policy and whatever the VNet, or nil.
 	Forbidden func(netip.Addr) error
 
 	VNets []string // those that the daemon has; a file that names another is refused. Default: any name will do
