@@ -68,6 +68,7 @@ func (p *pipe) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 		if p.tap != nil {
 			p.tap(join(pkt.AsSlices()))
 		}
+		size := pkt.Size()
 		frame := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: pkt.ToBuffer()})
 		select {
 		case <-p.done:
@@ -75,7 +76,7 @@ func (p *pipe) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 		default:
 			select {
 			case p.peer.queue <- frame:
-				p.tx.add(frame.Size())
+				p.tx.add(size)
 				continue
 			default:
 			}

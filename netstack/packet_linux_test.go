@@ -1,0 +1,153 @@
+package netstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const bulk = 256 << 20
+
+// TestTransfer sends 256 MiB each way between the stack on a NIC and a kernel.
+func TestTransfer(t *testing.T) {
+	l := newLab(t)
+	s := l.stack(t, nil)
+	transfer(t, l, s)
+	if st := s.Stats(); st.Escaped != 0 || st.Link.RxDropped > 100 {
+		t.Errorf("%+v", st)
+	} else {
+		t.Logf("%+v", st)
+	}
+}
+
+func transfer(t *testing.T, l *lab, s *Stack) {
+	seed := maphash.MakeSeed()
+	block := make([]byte, 1<<20)
+	rand.NewChaCha8([32]byte{1}).Read(block)
+	send := func(w io.Writer) uint64 {
+		h := maphash.Hash{}
+		h.SetSeed(seed)
+		for i := range bulk / len(block) {
+			copy(block, fmt.Sprintf("block %8d", i)) // no two are alike
+			h.Write(block)
+			for sent := 0; sent < len(block); sent += 64 << 10 { // as a relay writes
+				if _, err := w.Write(block[sent : sent+64<<10]); err != nil {
+					t.Error(err)
+					return 0
+				}
+			}
+		}
+		return h.Sum64()
+	}
+	receive := func(r io.Reader) uint64 {
+		h := maphash.Hash{}
+		h.SetSeed(seed)
+		n, err := io.CopyBuffer(struct{ io.Writer }{&h}, struct{ io.Reader }{r}, make([]byte, 64<<10))
+		if n != bulk || err != nil {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+		return h.Sum64()
+	}
+	for _, host := range []string{peer4, peer6} {
+		ln := l.listen(t, net.JoinHostPort(host, "5000"))
+		c, err := s.DialContext(t.Context(), "tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		k, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer k.Close()
+		ways := []struct {
+			name     string
+			from, to net.Conn
+		}{{"up", c, k}, {"down", k, c}}
+		for _, way := range ways {
+			var wg sync.WaitGroup
+			var sent, got uint64
+			start := time.Now()
+			wg.Go(func() {
+				sent = send(way.from)
+				way.from.(interface{ CloseWrite() error }).CloseWrite()
+			})
+			wg.Go(func() { got = receive(way.to) })
+			wg.Wait()
+			if sent != got {
+				t.Errorf("%s %s: other bytes arrived than were sent", host, way.name)
+			}
+			t.Logf("%s %s: %.2f Gbit/s, hashing included", host, way.name, bulk*8/time.Since(start).Seconds()/1e9)
+		}
+	}
+}
+
+func TestKernelPeerErrors(t *testing.T) {
+	l := newLab(t)
+	s := l.stack(t, func(c *Config) { c.Tuning.ConnectTimeout = 500 * time.Millisecond })
+	dial := func(address string) error {
+		c, err := s.DialContext(t.Context(), "tcp", address)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	for _, host := range []string{peer4, peer6} {
+		if err := dial(net.JoinHostPort(host, "81")); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("refused: %v", err)
+		}
+	}
+	for _, address := range []string{"10.77.0.9:81", "[fd77::9]:81"} {
+		start := time.Now()
+		if err := dial(address); !errors.Is(err, syscall.ETIMEDOUT) || time.Since(start) > time.Second {
+			t.Errorf("silent: %v after %v", err, time.Since(start))
+		}
+	}
+	if err := dial("10.78.0.9:81"); !errors.As(err, new(*DeniedError)) {
+		t.Errorf("outside: %v", err)
+	}
+}
+
+// TestNothingOpen has a kernel knock at the stack's ports: Silent answers nothing at all, Reset refuses each.
+func TestNothingOpen(t *testing.T) {
+	ports := []int{1, 22, 53, 80, 443, 3389, 5353, 16384, 40000, 60999, 65535}
+	for _, mode := range []Unsolicited{Silent, Reset} {
+		t.Run([]string{"silent", "reset"}[mode], func(t *testing.T) {
+			l := newLab(t)
+			s := l.stack(t, func(c *Config) { c.Unsolicited = mode })
+			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+			defer cancel()
+			var wg sync.WaitGroup
+			for _, host := range []string{ours4, ours6} {
+				for _, port := range ports {
+					var knock func(ctx context.Context) (net.Conn, error)
+					l.peer.do(t, func() error { // the socket is made in the peer's namespace, on its thread
+						knock = prepare(t, host, port)
+						return nil
+					})
+					wg.Go(func() {
+						c, err := knock(ctx)
+						if err == nil {
+							c.Close()
+							t.Errorf("%s port %d is open", host, port)
+						} else if refused := errors.Is(err, syscall.ECONNREFUSED); refused != (mode == Reset) {
+							t.Errorf("%s port %d: %v", host, port, err)
+						}
+					})
+				}
+			}
+			wg.Wait()
+			if st := s.Stats(); st.Escaped != 0 {
+				t.Errorf("%+v", st)
+			}
+		})
+	}
+}
