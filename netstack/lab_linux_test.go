@@ -95,15 +95,8 @@ func newLab(t testing.TB) *lab {
 		if err != nil {
 			return err
 		}
-		for _, a := range []string{peer4 + "/24", peer6 + "/64"} {
-			addr, err := netlink.ParseAddr(a)
-			if err != nil {
-				return err
-			}
-			addr.Flags = unix.IFA_F_NODAD
-			if err := netlink.AddrAdd(wire, addr); err != nil {
-				return fmt.Errorf("address %s: %w", a, err)
-			}
+		if err := assign(wire, peer4+"/24", peer6+"/64"); err != nil {
+			return err
 		}
 		if err := netlink.LinkSetUp(lo); err != nil {
 			return err
@@ -131,6 +124,49 @@ func newLab(t testing.TB) *lab {
 		return errors.New("the wire does not come up")
 	})
 	return l
+}
+
+// assign gives a kernel's device addresses that are there at once.
+func assign(l netlink.Link, addresses ...string) error {
+	for _, a := range addresses {
+		addr, err := netlink.ParseAddr(a)
+		if err != nil {
+			return err
+		}
+		addr.Flags = unix.IFA_F_NODAD
+		if err := netlink.AddrAdd(l, addr); err != nil {
+			return fmt.Errorf("address %s: %w", a, err)
+		}
+	}
+	return nil
+}
+
+// openTap makes a TAP device that exists as long as its descriptor, with offloads on.
+func openTap(name string, addresses ...string) (*os.File, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		return nil, err
+	}
+	req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
+		return nil, fmt.Errorf("TUNSETIFF: %w", err)
+	}
+	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6); err != nil {
+		return nil, fmt.Errorf("TUNSETOFFLOAD: %w", err)
+	}
+	tap, err := netlink.LinkByName(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := assign(tap, addresses...); err != nil {
+		return nil, err
+	}
+	return f, netlink.LinkSetUp(tap)
 }
 
 // packetSocket opens a socket on a NIC of the calling thread's namespace, as the privileged parent does.

@@ -8,10 +8,15 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"sallyport/netstack/link"
 )
 
 const bulk = 256 << 20
@@ -150,4 +155,69 @@ func TestNothingOpen(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSpellingsOnTheWire repeats TestSpellings on a NIC, with a capture by the kernel at the other end of the wire.
+func TestSpellingsOnTheWire(t *testing.T) {
+	l := newLab(t)
+	s := l.stack(t, func(c *Config) {
+		lab := spellingConfig(c.Link)
+		c.Addresses, c.Prefixes, c.Deny = lab.Addresses, lab.Prefixes, lab.Deny
+	})
+	frames := l.capture(t)
+	before := frames()
+	refuseAll(t, s)
+	if n := frames() - before; n != 0 {
+		t.Errorf("%d frames left", n)
+	}
+	// The capture does capture: a dial that is allowed is seen, as a question for a neighbour.
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	s.DialContext(ctx, "tcp", "10.9.0.5:22")
+	if frames() == before {
+		t.Error("the capture sees nothing")
+	}
+}
+
+// TestTap runs the same transfer over a TAP device: the kernel's end of it has the peer's addresses.
+func TestTap(t *testing.T) {
+	l := &lab{peer: newNamespace(t)}
+	var f *os.File
+	l.peer.do(t, func() (err error) {
+		f, err = openTap(fmt.Sprintf("t%d", os.Getpid()), peer4+"/24", peer6+"/64")
+		return err
+	})
+	tap, err := link.Tap(f, link.Options{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 7}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStack(t, Config{
+		Name: "tap", Link: tap, Addresses: prefixes(ours4+"/24", ours6+"/64"), Prefixes: prefixes("10.77.0.0/24", "fd77::/64"),
+	})
+	transfer(t, l, s)
+}
+
+// TestSilentPeer cuts the wire under a connection with data in flight and finds out in the time that the retries give.
+func TestSilentPeer(t *testing.T) {
+	l := newLab(t)
+	s := l.stack(t, func(c *Config) { c.Tuning.Retries = 2 })
+	ln := l.listen(t, net.JoinHostPort(peer4, "5000"))
+	c, err := s.DialContext(t.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	l.peer.do(t, func() error {
+		wire, err := netlink.LinkByName(fmt.Sprintf("p%d", os.Getpid()))
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetDown(wire)
+	})
+	start := time.Now()
+	c.Write([]byte("is anybody there?"))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ETIMEDOUT) {
+		t.Error(err)
+	}
+	t.Logf("known after %v", time.Since(start))
 }
