@@ -40,3 +40,14 @@ func TestShadowRefusesAWrongPassword(t *testing.T) {
 		t.Error("xfreerdp does not end")
 	}
 }
+
+func TestXRDPThroughXFreeRDP(t *testing.T) {
+	l := New(t)
+	l.Appliance.AddAddress("vnet0", netip.MustParsePrefix("10.99.0.1/16"))
+	x := l.XRDP(l.VNet.Namespace, XRDPOptions{})
+	screen := l.Xvfb(l.Appliance, "1024x768")
+	screen.XFreeRDP(RDPLogin{Addr: x.Addr.String(), User: x.User, Password: x.Password, Args: []string{"/size:1000x700"}})
+	screen.WaitText("XRDP DESKTOP", 60*time.Second)
+	screen.Type("HELLO 4711")
+	screen.WaitText("HELLO 4711", 20*time.Second)
+}

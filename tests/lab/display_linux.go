@@ -144,7 +144,7 @@ func OCR(t testing.TB, path string) string {
 	if out, err := exec.CommandContext(t.Context(), "convert", path, "-colorspace", "Gray", "-resize", "200%", grey).CombinedOutput(); err != nil {
 		t.Fatalf("convert: %v\n%s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), "tesseract", grey, "-", "--psm", "6")
+	cmd := exec.CommandContext(t.Context(), "tesseract", grey, "-", "--psm", "11")
 	cmd.Env = append(os.Environ(), "OMP_THREAD_LIMIT=1") // its threads only get into each other's way
 	out, err := cmd.Output()
 	if err != nil {

@@ -79,7 +79,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.conns = append(p.conns, near, far)
 	p.mu.Unlock()
 	io.WriteString(near, "HTTP/1.1 200 Connected\r\n\r\n")
-	p.wg.Go(func() { p.copy(far, io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), near), near) })
+	p.wg.Go(func() {
+		p.copy(far, io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), near), near)
+	})
 	p.wg.Go(func() { p.copy(near, far, far) })
 }
 

@@ -17,7 +17,7 @@ type RDPLogin struct {
 func (d *Display) XFreeRDP(r RDPLogin) *Process {
 	d.t.Helper()
 	cmd := d.Command(context.Background(), "xfreerdp", append([]string{
-		"/v:" + r.Addr, "/u:" + r.User, "/d:", "/from-stdin", "/cert:ignore", "/log-level:INFO", "-decorations", "-grab-keyboard",
+		"/v:" + r.Addr, "/u:" + r.User, "/d:", "/from-stdin:force", "/cert:ignore", "/log-level:INFO", "-decorations", "-grab-keyboard",
 	}, r.Args...)...)
 	cmd.Stdin = strings.NewReader(r.Password + "\n")
 	return Start(d.t, cmd)
