@@ -182,11 +182,11 @@ func TestSmallFrames(t *testing.T) {
 				c.hold = true
 				g := NewGovernor(allRoom)
 				s := newStream(c, Options{Governor: g})
-				s.room, s.limit = 1<<20, 1<<20 // as if it had grown
+				s.room, s.limit = 1<<18, 1<<18 // as if it had grown
 				g.take(s.room - FirstLimit)
 				sent := 0
 				var say []byte
-				for i := 0; sent+sizes[i%len(sizes)] <= 1<<20; i++ {
+				for i := 0; sent+sizes[i%len(sizes)] <= 1<<18; i++ {
 					say = append(say, data(strings.Repeat("x", sizes[i%len(sizes)]))...)
 					sent += sizes[i%len(sizes)]
 				}
@@ -429,7 +429,7 @@ func TestGovernorShares(t *testing.T) {
 				}
 			}
 		}
-		send(8192)
+		send(4096)
 		grown := s.room
 		if grown != 8<<20 {
 			t.Errorf("room grew to %d", grown)
@@ -456,6 +456,8 @@ func FuzzStream(f *testing.F) {
 	say, _, _ := trace()
 	f.Add(say)
 	f.Fuzz(func(t *testing.T, b []byte) {
+		watch := time.AfterFunc(10*time.Second, func() { panic(fmt.Sprintf("a flow hangs on %x", b)) })
+		defer watch.Stop()
 		c := newScript(b)
 		r := rand.New(rand.NewPCG(uint64(len(b)), 1))
 		err := play(t, c, &sink{atOnce: func() int { return r.IntN(50) }})

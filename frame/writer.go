@@ -85,12 +85,12 @@ func (s *Stream) next() ([]byte, *slab) {
 		b = Append(b, TypeReset, s.reset)
 		return b, nil
 	}
-	b = append(b, s.extra...)
-	s.extra = nil
 	for _, id := range s.pongs {
 		b = AppendProbe(b, TypePong, id)
 	}
 	s.pongs = s.pongs[:0]
+	b = append(b, s.extra...) // may end with REFUSED, which nothing follows
+	s.extra = nil
 
 	var data *slab
 	if len(b) == 0 && s.unsent < s.replay.len() {
