@@ -41,14 +41,14 @@ func (p *PipeCarrier) Close() error {
 type half struct {
 	mu              sync.Mutex
 	cond            *sync.Cond
-	b               []byte
-	max             int
+	b               []byte // what was written and not read, somewhere within mem
+	mem             []byte
 	err             error // what a reader gets after b
 	readBy, writeBy time.Time
 }
 
 func newHalf(max int) *half {
-	h := &half{max: max}
+	h := &half{mem: make([]byte, 0, max)}
 	h.cond = sync.NewCond(&h.mu)
 	return h
 }
@@ -84,7 +84,10 @@ func (h *half) write(p []byte) (n int, err error) {
 		case h.err != nil:
 			return n, io.ErrClosedPipe
 		}
-		if k := min(len(p), h.max-len(h.b)); k > 0 {
+		if k := min(len(p), cap(h.mem)-len(h.b)); k > 0 {
+			if cap(h.b)-len(h.b) < k {
+				h.b = h.mem[:copy(h.mem[:cap(h.mem)], h.b)]
+			}
 			h.b = append(h.b, p[:k]...)
 			p, n = p[k:], n+k
 			h.cond.Broadcast()
