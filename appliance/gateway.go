@@ -117,7 +117,7 @@ type flow struct {
 	grant   policy.Grant
 	addr    netip.AddrPort // of the target
 	begun   time.Time
-	stream  *frame.Stream // once it is open
+	stream  atomic.Pointer[frame.Stream] // once it is open
 	end     context.CancelCauseFunc
 }
 
@@ -157,7 +157,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	}
 	defer conn.Close()
 	defer g.live.remove(f)
-	f.stream = in.Accept(f.opened())
+	f.stream.Store(in.Accept(f.opened()))
 	f.log(slog.LevelInfo, "flow opened")
 	result := f.relay(ctx, conn)
 	f.account(result)
@@ -240,9 +240,10 @@ func (f *flow) relay(ctx context.Context, conn net.Conn) relay.Result {
 			fmt.Sprintf("the flow has reached its lifetime of %v", f.grant.Lifetime), "connect again"))
 		defer cancel()
 	}
-	result := relay.Pump(ctx, f.stream, guarded(f.grant.Protocol, relay.Wrap(conn)), relay.Options{Idle: f.grant.Idle})
+	stream := f.stream.Load()
+	result := relay.Pump(ctx, stream, guarded(f.grant.Protocol, relay.Wrap(conn)), relay.Options{Idle: f.grant.Idle})
 	if result.Err != nil {
-		f.stream.Reset(endReason(f, result.Err))
+		stream.Reset(endReason(f, result.Err))
 	}
 	return result
 }
@@ -260,8 +261,8 @@ func (f *flow) account(r relay.Result) {
 func (g *Gateway) panicked(f *flow, v any) {
 	incident := hex.EncodeToString(random()[:4])
 	f.log(slog.LevelError, "flow panicked", "incident", incident, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-	if f.stream != nil {
-		f.stream.Reset(frame.Reason{Code: frame.Internal, Sentence: "the appliance met a bug; this flow has ended",
+	if s := f.stream.Load(); s != nil {
+		s.Reset(frame.Reason{Code: frame.Internal, Sentence: "the appliance met a bug; this flow has ended",
 			Hint: "report incident " + incident, Incident: incident})
 	}
 }
@@ -289,4 +290,11 @@ func random() []byte {
 	b := make([]byte, 16)
 	rand.Read(b)
 	return b
+}
+
+// tell passes a message on to the client, once the flow is open.
+func (f *flow) tell(d frame.Drain) {
+	if s := f.stream.Load(); s != nil {
+		s.AskToMove(d)
+	}
 }

@@ -1,8 +1,10 @@
 package appliance
 
 import (
+	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"sallyport/frame"
 )
@@ -58,4 +60,35 @@ func (l *live) each(do func(*flow)) {
 	for _, f := range flows {
 		do(f)
 	}
+}
+
+// Drain tells everybody that the appliance is about to stop, opens no new flows, and returns when all flows have ended
+// or grace is over; what is still there then ends with E_DRAINING.
+func (g *Gateway) Drain(ctx context.Context, grace time.Duration) {
+	g.live.mu.Lock()
+	g.live.draining = true
+	g.live.mu.Unlock()
+	g.live.each(func(f *flow) {
+		f.tell(frame.Drain{Left: grace.Milliseconds(), Text: fmt.Sprintf("the appliance stops in %v; finish or reconnect later", grace)})
+	})
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for g.live.count() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			g.live.each(func(f *flow) {
+				f.end(frame.Refuse(frame.Draining, "the appliance is stopping", "connect again in a moment"))
+			})
+			return
+		}
+	}
+}
+
+func (l *live) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.flows)
 }

@@ -1,0 +1,53 @@
+# Targets for people: build, run, test, check. Everything else serves them.
+
+GO      ?= go
+VERSION ?= 0.1.0-dev
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+ROOT     = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
+
+.PHONY: build run test check unit system packages fuzz soak clean cross
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+# The main job on an embedded default: an appliance with two demo machines and a client. ARGS=--once ends it by itself.
+run: build
+	bin/sallyportd demo --allow-root $(ARGS)
+
+# Everything: what the tests need is installed, then unit and system tests run. The system tests need root.
+test: packages check system
+
+check:
+	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(MAKE) cross unit
+
+# The race detector runs over everything that needs neither root nor other programs.
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /tests/lab -e /tests/system)
+unit:
+	$(GO) test -race -timeout 10m $(UNIT)
+
+# Real clients and servers in network namespaces of their own.
+system:
+	$(ROOT) $(GO) test -timeout 30m -p 1 ./host ./netstack/... ./tests/lab ./tests/system
+
+# The person's command is built for every platform it is meant for.
+cross:
+	GOOS=linux GOARCH=arm64 $(GO) vet ./cmd/sallyport ./client
+	GOOS=darwin GOARCH=arm64 $(GO) vet ./cmd/sallyport ./client
+	GOOS=windows GOARCH=amd64 $(GO) vet ./cmd/sallyport ./client
+
+packages:
+	$(ROOT) ./tests/packages.sh
+
+FUZZTIME ?= 60s
+fuzz:
+	./tests/fuzz.sh $(FUZZTIME)
+
+# The long forms of the tests, for hours rather than minutes.
+soak:
+	SALLYPORT_SOAK=1 $(ROOT) $(GO) test -count=1 -timeout 6h -p 1 ./frame ./tests/system
+
+clean:
+	rm -rf bin tests/.cache

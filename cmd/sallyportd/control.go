@@ -1,0 +1,166 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"sallyport/appliance/auth"
+	"sallyport/appliance/config"
+)
+
+// controlSocket is where the daemon hears its own commands, in the state folder, for root and its own user only.
+const controlSocket = "control.sock"
+
+// serveControl answers on the control socket until ctx ends.
+func (d *daemon) serveControl(ctx context.Context) error {
+	path := filepath.Join(d.supply.State(), controlSocket)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /enrol-code", func(w http.ResponseWriter, r *http.Request) {
+		var ask enrolRequest
+		if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&ask); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		code, err := d.registry.NewCode(ask.User, codeLife)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		d.log.Info("enrolment code made", "user", ask.User, "valid", codeLife)
+		json.NewEncoder(w).Encode(enrolAnswer{Code: code, Fingerprint: auth.Fingerprint(d.cert.Load().Leaf),
+			Listen: d.cfg.Listen.Address, Pinned: d.cfg.TLS.SelfSigned})
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(l); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// codeLife is how long an enrolment code is good.
+const codeLife = 10 * time.Minute
+
+type enrolRequest struct {
+	User string `json:"user"`
+}
+
+type enrolAnswer struct {
+	Code        string `json:"code"`
+	Fingerprint string `json:"fingerprint"`
+	Listen      string `json:"listen"`
+	Pinned      bool   `json:"pinned"` // no authority vouches for the certificate: clients need the fingerprint
+}
+
+func enrolCodeCommand(e env) *cli.Command {
+	return &cli.Command{
+		Name: "enrol-code", Usage: "make a one-time code that enrols a person's device",
+		Description: "Prints the line that the person runs and, on a line of its own, the code that it asks for.\n" +
+			"The code is good for ten minutes and once.",
+		Flags: []cli.Flag{
+			configFlag,
+			&cli.StringFlag{Name: "user", Required: true, Usage: "the device will act for `NAME`"},
+			&cli.StringFlag{Name: "url", Usage: "tell the person to log in at `URL`"},
+			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
+		},
+		Action: func(c *cli.Context) error {
+			path, err := filepath.Abs(c.String("config"))
+			if err != nil {
+				return err
+			}
+			cfg, err := config.Load(path)
+			if err != nil {
+				return err
+			}
+			answer, err := askForCode(c.Context, cfg, c.String("user"))
+			if err != nil {
+				return err
+			}
+			return printCode(e.stdout, c, answer)
+		},
+	}
+}
+
+func printCode(w io.Writer, c *cli.Context, a enrolAnswer) error {
+	if c.Bool("json") {
+		return json.NewEncoder(w).Encode(a)
+	}
+	url := c.String("url")
+	if url == "" {
+		url = "https://" + publicName(a.Listen)
+	}
+	login := "sallyport login " + url + " --user " + c.String("user")
+	if a.Pinned {
+		login += " --fingerprint " + a.Fingerprint
+	}
+	_, err := fmt.Fprintf(w, "%s\n%s\n", login, a.Code)
+	return err
+}
+
+// publicName is a name of this machine with the port that people come in by.
+func publicName(listen string) string {
+	host, port, _ := net.SplitHostPort(listen)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host, _ = os.Hostname()
+	}
+	if port == "443" {
+		return host
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func askForCode(ctx context.Context, cfg *config.Config, user string) (a enrolAnswer, err error) {
+	path := filepath.Join(cfg.State, controlSocket)
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", path)
+		},
+	}}
+	body, err := json.Marshal(enrolRequest{User: user})
+	if err != nil {
+		return a, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon/enrol-code", bytes.NewReader(body))
+	if err != nil {
+		return a, err
+	}
+	resp, err := client.Do(request)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return a, fail(1, "run it as root or as the daemon's user", "the daemon's socket %s is not for you", path)
+	case err != nil:
+		return a, fail(1, "start it with sallyportd serve, with the same configuration", "the daemon was not reached at %s", path)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+		return a, fail(1, "", "%s", bytes.TrimSpace(text))
+	}
+	return a, json.NewDecoder(resp.Body).Decode(&a)
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sallyport/appliance"
+	"sallyport/appliance/auth"
+	"sallyport/appliance/config"
+	"sallyport/appliance/policy"
+	"sallyport/frame"
+	"sallyport/transport"
+)
+
+// daemon is an appliance that runs.
+type daemon struct {
+	cfg      *config.Config
+	supply   supply
+	log      *slog.Logger
+	registry *auth.Registry
+	gateway  *appliance.Gateway
+	cert     atomic.Pointer[tls.Certificate]
+	networks []closer
+	ready    atomic.Bool
+}
+
+type closer interface{ Close() error }
+
+// governed is the room, in bytes, that all flows together may grant to their senders beyond the first 16 KiB.
+const governed = 1 << 30
+
+// runDaemon builds an appliance of its parts, serves until ctx ends, lets flows end, and stops.
+func runDaemon(ctx context.Context, cfg *config.Config, s supply, log *slog.Logger) error {
+	d := &daemon{cfg: cfg, supply: s, log: log}
+	defer d.close()
+	if err := d.build(); err != nil {
+		return err
+	}
+	return d.serve(ctx)
+}
+
+func (d *daemon) build() (err error) {
+	if d.registry, err = auth.Open(d.supply.State(), time.Now); err != nil {
+		return err
+	}
+	d.gateway = &appliance.Gateway{
+		Name: d.cfg.Name, Devices: d.registry, VNets: map[string]appliance.VNet{}, Log: d.log,
+		Governor: frame.NewGovernor(governed),
+		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
+			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout},
+	}
+	if err := d.loadPolicy(); err != nil {
+		return err
+	}
+	if err := d.loadCertificate(); err != nil {
+		return err
+	}
+	for name, v := range d.cfg.VNets {
+		n, err := d.supply.Network(name, v)
+		if err != nil {
+			return fmt.Errorf("attach VNet %s: %w", name, err)
+		}
+		d.networks = append(d.networks, n)
+		d.gateway.VNets[name] = n
+	}
+	return nil
+}
+
+func (d *daemon) close() {
+	for _, n := range d.networks {
+		n.Close()
+	}
+	if d.registry != nil {
+		if err := d.registry.Close(); err != nil {
+			d.log.Error("devices were not written", "cause", err)
+		}
+	}
+}
+
+func (d *daemon) serve(ctx context.Context) error {
+	identity, err := auth.OpenIdentity(d.supply.State())
+	if err != nil {
+		return err
+	}
+	server := &transport.Server{
+		Handler:     d.gateway,
+		Identity:    signer{identity},
+		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return d.cert.Load(), nil },
+		ServerKeys:  func() [][]byte { return [][]byte{transport.SPKI(d.cert.Load().Leaf)} },
+		Software:    software(),
+		HTTP:        d.health(),
+		MaxPending:  d.cfg.Limits.Unauthenticated,
+	}
+	tcp, err := d.supply.Listener("https")
+	if err != nil {
+		return fmt.Errorf("listen for HTTPS: %w", err)
+	}
+	defer tcp.Close()
+	udp, err := d.supply.PacketConn("quic")
+	if err != nil {
+		return fmt.Errorf("listen for QUIC: %w", err)
+	}
+	defer udp.Close()
+
+	// Serving goes on while flows end, after ctx has.
+	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop(nil)
+	failed := make(chan error, 3)
+	start := func(name string, serve func(context.Context) error) {
+		wg.Go(func() {
+			if err := serve(serving); err != nil {
+				failed <- fmt.Errorf("%s: %w", name, err)
+			}
+		})
+	}
+	start("https", func(ctx context.Context) error { return server.ServeHTTPS(ctx, tcp) })
+	start("quic", func(ctx context.Context) error { return server.ServeQUIC(ctx, udp) })
+	start("control", d.serveControl)
+	wg.Go(func() { d.watch(serving) })
+	unwatch := d.registry.OnRevoke(d.gateway.EndDevice)
+	defer unwatch()
+
+	d.ready.Store(true)
+	d.log.Info("serving", "listen", d.cfg.Listen.Address, "vnets", len(d.networks), "version", version,
+		"fingerprint", hex.EncodeToString(transport.SPKI(d.cert.Load().Leaf)))
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	d.ready.Store(false)
+	d.log.Info("draining", "grace", d.cfg.Drain.Grace)
+	d.gateway.Drain(context.WithoutCancel(ctx), d.cfg.Drain.Grace)
+	stop(frame.Refuse(frame.Draining, "the appliance has stopped", "connect again in a moment"))
+	return nil
+}
+
+// watch takes up changes of files until ctx ends. What is wrong with a new file is said, and the old one stays.
+func (d *daemon) watch(ctx context.Context) {
+	daily := time.NewTicker(24 * time.Hour)
+	defer daily.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.supply.Changed():
+			if err := d.loadPolicy(); err != nil {
+				d.log.Error("the access file is not taken, the old one stays", "cause", err)
+			} else {
+				d.log.Info("access file taken", "file", d.cfg.Access)
+			}
+		case <-daily.C:
+		}
+		if err := d.loadCertificate(); err != nil {
+			d.log.Error("the certificate is not taken, the old one stays", "cause", err)
+		}
+	}
+}
+
+func (d *daemon) loadPolicy() error {
+	data, err := d.supply.File(d.cfg.Access)
+	if err != nil {
+		return fmt.Errorf("read the access file: %w", err)
+	}
+	p, err := parsePolicy(d.cfg, data)
+	if err != nil {
+		return err
+	}
+	d.gateway.SetPolicy(p)
+	return nil
+}
+
+func parsePolicy(cfg *config.Config, data []byte) (*policy.Policy, error) {
+	vnets := []string{}
+	for name := range cfg.VNets {
+		vnets = append(vnets, name)
+	}
+	return policy.Parse(cfg.Access, data, policy.Options{AddressSyntax: addressSyntax, Forbidden: alwaysForbidden, VNets: vnets})
+}
+
+func (d *daemon) loadCertificate() error {
+	cert, err := d.certificate()
+	if err != nil {
+		return err
+	}
+	if cert.Leaf == nil {
+		if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+			return err
+		}
+	}
+	d.cert.Store(&cert)
+	return nil
+}
+
+func (d *daemon) certificate() (tls.Certificate, error) {
+	if d.cfg.TLS.SelfSigned {
+		return auth.SelfSigned(d.supply.State(), ownNames(d.cfg), time.Now())
+	}
+	cert, err := d.supply.File(d.cfg.TLS.Cert)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("read the certificate: %w", err)
+	}
+	key, err := d.supply.File(d.cfg.TLS.Key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("read the certificate's key: %w", err)
+	}
+	return tls.X509KeyPair(cert, key)
+}
+
+// ownNames are those that a self-signed certificate is made for.
+func ownNames(cfg *config.Config) []string {
+	names := []string{"localhost"}
+	if name, err := os.Hostname(); err == nil {
+		names = append(names, name)
+	}
+	if host, _, err := net.SplitHostPort(cfg.Listen.Address); err == nil && host != "" {
+		if addr, err := netip.ParseAddr(host); err != nil || !addr.IsUnspecified() {
+			names = append(names, host)
+		}
+	}
+	return names
+}
+
+// health answers whoever asks on 443 whether the appliance lives and wants new people.
+func (d *daemon) health() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !d.ready.Load() {
+			http.Error(w, "draining", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	return mux
+}
+
+// signer is the identity key as frames want it.
+type signer struct{ *auth.Identity }
+
+func (s signer) Sign(message []byte) ([]byte, error) { return s.Identity.Sign(message), nil }

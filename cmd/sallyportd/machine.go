@@ -1,0 +1,225 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"sync"
+	"syscall"
+
+	"github.com/creack/pty"
+	"golang.org/x/crypto/ssh"
+)
+
+// A machine is one of the demo's targets: an SSH server in this process that runs a shell of the invoking user and
+// accepts one key.
+type machine struct {
+	name   string
+	config *ssh.ServerConfig
+	host   ssh.PublicKey
+	shell  *user.User
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+	wg    sync.WaitGroup
+}
+
+func newMachine(name string, accepted ssh.PublicKey) (*machine, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	host, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		return nil, err
+	}
+	shell, err := user.Current()
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{name: name, host: host.PublicKey(), shell: shell, conns: map[net.Conn]struct{}{}}
+	m.config = &ssh.ServerConfig{
+		PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			if string(key.Marshal()) != string(accepted.Marshal()) {
+				return nil, fmt.Errorf("not the demo's key")
+			}
+			return nil, nil
+		},
+	}
+	m.config.AddHostKey(host)
+	return m, nil
+}
+
+// serve accepts on l until it is closed, and returns when all connections have ended.
+func (m *machine) serve(l net.Listener) {
+	defer m.wg.Wait()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			m.closeAll()
+			return
+		}
+		m.mu.Lock()
+		m.conns[c] = struct{}{}
+		m.mu.Unlock()
+		m.wg.Go(func() { m.conn(c) })
+	}
+}
+
+func (m *machine) closeAll() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.conns {
+		c.Close()
+	}
+}
+
+func (m *machine) conn(c net.Conn) {
+	defer func() {
+		c.Close()
+		m.mu.Lock()
+		delete(m.conns, c)
+		m.mu.Unlock()
+	}()
+	conn, channels, requests, err := ssh.NewServerConn(c, m.config)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { ssh.DiscardRequests(requests) })
+	for offered := range channels {
+		if offered.ChannelType() != "session" {
+			offered.Reject(ssh.UnknownChannelType, "a demo machine has shells only")
+			continue
+		}
+		channel, requests, err := offered.Accept()
+		if err != nil {
+			return
+		}
+		wg.Go(func() { m.session(channel, requests) })
+	}
+}
+
+// session runs one shell or command (RFC 4254 §6).
+func (m *machine) session(channel ssh.Channel, requests <-chan *ssh.Request) {
+	defer channel.Close()
+	var terminal *window
+	var resize chan pty.Winsize
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for r := range requests {
+		ok := false
+		switch r.Type {
+		case "pty-req":
+			terminal = new(window)
+			ok = ssh.Unmarshal(r.Payload, terminal) == nil
+			resize = make(chan pty.Winsize, 1)
+		case "window-change":
+			var w changed
+			if ok = resize != nil && ssh.Unmarshal(r.Payload, &w) == nil; ok {
+				select {
+				case resize <- pty.Winsize{Cols: uint16(w.Columns), Rows: uint16(w.Rows)}:
+				default:
+				}
+			}
+		case "shell", "exec":
+			var ask struct{ Command string }
+			if ok = r.Type == "shell" || ssh.Unmarshal(r.Payload, &ask) == nil; ok {
+				wg.Go(func() {
+					status := m.run(channel, ask.Command, terminal, resize)
+					channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
+					channel.Close()
+				})
+			}
+		}
+		if r.WantReply {
+			r.Reply(ok, nil)
+		}
+	}
+}
+
+// window and changed are the payloads of pty-req and window-change.
+type window struct {
+	Term                         string
+	Columns, Rows, Width, Height uint32
+	Modes                        string
+}
+
+type changed struct{ Columns, Rows, Width, Height uint32 }
+
+// run runs command, or a login shell if it is empty, and returns its exit status.
+func (m *machine) run(channel ssh.Channel, command string, terminal *window, resize <-chan pty.Winsize) uint32 {
+	shell := os.Getenv("SHELL")
+	if shell == "" {
+		shell = "/bin/sh"
+	}
+	cmd := exec.Command(shell, "-c", command)
+	if command == "" {
+		cmd = exec.Command(shell)
+	}
+	cmd.Dir = m.shell.HomeDir
+	cmd.Env = []string{"HOME=" + m.shell.HomeDir, "USER=" + m.shell.Username, "PATH=" + os.Getenv("PATH"), "SALLYPORT_DEMO=" + m.name}
+	if terminal == nil {
+		return status(m.pipes(cmd, channel))
+	}
+	cmd.Env = append(cmd.Env, "TERM="+terminal.Term)
+	f, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: uint16(terminal.Columns), Rows: uint16(terminal.Rows)})
+	if err != nil {
+		return status(err)
+	}
+	defer f.Close()
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case w := <-resize:
+				pty.Setsize(f, &w)
+			case <-done:
+				return
+			}
+		}
+	})
+	go io.Copy(f, channel)
+	io.Copy(channel, f) // ends with EIO when the shell has gone
+	err = cmd.Wait()
+	close(done)
+	wg.Wait()
+	return status(err)
+}
+
+func (m *machine) pipes(cmd *exec.Cmd, channel ssh.Channel) error {
+	cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		io.Copy(in, channel)
+		in.Close()
+	}()
+	err = cmd.Wait()
+	channel.CloseWrite()
+	return err
+}
+
+func status(err error) uint32 {
+	if err == nil {
+		return 0
+	}
+	if x, ok := err.(*exec.ExitError); ok && x.ExitCode() >= 0 {
+		return uint32(x.ExitCode())
+	}
+	return 255
+}

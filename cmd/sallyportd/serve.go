@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"sallyport/appliance/config"
+	"sallyport/host"
+)
+
+func serveCommand(e env) *cli.Command {
+	return &cli.Command{
+		Name:  "serve",
+		Usage: "run the appliance",
+		Description: "Started as root, a small parent keeps NICs, ports and secret files, and a worker without any\n" +
+			"capability does the rest. SIGHUP reads the files again, SIGTERM lets flows end and stops.",
+		Flags: []cli.Flag{configFlag, &cli.StringFlag{Name: "run-dir", Value: "/run/sallyport", Usage: "keep namespaces in `DIR`"}},
+		Action: func(c *cli.Context) error {
+			path, err := filepath.Abs(c.String("config"))
+			if err != nil {
+				return err
+			}
+			cfg, err := config.Load(path)
+			if err != nil {
+				return err
+			}
+			if err := supported(cfg); err != nil {
+				return err
+			}
+			log := logger(e)
+			if !needsParent(cfg) {
+				return serveAlone(c.Context, path, cfg, log)
+			}
+			if os.Geteuid() != 0 {
+				return fail(exitUsage, "start it as root, or use only kernel links and ports above 1023",
+					"this configuration needs NICs or low ports, which only root may have")
+			}
+			parent := host.Parent{
+				Plan:   func() (host.Plan, error) { return plan(path) },
+				Log:    log,
+				RunDir: c.String("run-dir"),
+				Args:   []string{"sallyportd", "worker", "--config", path},
+			}
+			return parent.Run(context.WithoutCancel(c.Context)) // which sees to the signals itself
+		},
+	}
+}
+
+func workerCommand(e env) *cli.Command {
+	return &cli.Command{
+		Name: "worker", Hidden: true, Usage: "is started by serve",
+		Flags: []cli.Flag{configFlag},
+		Action: func(c *cli.Context) error {
+			w, err := host.Join()
+			if err != nil {
+				return fail(exitUsage, "sallyportd serve starts it", "this command is not for people: %w", err)
+			}
+			defer w.Close()
+			path := c.String("config")
+			data, err := w.File(path)
+			if err != nil {
+				return err
+			}
+			cfg, err := config.Parse(path, data)
+			if err != nil {
+				return &exit{exitConfig, err, ""}
+			}
+			return runDaemon(c.Context, cfg, workerSupply{w, logger(e)}, logger(e))
+		},
+	}
+}
+
+// serveAlone runs the appliance in this process, which opens its ports itself.
+func serveAlone(ctx context.Context, path string, cfg *config.Config, log *slog.Logger) error {
+	s, err := newLocalSupply(path, cfg)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return runDaemon(ctx, cfg, s, log)
+}
+
+func logger(e env) *slog.Logger {
+	return slog.New(slog.NewTextHandler(e.stderr, nil))
+}
+
+// needsParent says whether the configuration asks for what only root may have.
+func needsParent(c *config.Config) bool {
+	if os.Geteuid() == 0 {
+		return true
+	}
+	if _, port, err := net.SplitHostPort(c.Listen.Address); err == nil {
+		if n, err := strconv.Atoi(port); err != nil || n < 1024 {
+			return true
+		}
+	}
+	for _, v := range c.VNets {
+		if v.Link.Kind != config.LinkKernel {
+			return true
+		}
+	}
+	return false
+}
+
+// supported refuses what the configuration's format has and this version does not do.
+func supported(c *config.Config) error {
+	not := func(what string) error {
+		return fail(1, "see docs/configuration.md for what this version can do", "%s is not supported by this version", what)
+	}
+	switch {
+	case c.Listen.VNet != "":
+		return not("listen on a VNet's stack")
+	case c.Listen.Link.Kind != config.LinkNone:
+		return not("listen on a link of its own")
+	case len(c.Listen.ProxyProtocol) > 0:
+		return not("PROXY protocol")
+	case len(c.TLS.ACME.Domains) > 0:
+		return not("ACME")
+	}
+	for name, v := range c.VNets {
+		switch {
+		case v.Link.Kind == config.LinkWireGuard:
+			return not("the wireguard link of VNet " + name)
+		case v.Addresses.DHCP:
+			return not("DHCP in VNet " + name)
+		}
+	}
+	return nil
+}
+
+// plan is what the parent may give the worker.
+func plan(path string) (host.Plan, error) {
+	c, err := config.Load(path)
+	if err != nil {
+		return host.Plan{}, err
+	}
+	p := host.Plan{
+		Listen: []host.Listen{{Name: "https", Network: "tcp", Address: c.Listen.Address}, {Name: "quic", Network: "udp", Address: c.Listen.Address}},
+		Files:  files(path, c),
+		State:  c.State,
+		RunAs:  c.RunAs,
+	}
+	if c.Metrics.Listen != "" {
+		p.Listen = append(p.Listen, host.Listen{Name: "metrics", Network: "tcp", Address: c.Metrics.Listen})
+	}
+	for name, v := range c.VNets {
+		switch v.Link.Kind {
+		case config.LinkPacket:
+			p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.Packet, Interface: v.Link.Packet, DHCP: v.Addresses.DHCP})
+		case config.LinkTap:
+			p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.TAP, Interface: v.Link.Tap})
+		}
+	}
+	return p, nil
+}
+
+// files are those that the worker is told the content of.
+func files(path string, c *config.Config) []string {
+	list := []string{path, c.Access}
+	if c.TLS.Cert != "" {
+		list = append(list, c.TLS.Cert, c.TLS.Key)
+	}
+	return list
+}
+
+func releaseCommand(e env) *cli.Command {
+	return &cli.Command{
+		Name: "release", ArgsUsage: "VNET", Usage: "give a VNet's NIC back to the host",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "run-dir", Value: "/run/sallyport", Usage: "the folder that serve was given"}},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return fail(exitUsage, "sallyportd release VNET", "release wants the name of one VNet")
+			}
+			return host.Release(c.String("run-dir"), c.Args().First())
+		},
+	}
+}
+
+func checkCommand(e env) *cli.Command {
+	return &cli.Command{
+		Name: "check", Usage: "read the configuration and the access file, and say everything that is wrong with them",
+		Flags: []cli.Flag{configFlag},
+		Action: func(c *cli.Context) error {
+			path, err := filepath.Abs(c.String("config"))
+			if err != nil {
+				return err
+			}
+			cfg, err := config.Load(path)
+			if cfg == nil && err != nil {
+				return err
+			}
+			if err != nil {
+				return err
+			}
+			if err := supported(cfg); err != nil {
+				return err
+			}
+			data, err := os.ReadFile(cfg.Access)
+			if err != nil {
+				return err
+			}
+			if _, err := parsePolicy(cfg, data); err != nil {
+				return err
+			}
+			_, err = e.stdout.Write([]byte("the configuration is good\n"))
+			return err
+		},
+	}
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+)
+
+// watchEvery is how long a change of a file may go unnoticed.
+const watchEvery = time.Second
+
+// watchFiles tells changed when a file's stamp changes, or somebody asks for it by a signal.
+func watchFiles(ctx context.Context, asked <-chan os.Signal, files []string, changed chan<- struct{}) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	last := stamps(files)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-asked:
+		case <-tick.C:
+			now := stamps(files)
+			if now == last {
+				continue
+			}
+			last = now
+		}
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// stamps sums up what tells one version of the files from another.
+func stamps(files []string) (sum string) {
+	for _, f := range files {
+		if info, err := os.Stat(f); err == nil {
+			sum += info.ModTime().String() + info.Mode().String() + string(rune(info.Size()&0xffff)) + "\n"
+		}
+	}
+	return sum
+}

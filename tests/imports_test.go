@@ -1,0 +1,108 @@
+// Package tests holds what is tested about the whole: here, who may import whom.
+package tests
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "sallyport"
+
+// allowed says which of our packages each folder may import; a folder's own subfolders are allowed unless only is set
+// for them. Arrows point one way.
+var allowed = map[string][]string{
+	"frame":                     {},
+	"frame/frametest":           {"frame"},
+	"relay":                     {},
+	"netstack":                  {"netstack/link"},
+	"netstack/link":             {},
+	"host":                      {},
+	"transport":                 {"frame"},
+	"appliance":                 {"appliance/auth", "appliance/policy", "frame", "relay"},
+	"appliance/auth":            {},
+	"appliance/config":          {"appliance/policy/yamlfile", "appliance/policy/spell"},
+	"appliance/policy":          {"appliance/policy/yamlfile", "appliance/policy/spell"},
+	"appliance/policy/yamlfile": {"appliance/policy/spell"},
+	"appliance/policy/spell":    {},
+	"client":                    {"frame", "relay", "transport"},
+	"cmd/sallyport":             {"client", "frame", "transport"},
+	"cmd/sallyportd":            {"appliance", "appliance/auth", "appliance/config", "appliance/policy", "client", "frame", "host", "netstack", "netstack/link", "transport"},
+}
+
+// only says where a library may be imported, and why nowhere else.
+var only = map[string]struct {
+	by  []string
+	why string
+}{
+	"github.com/quic-go/quic-go": {[]string{"transport"}, "QUIC is the transport's business"},
+	"gvisor.dev/gvisor":          {[]string{"netstack", "netstack/link"}, "the stack is the netstack's business"},
+	"golang.zx2c4.com/wireguard": {[]string{"netstack/link"}, "tunnels are links"},
+	"github.com/vishvananda":     {[]string{"host"}, "only the parent touches the host's network"},
+	"database/sql":               {[]string{"appliance/store"}, "SQL is the store's business"},
+}
+
+// TestImports reads the files of all platforms. Test files may import what they like.
+func TestImports(t *testing.T) {
+	root := ".."
+	seen := map[string]bool{}
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() && (name == "node_modules" || name == "testdata" || strings.HasPrefix(name, ".") && name != "..") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		rel, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		dir := path.Dir(filepath.ToSlash(rel))
+		if strings.HasPrefix(dir, "tests") {
+			return nil
+		}
+		seen[dir] = true
+		checkFile(t, file, dir)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir := range allowed {
+		if !seen[dir] {
+			t.Errorf("%s is in the list and has no files", dir)
+		}
+	}
+}
+
+func checkFile(t *testing.T, file, dir string) {
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	list, known := allowed[dir]
+	if !known {
+		t.Errorf("%s: its folder is not in the list", file)
+	}
+	for _, spec := range parsed.Imports {
+		imported := strings.Trim(spec.Path.Value, `"`)
+		if ours, ok := strings.CutPrefix(imported, module+"/"); ok && !slices.Contains(list, ours) {
+			t.Errorf("%s imports %s, which %s may not", file, imported, dir)
+		}
+		for library, rule := range only {
+			if (imported == library || strings.HasPrefix(imported, library+"/")) && !slices.Contains(rule.by, dir) {
+				t.Errorf("%s imports %s: %s", file, imported, rule.why)
+			}
+		}
+	}
+}

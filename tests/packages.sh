@@ -1,0 +1,35 @@
+#!/bin/sh
+# Installs the programs that the tests run for real, where they are missing: Debian and its relatives.
+set -eu
+
+need=""
+want() { # want COMMAND PACKAGE
+	command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || need="$need $2"
+}
+want ip iproute2
+want sshd openssh-server
+want ssh openssh-client
+want rsync rsync
+want xfreerdp freerdp2-x11
+want freerdp-shadow-cli freerdp2-shadow-x11
+want winpr-hash winpr-utils
+want Xvfb xvfb
+want openbox openbox
+want xterm xterm
+want xdotool xdotool
+want import imagemagick
+want tesseract tesseract-ocr
+want xrdp xrdp
+want xdpyinfo x11-utils
+[ -e /usr/lib/xorg/modules/libxorgxrdp.so ] || need="$need xorgxrdp"
+[ -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ] || need="$need fonts-dejavu-core"
+[ -z "$need" ] && exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+	echo "the tests need these packages, under their Debian names:$need" >&2
+	exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $need >/dev/null

@@ -1,0 +1,204 @@
+package system
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/tests/lab"
+)
+
+// TestNoPresence: the kernel has no address on the VNet's NIC, nothing answers there on any port of any address of the
+// appliance, and what passes the wire is ARP and ND, DNS, and the flows that rules allow.
+func TestNoPresence(t *testing.T) {
+	b := start(t, settings{})
+	capture := b.Capture(b.VNet.Namespace, "eth0")
+	dns := b.DNS(b.VNet.Namespace, map[string]lab.Record{
+		"db.corp.example.":     {Addrs: []netip.Addr{lab.TargetAddr4}},
+		"hidden.corp.example.": {Addrs: []netip.Addr{lab.TargetAddr4}},
+	})
+	for _, target := range []string{"db-1", "db-6", "named"} {
+		if r := b.inClient(b.home, "", "ssh", append(b.sshOptions("quic"), "root@"+target, "true")...); r.exit != 0 {
+			t.Fatalf("ssh %s: %v\n%s", target, r, b.daemon.Output())
+		}
+	}
+	asked := len(dns.Queries())
+
+	// What rules deny causes no query and no packet.
+	for _, target := range []string{"hidden", "unheard-of"} {
+		if r := b.client("proxy", target); r.exit != 11 || !strings.Contains(r.stderr, "no target") {
+			t.Errorf("proxy %s: %v", target, r)
+		}
+	}
+	if q := dns.Queries(); len(q) != asked {
+		t.Errorf("a denied request caused DNS queries: %v", q[asked:])
+	}
+	own := map[netip.Addr]bool{netip.MustParseAddr("10.99.0.4"): true, netip.MustParseAddr("fd99::4"): true}
+	for _, p := range capture.Stop() {
+		if p.Out {
+			continue // the target's own
+		}
+		if !own[p.From.Addr()] && p.EtherType != lab.EtherTypeARP && p.Protocol != lab.ProtocolICMPv6 {
+			t.Errorf("a packet of nobody's: %v", p)
+		}
+		switch {
+		case p.EtherType == lab.EtherTypeARP, p.Protocol == lab.ProtocolICMPv6:
+		case p.Protocol == lab.ProtocolUDP && p.To.Port() == 53:
+		case p.Protocol == lab.ProtocolTCP && p.To.Port() == 22:
+		default:
+			t.Errorf("a packet that no rule allows: %v", p)
+		}
+	}
+
+	mac := b.kernelSees(t)
+	addrs := []netip.Addr{lab.ApplianceAddr4, lab.ApplianceAddr6, netip.MustParseAddr("10.99.0.4"), netip.MustParseAddr("fd99::4"),
+		netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}
+	answers := b.Scan(lab.Scan{From: b.VNet.Namespace, NIC: "eth0", MAC: mac, Addrs: addrs,
+		Watch: []lab.Watch{{Namespace: b.Router, NIC: "appliance0"}}})
+	for at, answer := range answers {
+		t.Errorf("%v is %s to a neighbour in the VNet", at, answer)
+	}
+}
+
+// kernelSees checks that the VNet's NIC has no kernel address, in the namespace that the parent gave it, and returns
+// its MAC.
+func (b *bastion) kernelSees(t *testing.T) (mac []byte) {
+	t.Helper()
+	out := b.Appliance.Run("nsenter", "--net="+b.run+"/netns/hub", "ip", "-j", "addr")
+	var links []struct {
+		Name    string `json:"ifname"`
+		Address string `json:"address"`
+		Info    []struct {
+			Local string `json:"local"`
+		} `json:"addr_info"`
+	}
+	if err := json.Unmarshal([]byte(out), &links); err != nil {
+		t.Fatalf("ip -j addr: %v\n%s", err, out)
+	}
+	for _, l := range links {
+		for _, a := range l.Info {
+			t.Errorf("the kernel has address %s on %s", a.Local, l.Name)
+		}
+		if l.Name == b.VNet.Interface {
+			var m [6]byte
+			if _, err := fmt.Sscanf(l.Address, "%02x:%02x:%02x:%02x:%02x:%02x", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5]); err != nil {
+				t.Fatal(err)
+			}
+			mac = m[:]
+		}
+	}
+	if mac == nil {
+		t.Fatalf("the VNet's NIC is not in its namespace: %s", out)
+	}
+	if out := b.Appliance.Run("ip", "-j", "link"); strings.Contains(out, `"`+b.VNet.Interface+`"`) {
+		t.Error("the VNet's NIC is still in the host's namespace")
+	}
+	return mac
+}
+
+// TestRefusals: what a person is told, and the command's exit status.
+func TestRefusals(t *testing.T) {
+	b := start(t, settings{})
+	b.DNS(b.VNet.Namespace, map[string]lab.Record{
+		"rebound.corp.example.": {Addrs: []netip.Addr{lab.TargetAddr4, netip.MustParseAddr("169.254.169.254")}},
+	})
+	for name, c := range map[string]struct {
+		args []string
+		exit int
+		says string
+	}{
+		"unknown":        {[]string{"proxy", "db9"}, 11, "no target"},
+		"invisible":      {[]string{"proxy", "hidden"}, 11, "no target"},
+		"metadata":       {[]string{"proxy", "169.254.169.254"}, 11, "never reachable"},
+		"decimal":        {[]string{"proxy", "2852039166"}, 11, "never reachable"},
+		"mapped":         {[]string{"proxy", "[::ffff:169.254.169.254]:22"}, 11, "never reachable"},
+		"zone":           {[]string{"proxy", "fe80::1%eth0"}, 2, "zone"},
+		"port 0":         {[]string{"proxy", "db-1:0"}, 2, "1-65535"},
+		"port 65536":     {[]string{"proxy", "db-1:65536"}, 2, "1-65535"},
+		"port not given": {[]string{"proxy", "db-1:5432"}, 11, "5432"},
+		"closed":         {[]string{"proxy", "closed"}, 12, "nothing listens"},
+		"no such name":   {[]string{"proxy", "nowhere"}, 12, "nowhere.corp.example"},
+		"rebound":        {[]string{"proxy", "rebound"}, 11, "169.254.169.254"},
+		"no machine":     {[]string{"proxy", "silent"}, 12, "no machine answers"},
+		"not ssh":        {[]string{"proxy", "db-1:3389"}, 11, "3389"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.t = t
+			for _, transport := range transports {
+				r := b.client(append([]string{"--transport", transport}, c.args...)...)
+				if r.exit != c.exit || !strings.Contains(r.stderr, c.says) || !strings.HasPrefix(r.stderr, "sallyport: ") || r.stdout != "" {
+					t.Errorf("over %s: %v\nwant exit %d and %q", transport, r, c.exit, c.says)
+				}
+				t.Logf("%s", r.stderr)
+			}
+		})
+	}
+}
+
+// TestBlocked: where UDP is dropped without a word HTTPS takes over, where TCP is, QUIC does, and where both are the
+// person hears what was tried.
+func TestBlocked(t *testing.T) {
+	b := start(t, settings{})
+	timed := func() (run, time.Duration) {
+		begin := time.Now()
+		return b.client("ls", "--json"), time.Since(begin)
+	}
+	free, usual := timed()
+	if free.exit != 0 {
+		t.Fatalf("ls: %v", free)
+	}
+	b.Block("udp", 443)
+	r, took := timed()
+	if r.exit != 0 || took > usual+400*time.Millisecond {
+		t.Errorf("without UDP ls took %v, with it %v: %v", took, usual, r)
+	}
+	t.Logf("ls took %v, without UDP %v", usual, took)
+	b.Unblock("udp", 443)
+	b.Block("tcp", 443)
+	if r, took = timed(); r.exit != 0 {
+		t.Errorf("without TCP: %v", r)
+	}
+	t.Logf("without TCP %v", took)
+	b.Block("udp", 443)
+	if r, took = timed(); r.exit != 14 || !strings.Contains(r.stderr, "quic") || !strings.Contains(r.stderr, "https") {
+		t.Errorf("without both: %v", r)
+	}
+	t.Logf("without both, after %v: %s", took, r.stderr)
+}
+
+// TestWorker: the worker has no capability; killed, it is back within a second.
+func TestWorker(t *testing.T) {
+	b := start(t, settings{})
+	worker := b.worker()
+	status := readFile(t, fmt.Sprintf("/proc/%d/status", worker))
+	for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
+		if !strings.Contains(status, set+":\t0000000000000000\n") {
+			t.Errorf("the worker has capabilities in %s:\n%s", set, status)
+		}
+	}
+	if !strings.Contains(status, "NoNewPrivs:\t1\n") || strings.Contains(status, "Uid:\t0\t") {
+		t.Errorf("the worker may gain privileges, or is root:\n%s", status)
+	}
+	kill(t, worker)
+	begin := time.Now()
+	b.eventually(5*time.Second, "the appliance serves again", func() error {
+		if r := b.client("--transport", "https", "ls"); r.exit != 0 {
+			return fmt.Errorf("%v", r)
+		}
+		return nil
+	})
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("the appliance served again after %v", took)
+	} else {
+		t.Logf("serving again after %v", took)
+	}
+	if again := b.worker(); again == worker {
+		t.Error("the worker was not killed")
+	}
+	if r := b.inClient(b.home, "", "ssh", append(b.sshOptions("quic"), "root@db-1", "true")...); r.exit != 0 {
+		t.Errorf("ssh after the worker's death: %v", r)
+	}
+}
