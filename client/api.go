@@ -1,0 +1,148 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"sallyport/frame"
+)
+
+// An API asks the appliance itself, over flows that a Dialer opens.
+type API struct{ http *http.Client }
+
+// NewAPI returns the API of the appliance that d reaches.
+func NewAPI(d Dialer) *API {
+	return &API{&http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			flow, _, err := d.Open(ctx, frame.OpenRequest{Protocol: "api"})
+			return flow, err
+		},
+		MaxIdleConns:       1,
+		DisableCompression: true,
+	}}}
+}
+
+// Close lets go of the flow that is kept for the next call.
+func (a *API) Close() { a.http.CloseIdleConnections() }
+
+// Me says who the appliance takes the caller for.
+type Me struct {
+	Appliance string    `json:"appliance"`
+	User      string    `json:"user"`
+	Device    string    `json:"device"`
+	Transport string    `json:"transport"`
+	Source    string    `json:"source"`
+	Admin     bool      `json:"admin"`
+	Time      time.Time `json:"time"`
+}
+
+// A Target is a machine that the caller may see.
+type Target struct {
+	Name      string            `json:"name"`
+	VNet      string            `json:"vnet"`
+	Protocols map[string][]int  `json:"protocols"` // the ports that the caller may use, the default first
+	Labels    map[string]string `json:"labels,omitempty"`
+	HostKeys  []string          `json:"host_keys,omitempty"` // as in authorized_keys
+}
+
+// A LiveFlow is one that stands.
+type LiveFlow struct {
+	ID        string    `json:"flow"`
+	User      string    `json:"user"`
+	Device    string    `json:"device"`
+	Target    string    `json:"target"`
+	Protocol  string    `json:"protocol"`
+	Port      uint16    `json:"port"`
+	Transport string    `json:"transport"`
+	Source    string    `json:"source"`
+	Since     time.Time `json:"since"`
+}
+
+// A Device is one that is enrolled, or was.
+type Device struct {
+	ID       string    `json:"device"`
+	User     string    `json:"user"`
+	Name     string    `json:"name"`
+	Platform string    `json:"platform,omitempty"`
+	Enrolled time.Time `json:"enrolled"`
+	LastSeen time.Time `json:"last_seen,omitzero"`
+	Source   string    `json:"source,omitempty"`
+	Version  string    `json:"version,omitempty"`
+	Revoked  time.Time `json:"revoked,omitzero"`
+}
+
+// Me asks who the caller is.
+func (a *API) Me(ctx context.Context) (me Me, err error) {
+	return me, a.call(ctx, http.MethodGet, "me", &me)
+}
+
+// Targets lists the machines that the caller may see.
+func (a *API) Targets(ctx context.Context) (list []Target, err error) {
+	return list, a.call(ctx, http.MethodGet, "targets", &list)
+}
+
+// Flows lists the caller's flows, or everybody's.
+func (a *API) Flows(ctx context.Context, all bool) (list []LiveFlow, err error) {
+	path := "flows"
+	if all {
+		path += "?all"
+	}
+	return list, a.call(ctx, http.MethodGet, path, &list)
+}
+
+// Devices lists all devices, for administrators.
+func (a *API) Devices(ctx context.Context) (list []Device, err error) {
+	return list, a.call(ctx, http.MethodGet, "devices", &list)
+}
+
+// Revoke bars a device for good, for administrators.
+func (a *API) Revoke(ctx context.Context, id string) error {
+	return a.call(ctx, http.MethodDelete, "devices/"+url.PathEscape(id), nil)
+}
+
+// Logout revokes the caller's own device.
+func (a *API) Logout(ctx context.Context) error { return a.call(ctx, http.MethodPost, "logout", nil) }
+
+// maxAnswer bounds what an answer may take of memory: a name for each of 100,000 targets and some more.
+const maxAnswer = 64 << 20
+
+func (a *API) call(ctx context.Context, method, path string, answer any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://appliance/api/v1/"+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := a.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	defer resp.Body.Close()
+	body := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
+	if resp.StatusCode != http.StatusOK {
+		var no struct {
+			Code     frame.Code `json:"code"`
+			Sentence string     `json:"error"`
+			Hint     string     `json:"hint"`
+		}
+		if body.Decode(&no) != nil || no.Code == "" {
+			return frame.Refuse(frame.Internal, fmt.Sprintf("the appliance answered %s", frame.Clip(resp.Status, 80)), "")
+		}
+		return &frame.StreamError{Remote: true, Reason: frame.Reason{Code: frame.Code(frame.Clip(string(no.Code), 32)),
+			Sentence: frame.Clip(no.Sentence, 600), Hint: frame.Clip(no.Hint, 600)}}
+	}
+	if answer == nil {
+		return nil
+	}
+	if err := body.Decode(answer); err != nil {
+		return frame.Refuse(frame.Internal, fmt.Sprintf("the appliance's answer does not parse: %v", err), "client and appliance may be of different versions")
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package client
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+
+	"golang.org/x/net/http/httpproxy"
+
+	"sallyport/frame"
+	"sallyport/relay"
+	"sallyport/transport"
+)
+
+// A Flow is one open connection to a target. A *frame.Stream is one.
+type Flow interface {
+	net.Conn
+	relay.Stream
+
+	// Reset ends the flow, tells the appliance why, and returns when it knows or cannot be told.
+	Reset(frame.Reason)
+}
+
+// A Dialer is how a command gets flows. Its methods may be called by many goroutines.
+type Dialer interface {
+	Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.Opened, error)
+	Close() error
+}
+
+// Options of a Direct. The zero value is good.
+type Options struct {
+	Transport transport.Mode // default Auto
+	Software  string         // what the client says it is; default "sallyport OS/ARCH"
+	Notice    func(string)   // receives lines for the person; may be nil
+}
+
+// Direct is a Dialer with a transport session of its own, made at the first Open and again when it was lost.
+type Direct struct {
+	home    Home
+	profile *Profile
+	dial    *transport.Client
+	notice  func(string)
+
+	identity sync.Mutex // guards profile.Identity
+
+	lock    chan struct{} // holds a token while session is being used or made
+	session *transport.Session
+}
+
+// NewDirect returns a Dialer for the appliance of a profile; it does not connect yet.
+func NewDirect(h Home, p *Profile, o Options) (*Direct, error) {
+	key, err := h.key(p.Name)
+	if err != nil {
+		return nil, err
+	}
+	d := newDirect(p, key, frame.Hello{User: p.User}, o)
+	d.home = h
+	d.dial.Check = d.check
+	return d, nil
+}
+
+func newDirect(p *Profile, key frame.Signer, hello frame.Hello, o Options) *Direct {
+	d := &Direct{profile: p, notice: o.Notice, lock: make(chan struct{}, 1)}
+	if d.notice == nil {
+		d.notice = func(string) {}
+	}
+	hello.Software = cmp.Or(o.Software, "sallyport") + " " + runtime.GOOS + "/" + runtime.GOARCH
+	d.dial = &transport.Client{
+		Address: p.Address,
+		TLS:     p.Trust.config(p.Address),
+		Mode:    o.Transport,
+		Signer:  key,
+		Hello:   hello,
+		Proxy:   httpproxy.FromEnvironment().ProxyFunc(),
+		Flow: frame.Options{
+			Notice: func(n frame.Notice) { d.tell(n.Text) },
+			Drain:  func(n frame.Drain) { d.tell(cmp.Or(n.Text, "the appliance is about to stop")) },
+		},
+	}
+	return d
+}
+
+func (d *Direct) tell(text string) {
+	if text = frame.Clip(text, 600); text != "" {
+		d.notice(text)
+	}
+}
+
+// check makes sure that a WELCOME comes from the appliance that this device logged in to. Successors that a pinned
+// key names are pinned too.
+func (d *Direct) check(w *frame.Welcome) error {
+	d.identity.Lock()
+	defer d.identity.Unlock()
+	known := func(key []byte) bool {
+		return slices.ContainsFunc(d.profile.Identity, func(k []byte) bool { return bytes.Equal(k, key) })
+	}
+	if !known(w.Identity[0]) {
+		return certificateError(fmt.Sprintf("%s is not the appliance that this device logged in to: it has another identity key", d.profile.Address),
+			"ask the appliance's administrator; if it was set up anew, log out with --local and log in again")
+	}
+	before := len(d.profile.Identity)
+	for _, k := range w.Identity[1:] {
+		if !known(k) {
+			d.profile.Identity = append(d.profile.Identity, k)
+		}
+	}
+	if len(d.profile.Identity) > before {
+		if err := d.home.put(*d.profile, false); err != nil {
+			d.tell("the appliance's next identity key was not kept: " + err.Error())
+		}
+	}
+	return nil
+}
+
+// Open implements Dialer. A session that turns out to be dead is replaced once.
+func (d *Direct) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.Opened, error) {
+	s, fresh, err := d.connect(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	stream, opened, err := s.Open(ctx, req)
+	if err != nil && !fresh && ctx.Err() == nil && lostOnTheWay(err) {
+		d.forget(s)
+		if s, _, err = d.connect(ctx); err != nil {
+			return nil, nil, err
+		}
+		stream, opened, err = s.Open(ctx, req)
+	}
+	switch {
+	case err == nil:
+		d.tell(opened.Notice)
+		return stream, opened, nil
+	case ctx.Err() != nil:
+		return nil, nil, context.Cause(ctx)
+	}
+	if _, ok := frame.ReasonOf(err); !ok {
+		err = d.profile.Trust.explain(ctx, d.profile.Address, err)
+	}
+	if _, ok := frame.ReasonOf(err); !ok {
+		err = frame.Refuse(frame.Lost, fmt.Sprintf("the connection to %s was lost: %v", d.profile.Address, err), "try again")
+	}
+	return nil, nil, err
+}
+
+// lostOnTheWay says that the appliance has not answered: the connection broke first.
+func lostOnTheWay(err error) bool {
+	r, ok := frame.ReasonOf(err)
+	return !ok || r.Code == frame.Lost
+}
+
+// Session returns the transport session, which it makes if there is none.
+func (d *Direct) Session(ctx context.Context) (*transport.Session, error) {
+	s, _, err := d.connect(ctx)
+	return s, err
+}
+
+// connect returns the session, and whether this call has made it.
+func (d *Direct) connect(ctx context.Context) (s *transport.Session, fresh bool, err error) {
+	select {
+	case d.lock <- struct{}{}:
+		defer func() { <-d.lock }()
+	case <-ctx.Done():
+		return nil, false, context.Cause(ctx)
+	}
+	if d.session != nil {
+		select {
+		case <-d.session.Done():
+			d.session.Close()
+			d.session = nil
+		default:
+			return d.session, false, nil
+		}
+	}
+	s, err = d.dial.Dial(ctx)
+	if err != nil {
+		return nil, false, d.profile.Trust.explain(ctx, d.profile.Address, err)
+	}
+	d.session = s
+	d.tell(s.Welcome.Notice)
+	return s, true, nil
+}
+
+// forget lets go of a session that is dead.
+func (d *Direct) forget(s *transport.Session) {
+	d.lock <- struct{}{}
+	defer func() { <-d.lock }()
+	if d.session == s {
+		d.session = nil
+		s.Close()
+	}
+}
+
+// Close ends the session and, over QUIC, all its flows.
+func (d *Direct) Close() error {
+	d.lock <- struct{}{}
+	defer func() { <-d.lock }()
+	if d.session != nil {
+		d.session.Close()
+		d.session = nil
+	}
+	return nil
+}

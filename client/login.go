@@ -1,0 +1,103 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"net"
+	"os"
+
+	"sallyport/frame"
+	"sallyport/transport"
+)
+
+// LoginOptions say how to enrol this device.
+type LoginOptions struct {
+	URL     string // of the appliance
+	Code    string // the enrolment code
+	User    string // whom the code is for; may be empty
+	Device  string // what the person calls this device; default: the host's name
+	Profile string // what the appliance is called here; default: its host
+
+	CAFile      string // PEM certificates to verify the appliance by
+	Fingerprint string // or SHA-256 of its public key; default: the system's roots
+
+	Options
+}
+
+// Login makes a device key and enrols it with a code. The key, and what is to be known of the appliance, are kept only
+// when that has succeeded; the appliance becomes the default one.
+func Login(ctx context.Context, h Home, o LoginOptions) (*Profile, error) {
+	p, err := o.profile()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := h.Profiles(); err != nil { // before the code is used up
+		return nil, err
+	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := h.stageKey(p.Name, key) // now: a code is not to be used up for a key that cannot be kept
+	if err != nil {
+		return nil, err
+	}
+	d := newDirect(p, frame.PrivateKey(key), frame.Hello{Code: o.Code, User: o.User, Name: frame.Clip(o.device(), 64)}, o.Options)
+	defer d.Close()
+	s, err := d.Session(ctx)
+	if err != nil {
+		kept.discard()
+		return nil, err
+	}
+	p.User, p.Device, p.Identity = s.Welcome.User, s.Welcome.Device, s.Welcome.Identity
+	if err := kept.commit(); err != nil {
+		return nil, err
+	}
+	return p, h.put(*p, true)
+}
+
+func (o *LoginOptions) device() string {
+	host, _ := os.Hostname()
+	return cmp.Or(o.Device, host, "device")
+}
+
+// profile is what is known of the appliance before it has answered.
+func (o *LoginOptions) profile() (*Profile, error) {
+	address, err := ParseAppliance(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	p := &Profile{Name: cmp.Or(o.Profile, profileName(host, port)), Address: address, Trust: Trust{Kind: TrustSystem}}
+	if err := checkProfileName(p.Name); err != nil {
+		return nil, err
+	}
+	switch {
+	case o.CAFile != "" && o.Fingerprint != "":
+		return nil, frame.Refuse("E_USAGE", "--ca and --fingerprint exclude each other", "")
+	case o.CAFile != "":
+		b, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, frame.Refuse("E_USAGE", "the file of --ca cannot be read: "+err.Error(), "")
+		}
+		p.Trust = Trust{Kind: TrustCA, CA: string(b)}
+		if p.Trust.check() != nil {
+			return nil, frame.Refuse("E_USAGE", o.CAFile+" holds no certificate", "--ca wants PEM: -----BEGIN CERTIFICATE-----")
+		}
+	case o.Fingerprint != "":
+		pin, err := ParseFingerprint(o.Fingerprint)
+		if err != nil {
+			return nil, err
+		}
+		p.Trust = Trust{Kind: TrustPin, Pin: pin}
+	}
+	if _, err := transport.ParseMode(string(o.Transport)); err != nil {
+		return nil, frame.Refuse("E_USAGE", err.Error(), "")
+	}
+	return p, nil
+}

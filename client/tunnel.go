@@ -1,0 +1,107 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"sallyport/frame"
+	"sallyport/relay"
+)
+
+// A Tunnel is a local port whose every connection becomes a flow of its own.
+//
+// On Linux a connection from this computer is accepted only from processes of the same user. Elsewhere the kernel
+// does not say whose a connection is: whoever can run programs on this computer can use the port while it is open.
+type Tunnel struct {
+	Dialer  Dialer
+	Request frame.OpenRequest
+	Failed  func(error) // is told of each connection that came to nothing; may be nil
+}
+
+// ListenLocal opens a tunnel's port; empty means any port of 127.0.0.1.
+func ListenLocal(ctx context.Context, address string) (net.Listener, error) {
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, frame.Refuse("E_USAGE", "the local port cannot be opened: "+err.Error(), "choose another with --listen")
+	}
+	return l, nil
+}
+
+// Serve accepts connections on l until ctx ends, and returns when the last of them is closed. It closes l.
+func (t *Tunnel) Serve(ctx context.Context, l net.Listener) error {
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	defer l.Close()
+	for {
+		c, err := l.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				c.Close()
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		case err != nil: // too many open files: others will be closed
+			t.failed(fmt.Errorf("accept: %w", err))
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		conns.Go(func() { t.conn(ctx, c) })
+	}
+}
+
+// conn serves one connection.
+func (t *Tunnel) conn(ctx context.Context, c net.Conn) {
+	defer c.Close()
+	if err := checkPeer(c); err != nil {
+		t.failed(err)
+		return
+	}
+	flow, _, err := t.Dialer.Open(ctx, t.Request)
+	if err != nil {
+		t.failed(err)
+		return
+	}
+	err = join(ctx, flow, relay.Wrap(c))
+	if r, _ := frame.ReasonOf(err); err != nil && r.Code != frame.Closed { // the local program may leave when it likes
+		t.failed(err)
+	}
+}
+
+func (t *Tunnel) failed(err error) {
+	if t.Failed != nil && !errors.Is(err, context.Canceled) {
+		t.Failed(err)
+	}
+}
+
+// checkPeer refuses a connection that another user of this computer made.
+func checkPeer(c net.Conn) error {
+	local, remote := endpoint(c.LocalAddr()), endpoint(c.RemoteAddr())
+	if local.Addr() != remote.Addr() && !remote.Addr().IsLoopback() {
+		return nil // from another computer: the person has opened the port to others
+	}
+	if mine, err := ownConnection(remote, local); err != nil || !mine {
+		return frame.Refuse("E_DENIED", fmt.Sprintf("refused a connection from %s: it belongs to another user of this computer", remote), "")
+	}
+	return nil
+}
+
+func endpoint(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		ap := tcp.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	}
+	return netip.AddrPort{}
+}
