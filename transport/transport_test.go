@@ -38,7 +38,6 @@ type bench struct {
 	key      ed25519.PrivateKey
 	identity ed25519.PrivateKey
 	carriers chan *handed
-	admitted chan *frame.Hello
 }
 
 // handed is a carrier lent to a test until it is closed.
