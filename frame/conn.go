@@ -254,9 +254,7 @@ func (s *Stream) Close() error {
 	if again {
 		return nil
 	}
-	if s.draining {
-		s.wasted = s.wasted || s.spill.len() > 0 // and drain discards it
-	} else {
+	if !s.draining { // else drain does both
 		s.discard()
 		s.refuseRest()
 	}

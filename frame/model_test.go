@@ -176,7 +176,7 @@ func settle(t *testing.T, g *frame.Governor, want int64, where string) {
 
 // TestModel compares flows with the model over random schedules.
 func TestModel(t *testing.T) {
-	schedules := 300
+	schedules := 200
 	if testing.Short() {
 		schedules = 50
 	}

@@ -16,7 +16,7 @@ import (
 	"sallyport/frame/frametest"
 )
 
-var soakFlows = flag.Int("soak", 40, "how many flows TestSoak runs")
+var soakFlows = flag.Int("soak", 20, "how many flows TestSoak runs")
 
 // TestSoak lets everything happen at once: both ends write and read, fast and slowly, and end in every way while the
 // other is at work. Whatever happens: what arrives is a prefix of what was sent, all of it if the flow ended in order;

@@ -42,6 +42,7 @@ const (
 	lastWrites = 5 * time.Second       // how long the last frame of a flow may take to leave
 	maxFrames  = 256 << 10             // bytes of frames around what the peer may still send, read by a flow that is over
 	maxPongs   = 8                     // PINGs that may wait for an answer; more are dropped
+	maxExtra   = 8 << 10               // bytes of other frames that may wait for a peer that does not read
 	closeGrace = 10 * time.Second      // how long Close goes on sending what was written before
 )
 
@@ -270,6 +271,8 @@ func (s *Stream) AskToMove(d Drain) {
 func (s *Stream) owe(frame []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.extra = append(s.extra, frame...)
-	s.start()
+	if s.err == nil && len(s.extra) < maxExtra { // a peer that does not read misses lines for the person
+		s.extra = append(s.extra, frame...)
+		s.start()
+	}
 }
