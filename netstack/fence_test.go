@@ -327,7 +327,9 @@ func aton(s string) (netip.Addr, bool) {
 			base = 8
 			if i+1 < len(s) && s[i+1]|0x20 == 'x' {
 				base = 16
-				i += 2
+				if i += 2; i == len(s) || !strings.ContainsRune("0123456789abcdefABCDEF", rune(s[i])) {
+					return netip.Addr{}, false
+				}
 			}
 		}
 		var n uint64
@@ -376,7 +378,7 @@ func FuzzParseAddr(f *testing.F) {
 	f.Add("db-1.corp")
 	f.Fuzz(func(t *testing.T, s string) {
 		addr, isAddress, err := ParseAddr(s)
-		if want, ok := aton(s); ok && (err == nil && (!isAddress || addr != want) || err != nil && !strings.HasSuffix(strings.ToLower(s), "x")) {
+		if want, ok := aton(s); ok && (err != nil || !isAddress || addr != want) {
 			t.Errorf("%q is %v to a C library: %v, %v, %v", s, want, addr, isAddress, err)
 		}
 		if want, err2 := netip.ParseAddr(s); err2 == nil && want.Zone() == "" && (!isAddress || err != nil || addr != want.Unmap()) {

@@ -1,6 +1,7 @@
 package netstack
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"sallyport/netstack/link"
 )
@@ -197,16 +199,22 @@ func TestTap(t *testing.T) {
 	transfer(t, l, s)
 }
 
-// TestSilentPeer cuts the wire under a connection with data in flight and finds out in the time that the retries give.
+// TestSilentPeer cuts the wire under two connections: one with data in flight finds out by its retries, an idle one by
+// keepalive.
 func TestSilentPeer(t *testing.T) {
 	l := newLab(t)
-	s := l.stack(t, func(c *Config) { c.Tuning.Retries = 2 })
+	s := l.stack(t, func(c *Config) {
+		c.Tuning = Tuning{Retries: 2, KeepaliveIdle: 300 * time.Millisecond, KeepaliveInterval: 100 * time.Millisecond}
+	})
 	ln := l.listen(t, net.JoinHostPort(peer4, "5000"))
-	c, err := s.DialContext(t.Context(), "tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	var busy, idle net.Conn
+	for _, c := range []*net.Conn{&busy, &idle} {
+		var err error
+		if *c, err = s.DialContext(t.Context(), "tcp", ln.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		defer (*c).Close()
 	}
-	defer c.Close()
 	l.peer.do(t, func() error {
 		wire, err := netlink.LinkByName(fmt.Sprintf("p%d", os.Getpid()))
 		if err != nil {
@@ -215,9 +223,89 @@ func TestSilentPeer(t *testing.T) {
 		return netlink.LinkSetDown(wire)
 	})
 	start := time.Now()
-	c.Write([]byte("is anybody there?"))
-	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ETIMEDOUT) {
+	busy.Write([]byte("is anybody there?"))
+	for name, c := range map[string]net.Conn{"busy": busy, "idle": idle} {
+		c.SetReadDeadline(start.Add(10 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ETIMEDOUT) {
+			t.Errorf("%s: %v", name, err)
+		}
+		t.Logf("%s: known within %v", name, time.Since(start))
+	}
+}
+
+// TestUDPSegments has a kernel send many datagrams in one frame; they arrive one by one.
+func TestUDPSegments(t *testing.T) {
+	l := newLab(t)
+	s := l.stack(t, func(c *Config) { c.Serve = []uint16{servedPort} })
+	at, err := s.ListenPacket(t.Context(), "udp", ":7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer at.Close()
+	for _, host := range []string{ours4, ours6} {
+		var c net.Conn
+		l.peer.do(t, func() (err error) {
+			c, err = net.Dial("udp", net.JoinHostPort(host, "7"))
+			return err
+		})
+		defer c.Close()
+		raw, err := c.(*net.UDPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, 1200) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := make([]byte, 20*1200+77)
+		rand.NewChaCha8([32]byte{2}).Read(sent)
+		if _, err := c.Write(sent); err != nil {
+			t.Fatal(err)
+		}
+		var got []byte
+		b := make([]byte, 1<<16)
+		at.SetReadDeadline(time.Now().Add(5 * time.Second))
+		for i := range 21 {
+			n, _, err := at.ReadFrom(b)
+			if want := min(1200, len(sent)-len(got)); n != want || err != nil {
+				t.Fatalf("%s: datagram %d has %d bytes, want %d: %v", host, i, n, want, err)
+			}
+			got = append(got, b[:n]...)
+		}
+		if !bytes.Equal(got, sent) {
+			t.Errorf("%s: other bytes arrived than were sent", host)
+		}
+	}
+}
+
+// TestKernel dials with the host's sockets, in a namespace, and keeps off the host itself.
+func TestKernel(t *testing.T) {
+	l := newLab(t)
+	ln := l.listen(t, net.JoinHostPort(peer4, "5000"))
+	k := Kernel(KernelConfig{Prefixes: prefixes("10.77.0.0/24", "127.0.0.0/8"), Deny: prefixes("10.77.0.3/32")})
+	defer k.Close()
+	l.nic.do(t, func() error {
+		nic, err := netlink.LinkByIndex(l.ifindex)
+		if err != nil {
+			return err
+		}
+		if err := assign(nic, ours4+"/24"); err != nil {
+			return err
+		}
+		c, err := k.DialContext(t.Context(), "tcp", ln.Addr().String())
+		if err != nil {
+			return err
+		}
+		c.Close()
+		for host, reason := range map[string]Reason{
+			"127.0.0.1": Loopback, ours4: Own, "10.77.0.255": Broadcast, "10.77.0.3": Listed, "8.8.8.8": Outside, "2130706433": Loopback,
+		} {
+			_, err := k.DialContext(t.Context(), "tcp", net.JoinHostPort(host, "5000"))
+			reasoned(t, host, err, reason)
+		}
+		return nil
+	})
+	if _, err := k.LookupNetIP(t.Context(), "ip", "a..b"); !errors.Is(err, ErrName) {
 		t.Error(err)
 	}
-	t.Logf("known after %v", time.Since(start))
 }

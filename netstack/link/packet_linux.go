@@ -147,6 +147,14 @@ func (d *device) accept(s *slot) {
 			return
 		}
 	}
+	if size := s.vnet.datagrams(); size > 0 {
+		whole := payload.Flatten()
+		payload.Release()
+		for _, f := range split(whole, size) {
+			d.receive(stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(f)}))
+		}
+		return
+	}
 	d.receive(stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: payload}))
 }
 

@@ -19,6 +19,8 @@ const (
 
 	vnetTCP4 = 1 // gso_type
 	vnetTCP6 = 4
+	vnetUDP  = 5
+	vnetECN  = 0x80 // a flag in gso_type
 )
 
 // A vnetHeader is little-endian in its 16-bit fields: that of the machine, on all machines that we run on.
@@ -49,6 +51,49 @@ func (h *vnetHeader) describe(pkt *stack.PacketBuffer) {
 
 // vouched says whether an incoming frame's checksum was checked, or needs no check because it never left this machine.
 func (h *vnetHeader) vouched() bool { return h[0]&(vnetNeedsChecksum|vnetDataValid) != 0 }
+
+// datagrams is the size of the UDP datagrams of which an incoming frame holds several, 0 if it is an ordinary frame.
+func (h *vnetHeader) datagrams() int {
+	if h[1]&^vnetECN != vnetUDP {
+		return 0
+	}
+	return int(binary.LittleEndian.Uint16(h[4:]))
+}
+
+// split cuts a frame of several UDP datagrams, as a sender's UDP_SEGMENT or a NIC's GRO makes them, into one frame for
+// each. TCP needs no such thing, for it has no message boundaries to lose.
+func split(frame []byte, size int) [][]byte {
+	if len(frame) < header.EthernetMinimumSize+header.IPv4MinimumSize {
+		return nil
+	}
+	ip := frame[header.EthernetMinimumSize:]
+	headers := header.EthernetMinimumSize + header.UDPMinimumSize
+	v4 := header.Ethernet(frame).Type() == header.IPv4ProtocolNumber
+	if v4 {
+		headers += int(header.IPv4(ip).HeaderLength())
+	} else {
+		headers += header.IPv6MinimumSize
+	}
+	if len(frame) < headers {
+		return nil
+	}
+	var all [][]byte
+	for payload := frame[headers:]; len(payload) > 0; {
+		n := min(size, len(payload))
+		f := append(append(make([]byte, 0, headers+n), frame[:headers]...), payload[:n]...)
+		payload = payload[n:]
+		if ip := f[header.EthernetMinimumSize:]; v4 {
+			header.IPv4(ip).SetTotalLength(uint16(len(ip)))
+			header.IPv4(ip).SetChecksum(0)
+			header.IPv4(ip).SetChecksum(^header.IPv4(ip).CalculateChecksum())
+		} else {
+			header.IPv6(ip).SetPayloadLength(uint16(len(ip) - header.IPv6MinimumSize))
+		}
+		header.UDP(f[headers-header.UDPMinimumSize:]).SetLength(uint16(header.UDPMinimumSize + n))
+		all = append(all, f)
+	}
+	return all
+}
 
 // intact checks the checksums of an IP packet that nobody has vouched for: some NICs leave that to the kernel, which
 // has not come to it when we see the frame. The packet comes in two pieces, of which the first holds all headers. What
