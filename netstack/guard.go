@@ -21,7 +21,8 @@ import (
 //	TCP and UDP from a port that the configuration serves, unless to an address that is always denied
 //	RST, ICMP errors and echo replies to allowed addresses, if unsolicited packets are to be answered
 //
-// and drops the rest. What a flow tried is counted as Escaped and should always be zero.
+// and drops the rest. An answer to a stranger is counted as Muted: strangers decide how many there are. What else is
+// dropped a flow has tried, past the fence; it is counted as Escaped and should always be zero.
 type guard struct {
 	link.Link
 	fence  Fence
@@ -124,15 +125,21 @@ func (g *guard) passesIP(pkt *stack.PacketBuffer, proto tcpip.TransportProtocolN
 	if err == nil {
 		return true
 	}
-	if from, to, network := ports(pkt, proto); network != "" {
-		if (*g.allowed.Load())[Endpoint{netip.AddrPortFrom(dst, to), network}] > 0 {
-			return true
-		}
-		if denied, ok := err.(*DeniedError); ok && !denied.Always && g.serve[from] {
-			return true
-		}
+	p := ports(pkt, proto)
+	always := true
+	if denied, ok := err.(*DeniedError); ok {
+		always = denied.Always
 	}
-	g.escaped.Add(1)
+	switch {
+	case (*g.allowed.Load())[Endpoint{netip.AddrPortFrom(dst, p.to), p.network}] > 0:
+		return true
+	case g.serve[p.from] && !always:
+		return true
+	case g.serve[p.from] || p.answer:
+		g.muted.Add(1)
+	default:
+		g.escaped.Add(1)
+	}
 	return false
 }
 
@@ -150,14 +157,23 @@ func discovery(pkt *stack.PacketBuffer) bool {
 	return t == header.ICMPv6NeighborSolicit || t == header.ICMPv6NeighborAdvert
 }
 
-// ports are those of a TCP or UDP packet; network is empty for any other and for the later parts of a fragmented one.
-func ports(pkt *stack.PacketBuffer, proto tcpip.TransportProtocolNumber) (from, to uint16, network string) {
+// A conversation is what a TCP or UDP packet says about itself.
+type conversation struct {
+	from, to uint16
+	network  string // "tcp" or "udp"; empty for other packets and for the later parts of a fragmented one
+	answer   bool   // it answers a stranger's packet: a RST, or a SYN that is also an ACK
+}
+
+func ports(pkt *stack.PacketBuffer, proto tcpip.TransportProtocolNumber) conversation {
 	b := pkt.TransportHeader().Slice()
 	switch {
 	case proto == header.TCPProtocolNumber && len(b) >= header.TCPMinimumSize:
-		return header.TCP(b).SourcePort(), header.TCP(b).DestinationPort(), "tcp"
+		h := header.TCP(b)
+		answer := h.Flags().Contains(header.TCPFlagRst) || h.Flags().Contains(header.TCPFlagSyn|header.TCPFlagAck)
+		return conversation{h.SourcePort(), h.DestinationPort(), "tcp", answer}
 	case proto == header.UDPProtocolNumber && len(b) >= header.UDPMinimumSize:
-		return header.UDP(b).SourcePort(), header.UDP(b).DestinationPort(), "udp"
+		h := header.UDP(b)
+		return conversation{h.SourcePort(), h.DestinationPort(), "udp", false}
 	}
-	return 0, 0, ""
+	return conversation{}
 }

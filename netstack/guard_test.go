@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -135,5 +136,25 @@ func TestServe(t *testing.T) {
 	defer cancel()
 	if _, err := s.DialContext(ctx, "tcp", "10.9.0.1:22"); !errors.As(err, new(*DeniedError)) {
 		t.Error(err)
+	}
+}
+
+// TestMuted knocks from outside the prefixes: the answer is dropped, and is no alarm.
+func TestMuted(t *testing.T) {
+	var seen tap
+	a, b := link.Pipe(link.PipeOptions{Tap: seen.see})
+	far := farConfig(b)
+	far.Prefixes = prefixes("10.9.0.128/25")
+	s := newStack(t, far)
+	c := nearConfig(a)
+	c.Tuning.ConnectTimeout = 200 * time.Millisecond
+	near := newStack(t, c)
+	for _, address := range []string{"10.9.0.2:22", "[fd09::2]:22"} {
+		if _, err := near.DialContext(t.Context(), "tcp", address); !errors.Is(err, syscall.ETIMEDOUT) {
+			t.Error(err)
+		}
+	}
+	if st := s.Stats(); st.Escaped != 0 || st.Muted == 0 || seen.to(netip.MustParseAddr("10.9.0.1")) != 0 {
+		t.Errorf("%+v", st)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -99,7 +100,16 @@ func transfer(t *testing.T, l *lab, s *Stack) {
 
 func TestKernelPeerErrors(t *testing.T) {
 	l := newLab(t)
-	s := l.stack(t, func(c *Config) { c.Tuning.ConnectTimeout = 500 * time.Millisecond })
+	s := l.stack(t, func(c *Config) {
+		c.Tuning.ConnectTimeout = 500 * time.Millisecond
+		c.Prefixes = append(c.Prefixes, prefixes("10.99.0.0/16", "fd99::/64")...)
+		c.Gateways = []netip.Addr{netip.MustParseAddr(peer4), netip.MustParseAddr(peer6)}
+	})
+	l.peer.do(t, func() error { // the peer is a router that knows no way
+		return errors.Join(
+			os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0),
+			os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0))
+	})
 	dial := func(address string) error {
 		c, err := s.DialContext(t.Context(), "tcp", address)
 		if err == nil {
@@ -116,6 +126,11 @@ func TestKernelPeerErrors(t *testing.T) {
 		start := time.Now()
 		if err := dial(address); !errors.Is(err, syscall.ETIMEDOUT) || time.Since(start) > time.Second {
 			t.Errorf("silent: %v after %v", err, time.Since(start))
+		}
+	}
+	for _, address := range []string{"10.99.0.9:81", "[fd99::9]:81"} {
+		if err := dial(address); !errors.Is(err, syscall.ENETUNREACH) {
+			t.Errorf("no route: %v", err)
 		}
 	}
 	if err := dial("10.78.0.9:81"); !errors.As(err, new(*DeniedError)) {

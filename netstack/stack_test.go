@@ -116,6 +116,20 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
+// contract is what a relay asks of a connection; the relay has its own words for it.
+type contract interface {
+	WaitReadable(context.Context) error
+	Read([]byte) (int, error)
+	Buffered() int
+	Take([]byte) (int, error)
+	WaitWritable(context.Context) error
+	CloseWrite() error
+	CloseRead() error
+	Close() error
+}
+
+var _, _ contract = (*Conn)(nil), (*memoryConn)(nil)
+
 // TestRelayContract holds a Conn to what a relay asks of it: wait without a buffer, read without blocking, take
 // without blocking.
 func TestRelayContract(t *testing.T) {

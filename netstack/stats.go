@@ -15,7 +15,7 @@ type Stats struct {
 	Dials   uint64 // flows asked for
 	Denied  uint64 // of these, refused by the fence
 	Escaped uint64 // packets that passed the fence and were dropped at the link: always 0, or there is a bug
-	Muted   uint64 // ICMP that would have answered a stranger
+	Muted   uint64 // answers to strangers that were dropped at the link
 
 	Connected   uint64 // TCP connections now
 	Opened      uint64 // TCP connections out that were tried
