@@ -14,10 +14,12 @@ func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (*fram
 	device, err := g.device(h, p)
 	if err != nil {
 		reason := reasonOf(err)
+		g.Metrics.signIn(p.Transport, string(reason.Code))
 		g.Log.Info("sign-in refused", "source", p.Remote.Addr(), "transport", p.Transport, "device", auth.DeviceID(h.Device),
 			"cause", string(reason.Code))
 		return nil, &frame.SessionError{Reason: reason}
 	}
+	g.Metrics.signIn(p.Transport, "ok")
 	p.User, p.Device = device.User, device.ID
 	g.Devices.Touch(device.ID, p.Remote.Addr(), p.Software)
 	limits := g.Limits.withDefaults()

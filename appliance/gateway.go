@@ -62,6 +62,7 @@ type Gateway struct {
 	Devices Devices
 	Log     *slog.Logger
 	Limits  Limits
+	Metrics *Metrics // nil: nothing is counted
 
 	// Governor bounds the memory that all flows' senders may make us hold; nil: each flow for itself.
 	Governor *frame.Governor
@@ -151,6 +152,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	conn, err := f.reach(ctx)
 	if err != nil {
 		reason := reasonOf(err)
+		g.Metrics.flowRefused(string(reason.Code))
 		f.log(slog.LevelInfo, "flow refused", "cause", string(reason.Code), "why", reason.Sentence)
 		in.Refuse(&frame.StreamError{Reason: reason})
 		return
@@ -158,6 +160,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	defer conn.Close()
 	defer g.live.remove(f)
 	f.stream.Store(in.Accept(f.opened()))
+	g.Metrics.flowOpened(f)
 	f.log(slog.LevelInfo, "flow opened")
 	result := f.relay(ctx, conn)
 	f.account(result)
@@ -254,6 +257,7 @@ func (f *flow) account(r relay.Result) {
 	if r.Err != nil {
 		cause = string(endReason(f, r.Err).Code)
 	}
+	f.gateway.Metrics.flowEnded(r, cause)
 	f.log(slog.LevelInfo, "flow ended", "up", r.Up, "down", r.Down, "dur", time.Since(f.begun).Round(time.Millisecond), "cause", cause)
 }
 
@@ -262,6 +266,7 @@ func (g *Gateway) panicked(f *flow, v any) {
 	incident := hex.EncodeToString(random()[:4])
 	f.log(slog.LevelError, "flow panicked", "incident", incident, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	if s := f.stream.Load(); s != nil {
+		g.Metrics.flowEnded(relay.Result{}, string(frame.Internal))
 		s.Reset(frame.Reason{Code: frame.Internal, Sentence: "the appliance met a bug; this flow has ended",
 			Hint: "report incident " + incident, Incident: incident})
 	}

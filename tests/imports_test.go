@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"appliance/policy/yamlfile": {"appliance/policy/spell"},
 	"appliance/policy/spell":    {},
 	"client":                    {"frame", "relay", "transport"},
+	"client/clienttest":         {"client", "frame", "transport"},
 	"cmd/sallyport":             {"client", "frame", "transport"},
 	"cmd/sallyportd":            {"appliance", "appliance/auth", "appliance/config", "appliance/policy", "client", "frame", "host", "netstack", "netstack/link", "transport"},
 }

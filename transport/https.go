@@ -65,7 +65,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 			continue
 		}
 		if t, ok := c.(*net.TCPConn); ok {
-			t.SetKeepAliveConfig(keepAlive)
+			tune(t)
 		}
 		return &countedConn{c, leave}, nil
 	}
@@ -205,7 +205,7 @@ func (c *Client) httpsConn(ctx context.Context) (*clientConn, error) {
 		return nil, err
 	}
 	if t, ok := raw.(*net.TCPConn); ok {
-		t.SetKeepAliveConfig(keepAlive)
+		tune(t)
 	}
 	conn := tls.Client(raw, c.tlsConfig(alpnHTTPS))
 	fail := func(err error) (*clientConn, error) {

@@ -31,18 +31,16 @@ type daemon struct {
 	registry *auth.Registry
 	gateway  *appliance.Gateway
 	cert     atomic.Pointer[tls.Certificate]
-	networks []closer
+	networks map[string]network
 	ready    atomic.Bool
 }
-
-type closer interface{ Close() error }
 
 // governed is the room, in bytes, that all flows together may grant to their senders beyond the first 16 KiB.
 const governed = 1 << 30
 
 // runDaemon builds an appliance of its parts, serves until ctx ends, lets flows end, and stops.
 func runDaemon(ctx context.Context, cfg *config.Config, s supply, log *slog.Logger) error {
-	d := &daemon{cfg: cfg, supply: s, log: log}
+	d := &daemon{cfg: cfg, supply: s, log: log, networks: map[string]network{}}
 	defer d.close()
 	if err := d.build(); err != nil {
 		return err
@@ -56,7 +54,7 @@ func (d *daemon) build() (err error) {
 	}
 	d.gateway = &appliance.Gateway{
 		Name: d.cfg.Name, Devices: d.registry, VNets: map[string]appliance.VNet{}, Log: d.log,
-		Governor: frame.NewGovernor(governed),
+		Governor: frame.NewGovernor(governed), Metrics: appliance.NewMetrics(),
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
 			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout},
 	}
@@ -71,7 +69,7 @@ func (d *daemon) build() (err error) {
 		if err != nil {
 			return fmt.Errorf("attach VNet %s: %w", name, err)
 		}
-		d.networks = append(d.networks, n)
+		d.networks[name] = n
 		d.gateway.VNets[name] = n
 	}
 	return nil
@@ -119,7 +117,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop(nil)
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	start := func(name string, serve func(context.Context) error) {
 		wg.Go(func() {
 			if err := serve(serving); err != nil {
@@ -130,6 +128,14 @@ func (d *daemon) serve(ctx context.Context) error {
 	start("https", func(ctx context.Context) error { return server.ServeHTTPS(ctx, tcp) })
 	start("quic", func(ctx context.Context) error { return server.ServeQUIC(ctx, udp) })
 	start("control", d.serveControl)
+	if d.cfg.Metrics.Listen != "" {
+		l, err := d.supply.Listener("metrics")
+		if err != nil {
+			return fmt.Errorf("listen for metrics: %w", err)
+		}
+		defer l.Close()
+		start("metrics", func(ctx context.Context) error { return d.serveMetrics(ctx, l) })
+	}
 	wg.Go(func() { d.watch(serving) })
 	unwatch := d.registry.OnRevoke(d.gateway.EndDevice)
 	defer unwatch()

@@ -1,0 +1,84 @@
+package appliance
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sallyport/relay"
+)
+
+// Metrics counts what a Gateway does. It is a prometheus.Collector; make it with NewMetrics.
+type Metrics struct {
+	signIns *prometheus.CounterVec
+	opened  *prometheus.CounterVec
+	refused *prometheus.CounterVec
+	ended   *prometheus.CounterVec
+	bytes   *prometheus.CounterVec
+	opening prometheus.Histogram
+	live    prometheus.Gauge
+}
+
+// NewMetrics returns metrics at zero. No label holds a person's or a target's name: those are the audit's.
+func NewMetrics() *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "sallyport", Name: name, Help: help}, labels)
+	}
+	return &Metrics{
+		signIns: counter("sign_ins_total", "HELLOs decided, by transport and result (ok, or the error's code).", "transport", "result"),
+		opened:  counter("flows_opened_total", "Flows opened, by VNet, protocol and transport.", "vnet", "protocol", "transport"),
+		refused: counter("flows_refused_total", "Flows refused, by the error's code.", "code"),
+		ended:   counter("flows_ended_total", "Flows ended, by cause (ended, or the error's code).", "cause"),
+		bytes:   counter("flow_bytes_total", "Bytes relayed by flows that have ended, up from the client and down to it.", "direction"),
+		opening: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "sallyport", Name: "flow_open_seconds",
+			Help: "Time from OPEN to OPENED: decision, lookup and dial.", Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10}}),
+		live: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "sallyport", Name: "flows_live", Help: "Flows that are open now."}),
+	}
+}
+
+func (m *Metrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.signIns, m.opened, m.refused, m.ended, m.bytes, m.opening, m.live}
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(c chan<- *prometheus.Desc) {
+	for _, one := range m.all() {
+		one.Describe(c)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(c chan<- prometheus.Metric) {
+	for _, one := range m.all() {
+		one.Collect(c)
+	}
+}
+
+func (m *Metrics) signIn(transport, result string) {
+	if m != nil {
+		m.signIns.WithLabelValues(transport, result).Inc()
+	}
+}
+
+func (m *Metrics) flowOpened(f *flow) {
+	if m != nil {
+		m.opened.WithLabelValues(f.grant.VNet, f.grant.Protocol, f.peer.Transport).Inc()
+		m.opening.Observe(time.Since(f.begun).Seconds())
+		m.live.Inc()
+	}
+}
+
+func (m *Metrics) flowRefused(code string) {
+	if m != nil {
+		m.refused.WithLabelValues(code).Inc()
+	}
+}
+
+func (m *Metrics) flowEnded(r relay.Result, cause string) {
+	if m != nil {
+		m.live.Dec()
+		m.ended.WithLabelValues(cause).Inc()
+		m.bytes.WithLabelValues("up").Add(float64(r.Up))
+		m.bytes.WithLabelValues("down").Add(float64(r.Down))
+	}
+}
