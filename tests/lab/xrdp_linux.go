@@ -31,8 +31,8 @@ type XRDPOptions struct {
 	Program string // a shell line that the session's terminal runs; default: shows "XRDP DESKTOP" and echoes
 }
 
-// XRDP starts xrdp and its session manager in a namespace, with a new user. They keep their sockets under fixed paths, so
-// they have a mount namespace of their own, too.
+// XRDP starts xrdp and its session manager in a namespace, with a new user. They keep their sockets, and their X servers
+// theirs, under fixed paths: so they have a mount namespace of their own, too, with a /run/xrdp and a /tmp.
 func (l *Lab) XRDP(n *Namespace, o XRDPOptions) *XRDP {
 	l.t.Helper()
 	if o.Port == 0 {
@@ -44,8 +44,9 @@ func (l *Lab) XRDP(n *Namespace, o XRDPOptions) *XRDP {
 	dir := l.dir("xrdp")
 	x := &XRDP{Addr: netip.AddrPortFrom(n.addr(), o.Port), User: l.id + "-ann", Password: rand.Text()}
 	home := l.addUser(x.User, x.Password)
+	// xrdp loses what is painted before its client is ready, so the desktop gives it time.
 	l.write(filepath.Join(home, "startwm.sh"),
-		"#!/bin/sh\nopenbox &\nexec xterm -fa monospace -fs 24 -maximized -e sh -c '"+o.Program+"'\n")
+		"#!/bin/sh\nopenbox &\nsleep 3\nexec xterm -fa monospace -fs 24 -maximized -e sh -c '"+o.Program+"'\n")
 	cert, key := l.certificate(dir)
 	server, sessions := filepath.Join(dir, "xrdp.ini"), filepath.Join(dir, "sesman.ini")
 	l.write(server, fmt.Sprintf(xrdpINI, o.Port, cert, key, filepath.Join(dir, "xrdp.log")))
@@ -57,7 +58,7 @@ func (l *Lab) XRDP(n *Namespace, o XRDPOptions) *XRDP {
 		l.t.Fatal(err)
 	}
 	x.Process = Start(l.t, n.Command(context.Background(), "unshare", "--mount", "sh", "-c",
-		`mount -t tmpfs -o mode=755 xrdp /run/xrdp && { xrdp-sesman -n -c "$1" & exec xrdp -n -c "$2"; }`, "sh", sessions, server))
+		`mount -t tmpfs -o mode=755 xrdp /run/xrdp && mount -t tmpfs -o mode=1777 tmp /tmp && { xrdp-sesman -n -c "$1" & exec xrdp -n -c "$2"; }`, "sh", sessions, server))
 	l.waitPort(n, x.Addr, x.Process)
 	return x
 }
