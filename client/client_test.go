@@ -1,0 +1,418 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sallyport/client"
+	"sallyport/client/clienttest"
+	"sallyport/frame"
+	"sallyport/transport"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var modes = []transport.Mode{transport.QUIC, transport.HTTPS, transport.Auto}
+
+// signedIn is a new home that has logged in to a.
+func signedIn(t *testing.T, a *clienttest.Appliance) client.Home {
+	t.Helper()
+	home, err := client.OpenHome(filepath.Join(t.TempDir(), "home"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Login(t.Context(), home, client.LoginOptions{URL: a.Address, Code: clienttest.Code, CAFile: a.CAFile}); err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+func dialer(t *testing.T, home client.Home, o client.Options) *client.Direct {
+	t.Helper()
+	p, err := home.Profile("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := client.NewDirect(home, p, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func echo(target string) frame.OpenRequest { return frame.OpenRequest{Target: target, Protocol: "ssh"} }
+
+func TestLogin(t *testing.T) {
+	a := clienttest.Start(t, clienttest.Config{})
+	for _, mode := range modes {
+		for _, how := range []client.LoginOptions{
+			{CAFile: a.CAFile},
+			{Fingerprint: a.Fingerprint},
+			{Fingerprint: strings.ToUpper(strings.TrimPrefix(a.Fingerprint, "sha256:"))},
+		} {
+			home, _ := client.OpenHome(filepath.Join(t.TempDir(), "home"))
+			how.URL, how.Code, how.Device, how.Transport = "https://"+a.Address+"/", clienttest.Code, "my laptop", mode
+			p, err := client.Login(t.Context(), home, how)
+			if err != nil {
+				t.Fatalf("%s: %v", mode, err)
+			}
+			kept, err := home.Profile(p.Name)
+			if err != nil || kept.User != clienttest.User || kept.Address != a.Address ||
+				!bytes.Equal(kept.Identity[0], a.Identity.Public().(ed25519.PublicKey)) {
+				t.Errorf("kept %+v, %v", kept, err)
+			}
+			if got := a.Hellos()[len(a.Hellos())-1].Name; got != "my laptop" {
+				t.Errorf("the device is called %q", got)
+			}
+			me, err := client.NewAPI(dialer(t, home, client.Options{Transport: mode})).Me(t.Context())
+			if err != nil || me.User != clienttest.User || mode != transport.Auto && me.Transport != string(mode) {
+				t.Errorf("me is %+v, %v", me, err)
+			}
+		}
+	}
+}
+
+func TestLoginFailureKeepsNothing(t *testing.T) {
+	a := clienttest.Start(t, clienttest.Config{})
+	home, _ := client.OpenHome(filepath.Join(t.TempDir(), "home"))
+	_, err := client.Login(t.Context(), home, client.LoginOptions{URL: a.Address, Code: "wrong", CAFile: a.CAFile})
+	if f := client.Explain(err); f.Code != "E_CODE_UNKNOWN" || f.Exit() != 10 {
+		t.Errorf("got %+v", f)
+	}
+	if left, _ := os.ReadDir(home.Dir()); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	a := clienttest.Start(t, clienttest.Config{})
+	home := signedIn(t, a)
+	list, err := os.ReadDir(home.Dir())
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	for _, e := range list {
+		if info, _ := e.Info(); info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", e.Name(), info.Mode())
+		}
+	}
+	if info, _ := os.Stat(home.Dir()); info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder has mode %v", info.Mode())
+	}
+
+	p, _ := home.Profile("")
+	key := filepath.Join(home.Dir(), p.Name+".key")
+	os.Chmod(key, 0o640)
+	_, err = client.NewDirect(home, p, client.Options{})
+	if f := client.Explain(err); f.Exit() != 10 || !strings.Contains(f.Sentence, key+" can be read by others") {
+		t.Errorf("got %+v", f)
+	}
+	os.WriteFile(key, []byte("nonsense"), 0o600)
+	os.Chmod(key, 0o600)
+	if _, err = client.NewDirect(home, p, client.Options{}); !strings.Contains(client.Explain(err).Sentence, "is not a PEM private key") {
+		t.Errorf("got %v", err)
+	}
+	file := filepath.Join(home.Dir(), "profiles.json")
+	for _, bad := range []string{`{`, `{"appliances":[{"name":"../x"}]}`, `{"appliances":[{"name":"x","address":"y:1","identity":["AAAA"]}]}`} {
+		os.WriteFile(file, []byte(bad), 0o600)
+		_, err = home.Profile("")
+		if f := client.Explain(err); f.Exit() != 10 || !strings.HasPrefix(f.Sentence, file+" cannot be used: ") || f.Hint == "" {
+			t.Errorf("%s: got %+v", bad, f)
+		}
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	day := 24 * time.Hour
+	now := time.Now()
+	for name, tt := range map[string]struct {
+		config clienttest.Config
+		pin    bool
+		code   frame.Code
+		want   string
+	}{
+		"unknown":     {clienttest.Config{}, false, "E_APPLIANCE_CERT", "is not known; its fingerprint is sha256:"},
+		"other pin":   {clienttest.Config{}, true, "E_APPLIANCE_CERT", "another key than the pinned one"},
+		"expired":     {clienttest.Config{NotBefore: now.Add(-2 * day), NotAfter: now.Add(-day)}, false, "E_APPLIANCE_CERT", "expired at"},
+		"clock ahead": {clienttest.Config{NotBefore: now.Add(-2 * day), NotAfter: now.Add(-day), Now: now.Add(-36 * time.Hour)}, false, "E_CLOCK", "clock differs by 36h0m0s"},
+		"clock back":  {clienttest.Config{NotBefore: now.Add(day), NotAfter: now.Add(2 * day), Now: now.Add(36 * time.Hour)}, false, "E_CLOCK", "clock differs by 36h0m0s"},
+		"early":       {clienttest.Config{NotBefore: now.Add(day), NotAfter: now.Add(2 * day)}, false, "E_APPLIANCE_CERT", "valid only from"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := clienttest.Start(t, tt.config)
+			for _, mode := range modes {
+				home, _ := client.OpenHome(t.TempDir())
+				o := client.LoginOptions{URL: a.Address, Code: clienttest.Code, Options: client.Options{Transport: mode}}
+				switch {
+				case tt.pin:
+					o.Fingerprint = strings.Repeat("ab", 32)
+				case name != "unknown":
+					o.CAFile = a.CAFile
+				}
+				_, err := client.Login(t.Context(), home, o)
+				if f := client.Explain(err); f.Code != tt.code || f.Exit() != 14 || !strings.Contains(f.Sentence, tt.want) {
+					t.Errorf("%s: got %+v", mode, f)
+				}
+			}
+		})
+	}
+}
+
+func TestOtherNames(t *testing.T) {
+	a := clienttest.Start(t, clienttest.Config{Names: []string{"bastion.example"}})
+	home, _ := client.OpenHome(t.TempDir())
+	_, err := client.Login(t.Context(), home, client.LoginOptions{URL: a.Address, Code: clienttest.Code, CAFile: a.CAFile})
+	if f := client.Explain(err); f.Code != "E_APPLIANCE_CERT" || !strings.Contains(f.Sentence, "is for other names: bastion.example") {
+		t.Errorf("got %+v", f)
+	}
+	if _, err := client.Login(t.Context(), home, client.LoginOptions{URL: a.Address, Code: clienttest.Code, Fingerprint: a.Fingerprint}); err != nil {
+		t.Errorf("a pinned key does not need a name: %v", err)
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	next := bytes.Repeat([]byte{7}, 32)
+	a := clienttest.Start(t, clienttest.Config{Successors: [][]byte{next}})
+	home := signedIn(t, a)
+	p, _ := home.Profile("")
+	if len(p.Identity) != 2 || !bytes.Equal(p.Identity[1], next) {
+		t.Fatalf("pinned %x", p.Identity)
+	}
+
+	// A successor that a pinned key names later is pinned too.
+	file := filepath.Join(home.Dir(), "profiles.json")
+	b, _ := os.ReadFile(file)
+	only := bytes.Replace(b, []byte(",\n        \"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\""), nil, 1)
+	if bytes.Equal(only, b) {
+		t.Fatalf("no successor in %s", b)
+	}
+	os.WriteFile(file, only, 0o600)
+	if _, err := client.NewAPI(dialer(t, home, client.Options{})).Me(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after, _ := os.ReadFile(file); !bytes.Equal(after, b) {
+		t.Errorf("kept %s", after)
+	}
+
+	// Another appliance with a certificate that passes is still another appliance.
+	p.Identity = [][]byte{next}
+	for _, mode := range modes {
+		d, err := client.NewDirect(home, p, client.Options{Transport: mode})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		_, err = client.NewAPI(d).Me(t.Context())
+		if f := client.Explain(err); f.Code != "E_APPLIANCE_CERT" || f.Exit() != 14 || !strings.Contains(f.Sentence, "is not the appliance that this device logged in to") {
+			t.Errorf("%s: got %+v", mode, f)
+		}
+	}
+}
+
+func TestNoPath(t *testing.T) {
+	a := clienttest.Start(t, clienttest.Config{})
+	home := signedIn(t, a)
+	a.Stop()
+	_, _, err := dialer(t, home, client.Options{Transport: transport.HTTPS}).Open(t.Context(), echo("echo"))
+	f := client.Explain(err)
+	if f.Code != "E_NO_PATH" || f.Exit() != 14 || len(f.Tried) != 1 || !strings.Contains(f.Tried[0], "https to "+a.Address+": connect: connection refused after ") {
+		t.Errorf("got %+v", f)
+	}
+}
+
+func TestReconnect(t *testing.T) {
+	for _, mode := range modes {
+		first := clienttest.Start(t, clienttest.Config{})
+		home := signedIn(t, first)
+		d := dialer(t, home, client.Options{Transport: mode})
+		api := client.NewAPI(d)
+		if _, err := api.Me(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		api.Close()
+		first.Stop()
+		clienttest.Start(t, clienttest.Config{Listen: first.Address})
+		_, err := api.Me(t.Context())
+		if f := client.Explain(err); f.Code != "E_APPLIANCE_CERT" { // it went back to the same address and found another certificate
+			t.Errorf("%s: got %+v", mode, f)
+		}
+		api.Close()
+	}
+}
+
+func TestProxyHalfClose(t *testing.T) {
+	a := clienttest.Start(t, clienttest.Config{})
+	home := signedIn(t, a)
+	for _, mode := range modes {
+		d := dialer(t, home, client.Options{Transport: mode})
+		var out bytes.Buffer
+		sent := bytes.Repeat([]byte("sallyport"), 100_000)
+		if err := client.Proxy(t.Context(), d, echo("count"), bytes.NewReader(sent), &out); err != nil {
+			t.Error(err)
+		}
+		if want := fmt.Sprintf("%d bytes, <nil>\n", len(sent)); out.String() != want {
+			t.Errorf("%s: got %q, want %q", mode, out.String(), want)
+		}
+		out.Reset()
+		if err := client.Proxy(t.Context(), d, echo("echo"), bytes.NewReader(sent), &out); err != nil || !bytes.Equal(out.Bytes(), sent) {
+			t.Errorf("%s: %d bytes came back, %v", mode, out.Len(), err)
+		}
+	}
+}
+
+func TestProxyEnds(t *testing.T) {
+	a := clienttest.Start(t, clienttest.Config{})
+	d := dialer(t, signedIn(t, a), client.Options{})
+	for target, want := range map[string]frame.Code{"reset": "E_TARGET_RESET", "denied": "E_DENIED", "refused": "E_REFUSED"} {
+		in, feed := io.Pipe()
+		go feed.Write([]byte("x")) // and no end
+		err := client.Proxy(t.Context(), d, echo(target), in, io.Discard)
+		if f := client.Explain(err); f.Code != want || f.Exit() != want.Exit() {
+			t.Errorf("%s: got %+v", target, f)
+		}
+		in.Close()
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	in, _ := io.Pipe()
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if f := client.Explain(client.Proxy(ctx, d, echo("echo"), in, io.Discard)); f.Exit() != 130 {
+		t.Errorf("after an interrupt: %+v", f)
+	}
+}
+
+func TestNotice(t *testing.T) {
+	a := clienttest.Start(t, clienttest.Config{})
+	home := signedIn(t, a)
+	var said []string
+	d := dialer(t, home, client.Options{Notice: func(s string) { said = append(said, s) }})
+	if err := client.Proxy(t.Context(), d, echo("noticed"), strings.NewReader(""), io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(said) != "[this machine is recorded]" {
+		t.Errorf("said %q", said)
+	}
+}
+
+func TestTunnel(t *testing.T) {
+	a := clienttest.Start(t, clienttest.Config{})
+	home := signedIn(t, a)
+	for _, mode := range modes {
+		d := dialer(t, home, client.Options{Transport: mode})
+		ctx, cancel := context.WithCancel(t.Context())
+		l, err := client.ListenLocal(ctx, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tunnel := client.Tunnel{Dialer: d, Request: echo("echo"), Failed: func(err error) { t.Errorf("%s: %v", mode, err) }}
+		var served, conns sync.WaitGroup
+		served.Go(func() { tunnel.Serve(ctx, l) })
+		for i := range 20 {
+			conns.Go(func() {
+				c, err := net.Dial("tcp", l.Addr().String())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer c.Close()
+				sent := bytes.Repeat([]byte{byte(i)}, 50_000)
+				c.Write(sent)
+				c.(*net.TCPConn).CloseWrite()
+				if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, sent) {
+					t.Errorf("%s: %d of %d bytes, %v", mode, len(got), len(sent), err)
+				}
+			})
+		}
+		conns.Wait()
+		cancel()
+		served.Wait()
+	}
+}
+
+func TestTunnelRefused(t *testing.T) {
+	a := clienttest.Start(t, clienttest.Config{})
+	d := dialer(t, signedIn(t, a), client.Options{})
+	failed := make(chan error, 1)
+	l, err := client.ListenLocal(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tunnel := client.Tunnel{Dialer: d, Request: echo("denied"), Failed: func(err error) { failed <- err }}
+	done := make(chan error)
+	go func() { done <- tunnel.Serve(context.Background(), l) }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if b, err := io.ReadAll(c); len(b) > 0 {
+		t.Errorf("read %q, %v", b, err)
+	}
+	if f := client.Explain(<-failed); f.Code != "E_DENIED" {
+		t.Errorf("got %+v", f)
+	}
+	l.Close()
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct{ in, want string }{
+		{"https://bastion.example", "bastion.example:443"},
+		{"https://bastion.example/", "bastion.example:443"},
+		{"bastion.example:8443", "bastion.example:8443"},
+		{"bastion.example", "bastion.example:443"},
+		{"[::1]:9", "[::1]:9"},
+		{"::1", "[::1]:443"},
+		{"10.0.0.1", "10.0.0.1:443"},
+		{"http://bastion.example", "E_USAGE"},
+		{"https://ann@bastion.example", "E_USAGE"},
+		{"https://bastion.example/x", "E_USAGE"},
+		{"https://bastion.example?code=x", "E_USAGE"},
+		{"bastion.example:0", "E_PORT"},
+		{"bastion.example:65536", "E_PORT"},
+		{"", "E_USAGE"},
+	} {
+		got, err := client.ParseAppliance(tt.in)
+		if err != nil {
+			got = string(client.Explain(err).Code)
+		}
+		if got != tt.want {
+			t.Errorf("%q: got %s, want %s", tt.in, got, tt.want)
+		}
+	}
+	for _, tt := range []struct{ in, want string }{
+		{"db-1", "db-1 0"}, {"db-1:22", "db-1 22"}, {"10.0.0.5:22", "10.0.0.5 22"}, {"fd00::1", "fd00::1 0"}, {"[fd00::1]:22", "fd00::1 22"},
+		{"[fd00::1]", "fd00::1 0"}, {"2852039166", "2852039166 0"}, {"a_b.c", "a_b.c 0"},
+		{"db-1:0", "E_PORT"}, {"db-1:65536", "E_PORT"}, {"db-1:-1", "E_PORT"}, {"db-1:22abc", "E_PORT"}, {"db-1:", "E_PORT"}, {"db-1:+22", "E_PORT"},
+		{"fe80::1%eth0", "E_NAME"}, {"[fe80::1%25eth0]:22", "E_NAME"}, {"-oProxyCommand=x", "E_NAME"}, {"a b", "E_NAME"}, {"a;b", "E_NAME"},
+		{"a\x1b[31m", "E_NAME"}, {"", "E_NAME"}, {"[::1", "E_NAME"}, {"[::1]x", "E_NAME"}, {"'", "E_NAME"}, {"ann\u202e", "E_NAME"},
+	} {
+		name, port, err := client.ParseTarget(tt.in)
+		got := fmt.Sprintf("%s %d", name, port)
+		if err != nil {
+			got = string(client.Explain(err).Code)
+			if e := client.Explain(err).Exit(); e != 2 {
+				t.Errorf("%q: exit %d", tt.in, e)
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%q: got %s, want %s", tt.in, got, tt.want)
+		}
+	}
+}

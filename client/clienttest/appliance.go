@@ -1,0 +1,325 @@
+// Package clienttest is an appliance for tests of the client: it enrols whoever knows the code, over QUIC and HTTPS on
+// one port of loopback, and its targets do what their names say.
+//
+//	a := clienttest.Start(t, clienttest.Config{})
+//	profile, err := client.Login(ctx, home, client.LoginOptions{URL: a.Address, Code: clienttest.Code, CAFile: a.CAFile})
+package clienttest
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/frame"
+	"sallyport/transport"
+)
+
+// Code enrols a device for User; it can be used again.
+const (
+	Code = "correct-horse"
+	User = "ann"
+)
+
+// Config of an Appliance. The zero value is good.
+type Config struct {
+	NotBefore, NotAfter time.Time // of the certificate; default: an hour either way
+	Now                 time.Time // what its clock says over HTTP; default: the real one
+	Names               []string  // in the certificate; default: 127.0.0.1 as an address
+	Successors          [][]byte  // identity keys that follow
+	Listen              string    // default 127.0.0.1:0
+}
+
+// An Appliance serves until its test ends or Stop is called.
+type Appliance struct {
+	Address     string // host:port
+	CAFile      string // its certificate
+	Fingerprint string // sha256: and the digits
+	Identity    ed25519.PrivateKey
+
+	successors [][]byte
+	stop       func()
+
+	mu      sync.Mutex
+	devices map[string]*device // by public key
+	opened  []frame.OpenRequest
+	hellos  []frame.Hello
+}
+
+type device struct {
+	ID, Name string
+	revoked  bool
+}
+
+// Start serves a new Appliance.
+func Start(t testing.TB, c Config) *Appliance {
+	t.Helper()
+	a := &Appliance{devices: map[string]*device{}, successors: c.Successors}
+	cert := certificate(t, c)
+	a.Fingerprint = "sha256:" + hex.EncodeToString(transport.SPKI(cert.Leaf))
+	a.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Leaf.Raw})
+	if err := os.WriteFile(a.CAFile, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, a.Identity, _ = ed25519.GenerateKey(rand.Reader)
+	server := &transport.Server{
+		Handler:     a,
+		Identity:    frame.PrivateKey(a.Identity),
+		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil },
+		ServerKeys:  func() [][]byte { return [][]byte{transport.SPKI(cert.Leaf)} },
+		Software:    "clienttest",
+		HTTP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !c.Now.IsZero() {
+				w.Header().Set("Date", c.Now.UTC().Format(http.TimeFormat))
+			}
+			http.NotFound(w, r)
+		}),
+	}
+	l, err := net.Listen("tcp", cmp.Or(c.Listen, "127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Address = l.Addr().String()
+	pc, err := net.ListenPacket("udp", a.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { server.ServeHTTPS(ctx, l) })
+	wg.Go(func() {
+		defer pc.Close()
+		server.ServeQUIC(ctx, pc)
+	})
+	a.stop = sync.OnceFunc(func() {
+		cancel()
+		wg.Wait()
+	})
+	t.Cleanup(a.stop)
+	return a
+}
+
+// Stop ends the appliance with all its connections.
+func (a *Appliance) Stop() { a.stop() }
+
+func certificate(t testing.TB, c Config) *tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "clienttest"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: c.Names, IsCA: true, BasicConstraintsValid: true,
+	}
+	if len(c.Names) == 0 {
+		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	}
+	if !c.NotBefore.IsZero() {
+		template.NotBefore, template.NotAfter = c.NotBefore, c.NotAfter
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+// Opened are the requests for flows so far.
+func (a *Appliance) Opened() []frame.OpenRequest {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]frame.OpenRequest(nil), a.opened...)
+}
+
+// Hellos are the HELLOs so far.
+func (a *Appliance) Hellos() []frame.Hello {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]frame.Hello(nil), a.hellos...)
+}
+
+// Admit implements transport.Handler.
+func (a *Appliance) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (*frame.Welcome, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hellos = append(a.hellos, *h)
+	d := a.devices[string(h.Device)]
+	switch {
+	case h.Code == "old-code":
+		return nil, frame.Refuse("E_CODE_EXPIRED", "this enrolment code has expired", "ask an administrator for a new one")
+	case h.Code != "" && h.Code != Code:
+		return nil, frame.Refuse("E_CODE_UNKNOWN", "this enrolment code is not known here", "check it for a slip of the finger")
+	case h.Code != "":
+		d = &device{ID: fmt.Sprintf("dev-%d", len(a.devices)+1), Name: h.Name}
+		a.devices[string(h.Device)] = d
+	case d == nil:
+		return nil, frame.Refuse("E_DEVICE_UNKNOWN", "this device is not enrolled here", "run sallyport login with an enrolment code")
+	case d.revoked:
+		return nil, frame.Refuse("E_DEVICE_REVOKED", "this device has been revoked", "ask an administrator")
+	}
+	p.User, p.Device = User, d.ID
+	return &frame.Welcome{Name: "clienttest", User: User, Device: d.ID, Identity: a.successors, Time: time.Now().UnixMilli()}, nil
+}
+
+// Refusals are what targets of these names answer.
+var Refusals = map[string]frame.Reason{
+	"unknown": {Code: "E_TARGET_UNKNOWN", Sentence: `no target "unknown" that you may use`, Hint: "near: echo"},
+	"denied":  {Code: "E_DENIED", Sentence: `denied:22 denied by rule "office hours"`, Hint: "the rule allows 08:00-18:00; ask for an exception"},
+	"refused": {Code: "E_REFUSED", Sentence: "refused:22 refused the connection"},
+	"busy":    {Code: "E_LIMIT", Sentence: "256 flows are open", Hint: "close one or ask"},
+	"bug":     {Code: frame.Internal, Sentence: "the appliance met a bug", Hint: "report incident 1234"},
+}
+
+// Flow implements transport.Handler.
+func (a *Appliance) Flow(ctx context.Context, carrier frame.Carrier, p frame.Peer) {
+	c := &watched{Carrier: carrier, closed: make(chan struct{})}
+	defer func() {
+		select {
+		case <-c.closed: // by the stream, which had more to send
+		case <-ctx.Done():
+			c.Close()
+		}
+	}()
+	in, err := frame.Accept(ctx, c, frame.Options{})
+	if err != nil {
+		return
+	}
+	a.mu.Lock()
+	a.opened = append(a.opened, in.Open)
+	a.mu.Unlock()
+	if r, ok := Refusals[in.Open.Target]; ok {
+		in.Refuse(&frame.StreamError{Reason: r})
+		return
+	}
+	opened := frame.Opened{Flow: make([]byte, 16), Session: make([]byte, 16), Target: in.Open.Target, Port: in.Open.Port}
+	if in.Open.Target == "noticed" {
+		opened.Notice = "this machine is recorded"
+	}
+	s := in.Accept(opened)
+	defer s.Close()
+	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	switch {
+	case in.Open.Protocol == "api":
+		a.serveAPI(s, p)
+		return
+	case in.Open.Target == "count": // says after the end how much came
+		n, err := io.Copy(io.Discard, s)
+		fmt.Fprintf(s, "%d bytes, %v\n", n, err)
+	case in.Open.Target == "reset":
+		io.WriteString(s, "so far ")
+		io.ReadFull(s, make([]byte, 1))
+		s.Reset(frame.Reason{Code: "E_TARGET_RESET", Sentence: "reset:22 reset the connection"})
+		return
+	default:
+		io.Copy(s, s)
+	}
+	s.CloseWrite()
+	io.Copy(io.Discard, s)
+}
+
+// watched is a carrier that says when it is closed.
+type watched struct {
+	frame.Carrier
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (w *watched) Close() error {
+	defer w.once.Do(func() { close(w.closed) })
+	return w.Carrier.Close()
+}
+
+// serveAPI answers requests one after the other.
+func (a *Appliance) serveAPI(s *frame.Stream, p frame.Peer) {
+	r := bufio.NewReader(s)
+	for {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		w := httptest.NewRecorder()
+		a.answer(w, req, p)
+		resp := w.Result()
+		resp.ContentLength = int64(w.Body.Len())
+		var b bytes.Buffer
+		resp.Write(&b)
+		if _, err := s.Write(b.Bytes()); err != nil {
+			return
+		}
+	}
+}
+
+type object map[string]any
+
+func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	reply := func(status int, v any) {
+		w.WriteHeader(status)
+		json.NewEncoder(w).Encode(v)
+	}
+	since := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	id, isDevice := strings.CutPrefix(r.URL.Path, "/api/v1/devices/")
+	switch {
+	case r.Method == "GET" && r.URL.Path == "/api/v1/me":
+		reply(200, object{"appliance": "clienttest", "user": p.User, "device": p.Device, "transport": p.Transport, "source": "127.0.0.1", "admin": true, "time": time.Now()})
+	case r.Method == "GET" && r.URL.Path == "/api/v1/targets":
+		reply(200, []object{
+			{"name": "echo", "vnet": "hub", "protocols": object{"ssh": []int{22}, "rdp": []int{3389}}, "labels": object{"env": "prod", "os": "linux"}},
+			{"name": "pinned", "vnet": "spoke", "protocols": object{"ssh": []int{22, 2222}}, "host_keys": []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPinned"}},
+		})
+	case r.Method == "GET" && r.URL.Path == "/api/v1/flows":
+		list := []object{{"flow": "0102", "user": User, "device": p.Device, "target": "echo", "protocol": "ssh", "port": 22, "transport": p.Transport, "source": "127.0.0.1", "since": since}}
+		if r.URL.Query().Has("all") {
+			list = append(list, object{"flow": "0304", "user": "bob", "device": "dev-9", "target": "pinned", "protocol": "ssh", "port": 22, "transport": "quic", "source": "127.0.0.2", "since": since})
+		}
+		reply(200, list)
+	case r.Method == "GET" && r.URL.Path == "/api/v1/devices":
+		reply(200, []object{{"device": "dev-1", "user": User, "name": "laptop", "platform": "linux/amd64", "enrolled": since, "last_seen": since, "source": "127.0.0.1"},
+			{"device": "dev-8", "user": "bob", "name": "\x1b[31mred", "enrolled": since, "revoked": since}})
+	case r.Method == "DELETE" && isDevice:
+		if id == "dev-8" {
+			reply(200, object{})
+			return
+		}
+		reply(404, object{"code": "E_DEVICE_UNKNOWN", "error": "this device is not enrolled here", "hint": "sallyport admin devices lists them"})
+	case r.Method == "POST" && r.URL.Path == "/api/v1/logout":
+		for _, d := range a.devices {
+			if d.ID == p.Device {
+				d.revoked = true
+			}
+		}
+		reply(200, object{})
+	default:
+		reply(404, "nothing here")
+	}
+}
