@@ -41,7 +41,7 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	err := server.Serve(tls.NewListener(&countingListener{l, s}, s.tlsConfig(alpnHTTPS)))
+	err := server.Serve(tls.NewListener(&countingListener{s.behindBalancers(l), s}, s.tlsConfig(alpnHTTPS)))
 	cancel()
 	server.Close()
 	return ended(ctx, err)
@@ -64,7 +64,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 			c.Close()
 			continue
 		}
-		if t, ok := c.(*net.TCPConn); ok {
+		if t := tcpOf(c); t != nil {
 			tune(t)
 		}
 		return &countedConn{c, leave}, nil
@@ -73,6 +73,16 @@ func (l *countingListener) Accept() (net.Conn, error) {
 
 // keepAlive finds a client that went away without a word, within half a minute.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+
+// tcpOf is the kernel's TCP connection that c is, perhaps behind a balancer's header; else nil.
+func tcpOf(c net.Conn) *net.TCPConn {
+	if w, ok := c.(interface{ TCPConn() (*net.TCPConn, bool) }); ok {
+		t, _ := w.TCPConn()
+		return t
+	}
+	t, _ := c.(*net.TCPConn)
+	return t
+}
 
 type countedConn struct {
 	net.Conn
@@ -204,7 +214,7 @@ func (c *Client) httpsConn(ctx context.Context) (*clientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t, ok := raw.(*net.TCPConn); ok {
+	if t := tcpOf(raw); t != nil {
 		tune(t)
 	}
 	conn := tls.Client(raw, c.tlsConfig(alpnHTTPS))

@@ -33,6 +33,9 @@ type Server struct {
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	ServerKeys  func() [][]byte
 
+	// Balancers are those whose PROXY protocol header says where an HTTPS client comes from; none by default.
+	Balancers []netip.Prefix
+
 	Software   string        // told to clients
 	HTTP       http.Handler  // answers HTTPS requests that ask for no flow; nil: 404
 	MaxPending int           // connections that have not said who they are; default 64

@@ -15,12 +15,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/pires/go-proxyproto"
 	"go.uber.org/goleak"
 
 	"sallyport/frame"
@@ -38,6 +40,9 @@ type bench struct {
 	key      ed25519.PrivateKey
 	identity ed25519.PrivateKey
 	carriers chan *handed
+	sources  []netip.AddrPort // of those who were admitted
+
+	balancers []netip.Prefix
 }
 
 // handed is a carrier lent to a test until it is closed.
@@ -58,6 +63,7 @@ func (b *bench) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (*frame.
 		return nil, frame.Refuse("E_REVOKED", "the device \"laptop\" was revoked", "enrol again")
 	}
 	p.User, p.Device = "ann", "dev-1"
+	b.sources = append(b.sources, p.Remote)
 	return &frame.Welcome{User: "ann", Name: "bench"}, nil
 }
 
@@ -76,8 +82,8 @@ func (b *bench) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 }
 
 // start serves QUIC and HTTPS on one port of loopback until the test ends.
-func start(t *testing.T) *bench {
-	b := &bench{t: t, carriers: make(chan *handed)}
+func start(t *testing.T, balancers ...netip.Prefix) *bench {
+	b := &bench{t: t, carriers: make(chan *handed), balancers: balancers}
 	_, b.key, _ = ed25519.GenerateKey(rand.Reader)
 	_, b.identity, _ = ed25519.GenerateKey(rand.Reader)
 	cert := certificate(t)
@@ -90,6 +96,7 @@ func start(t *testing.T) *bench {
 		ServerKeys:  func() [][]byte { return [][]byte{transport.SPKI(cert.Leaf)} },
 		Software:    "sallyportd test",
 		Login:       time.Second,
+		Balancers:   b.balancers,
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -365,6 +372,74 @@ func TestProxy(t *testing.T) {
 	if reason, _ := frame.ReasonOf(second(c.Dial(t.Context()))); reason.Code != "E_PROXY" {
 		t.Errorf("to a closed port: %+v", reason)
 	}
+}
+
+// TestBalancer: a configured balancer says where the client comes from, and must; nobody else is believed.
+func TestBalancer(t *testing.T) {
+	const client = "203.0.113.7:4711"
+	header := func(version byte) []byte {
+		h := proxyproto.HeaderProxyFromAddrs(version, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(client)), &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 443})
+		b, err := h.Format()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for name, c := range map[string]struct {
+		trusted string
+		say     []byte
+		source  string // "": the connection ends
+	}{
+		"version 2":         {"127.0.0.0/8", header(2), client},
+		"version 1":         {"127.0.0.0/8", header(1), ""},
+		"no header":         {"127.0.0.0/8", nil, ""},
+		"malformed":         {"127.0.0.0/8", []byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff"), ""},
+		"untrusted":         {"198.51.100.0/24", header(2), ""},
+		"untrusted, silent": {"198.51.100.0/24", nil, "127.0.0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, netip.MustParsePrefix(c.trusted))
+			cl := b.client(transport.HTTPS)
+			cl.Address = prefixer(t, b.address, c.say)
+			s, err := cl.Dial(t.Context())
+			if (err == nil) != (c.source != "") {
+				t.Fatalf("dial: %v", err)
+			}
+			if err != nil {
+				return
+			}
+			s.Close()
+			if got := b.sources[0]; got.String() != c.source && got.Addr().String() != c.source {
+				t.Errorf("the client comes from %v, not %s", got, c.source)
+			}
+		})
+	}
+}
+
+// prefixer is a balancer: it says something before what its clients say.
+func prefixer(t *testing.T, to string, say []byte) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		in, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer in.Close()
+		out, err := net.Dial("tcp", to)
+		if err != nil {
+			return
+		}
+		defer out.Close()
+		out.Write(say)
+		wg.Go(func() { io.Copy(out, in); out.Close() })
+		io.Copy(in, out)
+	})
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	return l.Addr().String()
 }
 
 func basic(r *http.Request) (user, password string, ok bool) {

@@ -99,6 +99,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		Software:    software(),
 		HTTP:        d.health(),
 		MaxPending:  d.cfg.Limits.Unauthenticated,
+		Balancers:   d.cfg.Listen.ProxyProtocol,
 	}
 	tcp, err := d.supply.Listener("https")
 	if err != nil {

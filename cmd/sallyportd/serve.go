@@ -118,8 +118,6 @@ func supported(c *config.Config) error {
 		return not("listen on a VNet's stack")
 	case c.Listen.Link.Kind != config.LinkNone:
 		return not("listen on a link of its own")
-	case len(c.Listen.ProxyProtocol) > 0:
-		return not("PROXY protocol")
 	case len(c.TLS.ACME.Domains) > 0:
 		return not("ACME")
 	}
