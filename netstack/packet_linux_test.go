@@ -18,6 +18,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
 
 	"sallyport/netstack/link"
 )
@@ -322,5 +323,43 @@ func TestKernel(t *testing.T) {
 	})
 	if _, err := k.LookupNetIP(t.Context(), "ip", "a..b"); !errors.Is(err, ErrName) {
 		t.Error(err)
+	}
+}
+
+// TestCloseStuckLink closes a stack whose device takes nothing any more, while a writer is blocked in it.
+func TestCloseStuckLink(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1]) // nobody reads here
+	nic, err := link.Packet(os.NewFile(uintptr(fds[0]), "stuck"), link.Options{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 7}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStack(t, nearConfig(nic))
+	peer := netip.MustParseAddrPort("10.9.0.2:9")
+	s.stack.AddStaticNeighbor(nicID, protocolOf(peer.Addr()), tcpip.AddrFromSlice(peer.Addr().AsSlice()), "\x02\x00\x00\x00\x00\x08")
+	c, err := s.DialContext(t.Context(), "udp", peer.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			if _, err := c.Write(make([]byte, 1000)); err != nil {
+				return
+			}
+		}
+	})
+	for was := uint64(1); s.Stats().Link.TxFrames != was || was == 0; { // until it is stuck
+		was = s.Stats().Link.TxFrames
+		time.Sleep(50 * time.Millisecond)
+	}
+	start := time.Now()
+	s.Close()
+	wg.Wait()
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("took %v", d)
 	}
 }

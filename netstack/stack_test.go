@@ -395,6 +395,7 @@ func TestUDP(t *testing.T) {
 func TestConfig(t *testing.T) {
 	a, _ := link.Pipe(link.PipeOptions{})
 	for what, c := range map[string]Config{
+		"an address twice":     {Link: a, Addresses: prefixes("10.0.0.4/24", "10.0.0.4/24")},
 		"no link":              {Addresses: prefixes("10.0.0.4/24")},
 		"no address":           {Link: a},
 		"gateway off the link": {Link: a, Addresses: prefixes("10.0.0.4/24"), Gateways: []netip.Addr{netip.MustParseAddr("10.0.1.1")}},
