@@ -209,9 +209,15 @@ func TestClose(t *testing.T) {
 	t.Run("Unread", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, c, g := flow(data("unread"), fin(6))
+			c.deaf = true // until Close has been called
 			io.WriteString(s, "hello")
 			synctest.Wait()
 			s.Close()
+			synctest.Wait()
+			c.mu.Lock()
+			c.deaf = false
+			c.changed.Broadcast()
+			c.mu.Unlock()
 			time.Sleep(2 * farewell)
 			synctest.Wait()
 			got := c.told()
