@@ -32,6 +32,13 @@
 // SIGTERM, which asks the worker to drain; Run returns when it has ended. A service manager that signals both processes
 // makes the worker see SIGTERM twice, which must mean no more than once.
 //
+// # Reload
+//
+// The parent looks at the planned files every second. When Changed delivers, the worker reads the configuration with File,
+// checks it, and calls Relink; only then does the parent compute its Plan again and send new listeners, links and files.
+// What Relink refuses has changed nothing. A first worker that finds the configuration wrong exits with status 78, which
+// Run returns instead of trying again.
+//
 // # The VNet's NIC
 //
 // Linux takes a packet for any of its addresses on any of its NICs, with an address or without (the weak host model). So

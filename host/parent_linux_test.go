@@ -174,6 +174,15 @@ func TestWorkerMayDoNothing(t *testing.T) {
 	if st, err := os.Stat(fmt.Sprintf("/proc/%d/environ", pid)); err != nil || st.Sys().(*syscall.Stat_t).Uid != 0 {
 		t.Errorf("environ: %v, %v", st, err)
 	}
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, r.runDir) {
+			t.Errorf("the worker has %s open", to)
+		}
+	}
 	r.want(state, "state")
 	st, err := os.Stat(state)
 	if err != nil || st.Mode() != os.ModeDir|0o700 || st.Sys().(*syscall.Stat_t).Uid != 65534 {
