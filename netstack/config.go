@@ -51,8 +51,8 @@ type Tuning struct {
 	Retries int
 
 	// ReceiveBuffer and SendBuffer bound what one connection keeps here in each direction. Both start small and grow
-	// with use up to Max; default 256 KiB and 8 MiB. A connection that nobody reads from holds at most what it has
-	// grown to.
+	// with use up to Max; default 128 KiB, from which bulk was measured to be as fast as from 1 MiB, and 8 MiB. A
+	// connection that nobody reads from holds at most what it has grown to.
 	ReceiveBuffer Buffer
 	SendBuffer    Buffer
 
@@ -77,7 +77,7 @@ func (t Tuning) withDefaults() Tuning {
 }
 
 func (b Buffer) withDefaults() Buffer {
-	b.Default = cmp.Or(b.Default, 256<<10)
+	b.Default = cmp.Or(b.Default, 128<<10)
 	b.Max = max(cmp.Or(b.Max, 8<<20), b.Default)
 	return b
 }

@@ -124,9 +124,8 @@ func TestKernelPeerErrors(t *testing.T) {
 		}
 	}
 	for _, address := range []string{"10.77.0.9:81", "[fd77::9]:81"} {
-		start := time.Now()
-		if err := dial(address); !errors.Is(err, syscall.ETIMEDOUT) || time.Since(start) > time.Second {
-			t.Errorf("silent: %v after %v", err, time.Since(start))
+		if err := dial(address); !errors.Is(err, syscall.ETIMEDOUT) { // before "unreachable", which takes three seconds
+			t.Errorf("silent: %v", err)
 		}
 	}
 	for _, address := range []string{"10.99.0.9:81", "[fd99::9]:81"} {

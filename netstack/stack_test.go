@@ -293,12 +293,8 @@ func TestErrors(t *testing.T) {
 	t.Run("canceled", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		start := time.Now()
-		if err := dial(ctx, "10.9.0.3:81"); !errors.Is(err, context.DeadlineExceeded) {
+		if err := dial(ctx, "10.9.0.3:81"); !errors.Is(err, context.DeadlineExceeded) { // the stack's own timeout is another
 			t.Error(err)
-		}
-		if d := time.Since(start); d > 200*time.Millisecond {
-			t.Errorf("took %v", d)
 		}
 	})
 	t.Run("reset", func(t *testing.T) {
