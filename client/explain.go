@@ -19,12 +19,12 @@ type Failure struct {
 	Hint     string     `json:"hint,omitempty"`
 }
 
-// interrupted is the code of a command that was stopped by a signal.
-const interrupted frame.Code = "E_INTERRUPTED"
+// Interrupted is the code of a command that was stopped by a signal.
+const Interrupted frame.Code = "E_INTERRUPTED"
 
 // Exit is the command's exit status.
 func (f Failure) Exit() int {
-	if f.Code == interrupted {
+	if f.Code == Interrupted {
 		return 130 // as of a process that SIGINT has ended
 	}
 	return f.Code.Exit()
@@ -53,7 +53,7 @@ func Explain(err error) Failure {
 		return f
 	}
 	if errors.Is(err, context.Canceled) {
-		return Failure{Code: interrupted, Sentence: "interrupted"}
+		return Failure{Code: Interrupted, Sentence: "interrupted"}
 	}
 	return Failure{Code: frame.Internal, Sentence: frame.Clip(err.Error(), 600), Hint: "this should not happen; please report it"}
 }

@@ -5,10 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"sallyport/frame"
 	"sallyport/relay"
 )
+
+// stopGrace is what a flow gets to end in order after its command was told to stop: ssh closes our stdin and sends
+// SIGHUP in the same breath, and its last words should arrive.
+const stopGrace = time.Second
 
 // Proxy opens a flow and joins it to stdin and stdout until both directions have ended, or the flow has. The end of
 // one direction is passed on while the other lives; for that stdout is closed if it can be.
@@ -17,9 +22,21 @@ func Proxy(ctx context.Context, d Dialer, req frame.OpenRequest, stdin io.Reader
 	if err != nil {
 		return err
 	}
+	ctx, stop := delayed(ctx, stopGrace)
+	defer stop()
 	closeWrite := func() error { return closeOf(stdout) }
 	closeAll := func() error { return errors.Join(closeOf(stdin), closeOf(stdout)) }
 	return join(ctx, flow, relay.Join(stdin, stdout, closeWrite, closeAll))
+}
+
+// delayed is a context that ends some time after ctx has.
+func delayed(ctx context.Context, by time.Duration) (later context.Context, stop func()) {
+	later, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(ctx, func() { time.AfterFunc(by, func() { cancel(context.Cause(ctx)) }) })
+	return later, func() {
+		unhook()
+		cancel(nil)
+	}
 }
 
 // join relays between a flow and what stands beside it, and closes both.

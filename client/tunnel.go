@@ -21,6 +21,9 @@ type Tunnel struct {
 	Dialer  Dialer
 	Request frame.OpenRequest
 	Failed  func(error) // is told of each connection that came to nothing; may be nil
+
+	// Linger ends Serve when connections have come and none has been left for so long; 0: only ctx ends it.
+	Linger time.Duration
 }
 
 // ListenLocal opens a tunnel's port; empty means any port of 127.0.0.1.
@@ -40,6 +43,9 @@ func ListenLocal(ctx context.Context, address string) (net.Listener, error) {
 func (t *Tunnel) Serve(ctx context.Context, l net.Listener) error {
 	var conns sync.WaitGroup
 	defer conns.Wait()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	gone := t.countdown(end)
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	defer l.Close()
@@ -58,7 +64,39 @@ func (t *Tunnel) Serve(ctx context.Context, l net.Listener) error {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
-		conns.Go(func() { t.conn(ctx, c) })
+		left := gone()
+		conns.Go(func() {
+			defer left()
+			t.conn(ctx, c)
+		})
+	}
+}
+
+// countdown returns what each connection calls when it comes; what that returns is called when it goes. Linger after
+// the last has gone, end is called.
+func (t *Tunnel) countdown(end func()) (come func() (left func())) {
+	var mu sync.Mutex
+	var timer *time.Timer
+	open := 0
+	return func() func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if open++; timer != nil {
+			timer.Stop()
+		}
+		return func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if open--; open == 0 && t.Linger > 0 {
+				timer = time.AfterFunc(t.Linger, func() {
+					mu.Lock()
+					defer mu.Unlock()
+					if open == 0 {
+						end()
+					}
+				})
+			}
+		}
 	}
 }
 

@@ -50,6 +50,10 @@ type Config struct {
 	Names               []string  // in the certificate; default: 127.0.0.1 as an address
 	Successors          [][]byte  // identity keys that follow
 	Listen              string    // default 127.0.0.1:0
+	HostKeys            []string  // pinned for the target "pinned"
+
+	// Serve serves the targets of these names; default: they return what comes.
+	Serve map[string]func(net.Conn)
 }
 
 // An Appliance serves until its test ends or Stop is called.
@@ -59,8 +63,8 @@ type Appliance struct {
 	Fingerprint string // sha256: and the digits
 	Identity    ed25519.PrivateKey
 
-	successors [][]byte
-	stop       func()
+	config Config
+	stop   func()
 
 	mu      sync.Mutex
 	devices map[string]*device // by public key
@@ -76,7 +80,7 @@ type device struct {
 // Start serves a new Appliance.
 func Start(t testing.TB, c Config) *Appliance {
 	t.Helper()
-	a := &Appliance{devices: map[string]*device{}, successors: c.Successors}
+	a := &Appliance{devices: map[string]*device{}, config: c}
 	cert := certificate(t, c)
 	a.Fingerprint = "sha256:" + hex.EncodeToString(transport.SPKI(cert.Leaf))
 	a.CAFile = filepath.Join(t.TempDir(), "ca.pem")
@@ -186,7 +190,7 @@ func (a *Appliance) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (*fr
 		return nil, frame.Refuse("E_DEVICE_REVOKED", "this device has been revoked", "ask an administrator")
 	}
 	p.User, p.Device = User, d.ID
-	return &frame.Welcome{Name: "clienttest", User: User, Device: d.ID, Identity: a.successors, Time: time.Now().UnixMilli()}, nil
+	return &frame.Welcome{Name: "clienttest", User: User, Device: d.ID, Identity: a.config.Successors, Time: time.Now().UnixMilli()}, nil
 }
 
 // Refusals are what targets of these names answer.
@@ -227,9 +231,13 @@ func (a *Appliance) Flow(ctx context.Context, carrier frame.Carrier, p frame.Pee
 	defer s.Close()
 	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	serve := a.config.Serve[in.Open.Target]
 	switch {
 	case in.Open.Protocol == "api":
 		a.serveAPI(s, p)
+		return
+	case serve != nil:
+		serve(s)
 		return
 	case in.Open.Target == "count": // says after the end how much came
 		n, err := io.Copy(io.Discard, s)
@@ -295,7 +303,7 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 	case r.Method == "GET" && r.URL.Path == "/api/v1/targets":
 		reply(200, []object{
 			{"name": "echo", "vnet": "hub", "protocols": object{"ssh": []int{22}, "rdp": []int{3389}}, "labels": object{"env": "prod", "os": "linux"}},
-			{"name": "pinned", "vnet": "spoke", "protocols": object{"ssh": []int{22, 2222}}, "host_keys": []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPinned"}},
+			{"name": "pinned", "vnet": "spoke", "protocols": object{"ssh": []int{22, 2222}}, "host_keys": a.config.HostKeys},
 		})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/flows":
 		list := []object{{"flow": "0102", "user": User, "device": p.Device, "target": "echo", "protocol": "ssh", "port": 22, "transport": p.Transport, "source": "127.0.0.1", "since": since}}

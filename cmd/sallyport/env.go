@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"text/tabwriter"
+
+	"golang.org/x/term"
+
+	"sallyport/client"
+	"sallyport/frame"
+	"sallyport/transport"
+)
+
+// Env is all that a command knows of its surroundings.
+type Env struct {
+	Args           []string // without the program's name
+	Self           string   // the program's path, for commands that others are to run
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+}
+
+// A command is one run of the program: its surroundings and what the flags for all commands say.
+type command struct {
+	Env
+	json      bool
+	appliance string
+	mode      transport.Mode
+
+	voice sync.Mutex
+}
+
+// say tells the person a line.
+func (c *command) say(text string) {
+	c.voice.Lock()
+	defer c.voice.Unlock()
+	fmt.Fprintf(c.Stderr, "sallyport: %s\n", text)
+}
+
+// fail tells the person why there is no result, and returns the exit status.
+func (c *command) fail(err error) int {
+	f := client.Explain(err)
+	if f.Code == client.Interrupted { // who did that knows
+		return f.Exit()
+	}
+	if c.json {
+		c.voice.Lock()
+		defer c.voice.Unlock()
+		json.NewEncoder(c.Stderr).Encode(f)
+		return f.Exit()
+	}
+	for _, line := range f.Lines() {
+		c.say(line)
+	}
+	return f.Exit()
+}
+
+// print writes a result as JSON.
+func (c *command) print(v any) error {
+	e := json.NewEncoder(c.Stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// table writes rows in columns. What comes from others is made harmless to a terminal.
+func (c *command) table(rows ...[]string) error {
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i := range row {
+			row[i] = frame.Clip(row[i], 200)
+		}
+		fmt.Fprintln(w, strings.TrimRight(strings.Join(row, "\t"), "\t"))
+	}
+	return w.Flush()
+}
+
+// terminal returns the terminal that v is, if it is one.
+func terminal(v any) (*os.File, bool) {
+	f, ok := v.(*os.File)
+	return f, ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (c *command) home() (client.Home, error) { return client.OpenHome(c.Getenv("SALLYPORT_HOME")) }
+
+func (c *command) options() client.Options {
+	return client.Options{Transport: c.mode, Software: "sallyport " + versionText(), Notice: c.say}
+}
+
+// dial returns the way to the appliance that the flags name; the caller closes it.
+func (c *command) dial() (*client.Direct, *client.Profile, error) {
+	home, err := c.home()
+	if err != nil {
+		return nil, nil, err
+	}
+	profile, err := home.Profile(c.appliance)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := client.NewDirect(home, profile, c.options())
+	return d, profile, err
+}
+
+// ask runs a question to the appliance itself.
+func (c *command) ask(question func(*client.API) error) error {
+	d, _, err := c.dial()
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	api := client.NewAPI(d)
+	defer api.Close()
+	return question(api)
+}
+
+func usage(sentence, hint string) error { return frame.Refuse("E_USAGE", sentence, hint) }

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"sallyport/client"
+)
+
+func (c *command) ls() *cli.Command {
+	return &cli.Command{
+		Name: "ls", Usage: "list the machines that you may use",
+		Action: func(x *cli.Context) error {
+			if err := none(x); err != nil {
+				return err
+			}
+			return c.ask(func(api *client.API) error {
+				targets, err := api.Targets(x.Context)
+				if err != nil {
+					return err
+				}
+				if c.json {
+					return c.print(targets)
+				}
+				rows := [][]string{{"NAME", "VNET", "PROTOCOLS", "LABELS"}}
+				for _, t := range targets {
+					rows = append(rows, []string{t.Name, t.VNet, protocols(t.Protocols), labels(t.Labels)})
+				}
+				return c.table(rows...)
+			})
+		},
+	}
+}
+
+// protocols reads like ssh:22,2222 rdp:3389.
+func protocols(m map[string][]int) string {
+	var words []string
+	for _, p := range slices.Sorted(maps.Keys(m)) {
+		var ports []string
+		for _, port := range m[p] {
+			ports = append(ports, strconv.Itoa(port))
+		}
+		words = append(words, p+":"+strings.Join(ports, ","))
+	}
+	return strings.Join(words, " ")
+}
+
+func labels(m map[string]string) string {
+	var words []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		words = append(words, k+"="+m[k])
+	}
+	return strings.Join(words, ",")
+}
+
+// status is what the command and the appliance know of the sign-in.
+type status struct {
+	Appliance string            `json:"appliance"`
+	Address   string            `json:"address"`
+	Took      int64             `json:"connect_ms"`
+	Tried     []string          `json:"tried,omitempty"` // what did not lead there
+	Me        client.Me         `json:"me"`
+	Skew      int64             `json:"clock_skew_ms"` // the appliance's clock less this computer's
+	Flows     []client.LiveFlow `json:"flows"`
+}
+
+func (c *command) status() *cli.Command {
+	return &cli.Command{
+		Name: "status", Usage: "show who you are to the appliance, how it is reached, and your open flows",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "everybody's flows, for administrators"}},
+		Action: func(x *cli.Context) error {
+			if err := none(x); err != nil {
+				return err
+			}
+			d, p, err := c.dial()
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			begun := time.Now()
+			session, err := d.Session(x.Context)
+			if err != nil {
+				return err
+			}
+			s := status{Appliance: p.Name, Address: p.Address, Took: time.Since(begun).Milliseconds()}
+			for _, a := range session.Attempts {
+				if a.Err != nil {
+					s.Tried = append(s.Tried, fmt.Sprintf("%s: %v", a.Transport, a.Err))
+				}
+			}
+			api := client.NewAPI(d)
+			defer api.Close()
+			if s.Me, err = api.Me(x.Context); err != nil {
+				return err
+			}
+			s.Skew = time.Until(s.Me.Time).Milliseconds()
+			if s.Flows, err = api.Flows(x.Context, x.Bool("all")); err != nil {
+				return err
+			}
+			if c.json {
+				return c.print(s)
+			}
+			return c.printStatus(s)
+		},
+	}
+}
+
+func (c *command) printStatus(s status) error {
+	user := s.Me.User
+	if s.Me.Admin {
+		user += " (administrator)"
+	}
+	rows := [][]string{
+		{"appliance", fmt.Sprintf("%s at %s", s.Appliance, s.Address)},
+		{"transport", fmt.Sprintf("%s, connected in %d ms", s.Me.Transport, s.Took)},
+		{"user", user},
+		{"device", s.Me.Device + " at " + s.Me.Source},
+	}
+	for _, t := range s.Tried {
+		rows = append(rows, []string{"tried", t})
+	}
+	if skew := time.Duration(s.Skew) * time.Millisecond; skew.Abs() > 30*time.Second {
+		rows = append(rows, []string{"clock", fmt.Sprintf("the appliance's differs by %v", skew.Round(time.Second))})
+	}
+	if err := c.table(rows...); err != nil || len(s.Flows) == 0 {
+		return err
+	}
+	fmt.Fprintln(c.Stdout)
+	rows = [][]string{{"FLOW", "USER", "TARGET", "PROTOCOL", "TRANSPORT", "FROM", "SINCE"}}
+	for _, f := range s.Flows {
+		rows = append(rows, []string{f.ID, f.User, fmt.Sprintf("%s:%d", f.Target, f.Port), f.Protocol, f.Transport, f.Source, when(f.Since)})
+	}
+	return c.table(rows...)
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04")
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"sallyport/client"
+	"sallyport/frame"
+)
+
+func (c *command) login() *cli.Command {
+	return &cli.Command{
+		Name: "login", Usage: "enrol this device with an appliance", ArgsUsage: "URL",
+		Description: `An administrator of the appliance gives you an enrolment code. It is asked for, or read from a file:
+it is never an argument, which others on this computer could see.
+
+  sallyport login https://bastion.example
+  sallyport login bastion.example:8443 --fingerprint sha256:3f9a… --name "ann's laptop"
+  pass show bastion | sallyport login https://bastion.example --code-file -`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "user", Usage: "`NAME` of the person whom the code is for"},
+			&cli.StringFlag{Name: "name", Usage: "what to call this device; default: the computer's `NAME`"},
+			&cli.StringFlag{Name: "code-file", Usage: "read the enrolment code from `FILE`; - is stdin"},
+			&cli.StringFlag{Name: "ca", Usage: "trust the certificates in `FILE` (PEM)"},
+			&cli.StringFlag{Name: "fingerprint", Usage: "trust the certificate whose public key has this `SHA-256`"},
+		},
+		Action: func(x *cli.Context) error {
+			url, err := only(x, "URL")
+			if err != nil {
+				return err
+			}
+			if _, err := client.ParseAppliance(url); err != nil {
+				return err
+			}
+			home, err := c.home()
+			if err != nil {
+				return err
+			}
+			code, err := c.code(x.Context, x.String("code-file"))
+			if err != nil {
+				return err
+			}
+			p, err := client.Login(x.Context, home, client.LoginOptions{
+				URL: url, Code: code, User: x.String("user"), Device: x.String("name"), Profile: c.appliance,
+				CAFile: x.String("ca"), Fingerprint: x.String("fingerprint"), Options: c.options(),
+			})
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.print(map[string]string{"appliance": p.Name, "address": p.Address, "user": p.User, "device": p.Device})
+			}
+			c.say(fmt.Sprintf("signed in to %s as %s; this device is %s", p.Name, frame.Clip(p.User, 200), frame.Clip(p.Device, 64)))
+			return nil
+		},
+	}
+}
+
+// code gets the enrolment code from a file, stdin or the person.
+func (c *command) code(ctx context.Context, file string) (string, error) {
+	var b []byte
+	var err error
+	tty, isTTY := terminal(c.Stdin)
+	switch {
+	case file == "" && isTTY:
+		b, err = c.secret(ctx, tty, "enrolment code: ")
+	case file == "":
+		return "", usage("there is no terminal to ask for the enrolment code", "use --code-file FILE, or --code-file - for stdin")
+	case file == "-":
+		b, err = io.ReadAll(io.LimitReader(c.Stdin, maxCode))
+	default:
+		var f *os.File
+		if f, err = os.Open(file); err == nil {
+			b, err = io.ReadAll(io.LimitReader(f, maxCode))
+			f.Close()
+		}
+	}
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err != nil {
+		return "", usage("the enrolment code cannot be read: "+err.Error(), "")
+	}
+	if b = bytes.TrimSpace(b); len(b) == 0 || len(b) > 255 {
+		return "", usage("that is no enrolment code", "an administrator gives you one; it works once and for ten minutes")
+	}
+	return string(b), nil
+}
+
+// maxCode bounds what is read in search of a code.
+const maxCode = 4 << 10
+
+// secret asks on the terminal, without echo. The end of ctx leaves the terminal as it was.
+func (c *command) secret(ctx context.Context, tty *os.File, prompt string) ([]byte, error) {
+	state, err := term.GetState(int(tty.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprint(c.Stderr, prompt)
+	defer fmt.Fprintln(c.Stderr)
+	type line struct {
+		b   []byte
+		err error
+	}
+	typed := make(chan line, 1)
+	go func() { // a read from a terminal ends only with a line; after an interrupt the process does
+		b, err := term.ReadPassword(int(tty.Fd()))
+		typed <- line{b, err}
+	}()
+	select {
+	case l := <-typed:
+		return l.b, l.err
+	case <-ctx.Done():
+		return nil, errors.Join(context.Cause(ctx), term.Restore(int(tty.Fd()), state))
+	}
+}
+
+func (c *command) logout() *cli.Command {
+	return &cli.Command{
+		Name: "logout", Usage: "give this device's sign-in up, here and at the appliance",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "local", Usage: "only here, without telling the appliance"}},
+		Action: func(x *cli.Context) error {
+			if err := none(x); err != nil {
+				return err
+			}
+			home, err := c.home()
+			if err != nil {
+				return err
+			}
+			p, err := home.Profile(c.appliance)
+			if err != nil {
+				return err
+			}
+			if !x.Bool("local") {
+				c.appliance = p.Name
+				err := c.ask(func(api *client.API) error { return api.Logout(x.Context) })
+				switch r, _ := frame.ReasonOf(err); {
+				case err == nil, r.Code == "E_DEVICE_REVOKED", r.Code == "E_DEVICE_UNKNOWN":
+				default:
+					c.say("the appliance was not told; sallyport logout --local forgets this sign-in all the same")
+					return err
+				}
+			}
+			if err := home.Forget(p.Name); err != nil {
+				return err
+			}
+			c.say("signed out of " + p.Name)
+			return nil
+		},
+	}
+}

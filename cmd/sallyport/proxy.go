@@ -1,0 +1,54 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"sallyport/client"
+	"sallyport/frame"
+)
+
+func protocolFlag() cli.Flag {
+	return &cli.StringFlag{Name: "protocol", Value: "ssh", Usage: "what is spoken: `ssh`, rdp or tcp"}
+}
+
+// request reads a target argument and the protocol.
+func request(target, protocol string) (frame.OpenRequest, error) {
+	switch protocol {
+	case "ssh", "rdp", "tcp":
+	default:
+		return frame.OpenRequest{}, usage("there is no protocol "+frame.Clip(protocol, 32), "use ssh, rdp or tcp")
+	}
+	name, port, err := client.ParseTarget(target)
+	return frame.OpenRequest{Target: name, Port: port, Protocol: protocol}, err
+}
+
+func (c *command) proxy() *cli.Command {
+	return &cli.Command{
+		Name: "proxy", Usage: "connect stdin and stdout to a machine, for ssh's ProxyCommand", ArgsUsage: "TARGET[:PORT]",
+		Description: "  ssh -o ProxyCommand='sallyport proxy db-1' ann@db-1",
+		Flags:       []cli.Flag{protocolFlag()},
+		Action: func(x *cli.Context) error {
+			target, err := only(x, "target")
+			if err != nil {
+				return err
+			}
+			req, err := request(target, x.String("protocol"))
+			if err != nil {
+				return err
+			}
+			if _, byHand := terminal(c.Stdin); byHand {
+				return usage("this is for ssh's ProxyCommand", "try: sallyport ssh "+req.Target)
+			}
+			d, _, err := c.dial()
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			err = client.Proxy(x.Context, d, req, c.Stdin, c.Stdout)
+			if x.Context.Err() != nil {
+				return nil // ssh ends its ProxyCommand with SIGHUP when it has no more use for it: nothing to tell
+			}
+			return err
+		},
+	}
+}

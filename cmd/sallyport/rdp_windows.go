@@ -1,0 +1,4 @@
+package main
+
+// rdpProgram is the RDP client of this system.
+func rdpProgram() rdpClient { return rdpClient{name: "mstsc"} }

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"sallyport/transport"
+)
+
+// exitStatus is the error of a command that another program has ended: the status is that program's.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// run runs the command that env.Args say and returns its exit status.
+func run(ctx context.Context, env Env) int {
+	c := &command{Env: env}
+	app := c.app()
+	c.json = slices.Contains(env.Args, "--json") // even if the arguments do not parse
+	err := app.RunContext(ctx, append([]string{app.Name}, arrange(app, env.Args)...))
+	var status exitStatus
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		return int(status)
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		err = context.Canceled
+	}
+	return c.fail(err)
+}
+
+func (c *command) app() *cli.App {
+	app := &cli.App{
+		Name:        "sallyport",
+		Usage:       "reach machines without a public address",
+		UsageText:   "sallyport [--appliance NAME] [--transport auto|quic|https] [--json] COMMAND …",
+		Description: "Begin with:  sallyport login https://BASTION\nThen:        sallyport ls; sallyport ssh TARGET",
+		Writer:      c.Stdout,
+		ErrWriter:   io.Discard, // errors are told by run
+		Reader:      c.Stdin,
+		HideVersion: true,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "appliance", Usage: "which appliance, by the `NAME` that login gave it; default: the last login's"},
+			&cli.StringFlag{Name: "transport", Usage: "`auto`, quic or https; one that is pinned is never left"},
+			&cli.BoolFlag{Name: "json", Usage: "print results and errors as JSON"},
+		},
+		Commands: []*cli.Command{
+			c.login(), c.logout(), c.ls(), c.status(), c.ssh(), c.rdp(), c.tunnel(), c.proxy(),
+			c.configSSH(), c.knownHosts(), c.admin(), c.completion(), c.complete(), c.version(),
+		},
+		Before: func(x *cli.Context) (err error) {
+			c.json, c.appliance = x.Bool("json"), x.String("appliance")
+			if c.mode, err = transport.ParseMode(x.String("transport")); err != nil {
+				return usage(err.Error(), "")
+			}
+			return nil
+		},
+		Action: func(x *cli.Context) error {
+			if !x.Args().Present() {
+				return cli.ShowAppHelp(x)
+			}
+			return unknownCommand(x.App.Commands, "sallyport", x.Args().First())
+		},
+		ExitErrHandler: func(*cli.Context, error) {}, // run tells
+		OnUsageError:   func(x *cli.Context, err error, _ bool) error { return badFlag(x.App.Flags, err) },
+	}
+	prepare("sallyport", app.Commands)
+	return app
+}
+
+// prepare gives commands what cli would otherwise decide in a voice of its own.
+func prepare(parent string, commands []*cli.Command) {
+	for _, command := range commands {
+		name := parent + " " + command.Name
+		command.HideHelpCommand = true
+		command.OnUsageError = func(x *cli.Context, err error, _ bool) error {
+			return badFlag(append(slices.Clone(command.Flags), x.App.Flags...), err)
+		}
+		if command.ArgsUsage == "" {
+			command.ArgsUsage = " "
+		}
+		if len(command.Subcommands) > 0 && command.Action == nil {
+			command.Action = func(x *cli.Context) error {
+				if !x.Args().Present() {
+					return cli.ShowSubcommandHelp(x)
+				}
+				return unknownCommand(command.Subcommands, name, x.Args().First())
+			}
+		}
+		prepare(name, command.Subcommands)
+	}
+}
+
+func unknownCommand(commands []*cli.Command, parent, name string) error {
+	hint := "run: " + parent + " --help"
+	var names []string
+	for _, c := range visible(commands) {
+		names = append(names, c.Name)
+	}
+	if near := nearest(name, names); near != "" {
+		hint = "did you mean: " + parent + " " + near
+	}
+	return usage(fmt.Sprintf("there is no command %q", name), hint)
+}
+
+func visible(commands []*cli.Command) []*cli.Command {
+	return slices.DeleteFunc(slices.Clone(commands), func(c *cli.Command) bool { return c.Hidden })
+}
+
+// nearest is the name that word was probably meant to be, if there is one.
+func nearest(word string, names []string) (name string) {
+	best := 3 // slips of the finger
+	for _, n := range names {
+		if d := distance(word, n); d < best && d < len(n) {
+			best, name = d, n
+		}
+	}
+	return name
+}
+
+// distance is how many letters must be changed, added or left out to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// badFlag says what is wrong with a flag in our words, where cli says it in the flag package's.
+func badFlag(flags []cli.Flag, err error) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		name = strings.TrimPrefix(name, "-")
+		hint := "see --help"
+		var names []string
+		for _, f := range flags {
+			names = append(names, f.Names()...)
+		}
+		if near := nearest(name, names); near != "" {
+			hint = "did you mean: --" + near
+		}
+		return usage("there is no flag --"+name, hint)
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return usage("--"+strings.TrimPrefix(name, "-")+" needs a value", "see --help")
+	}
+	return usage(text, "see --help")
+}
+
+// arrange puts flags where cli looks for them: those for all commands before the command, the command's own before its
+// arguments. A command that does not parse flags gets what follows it as it is.
+func arrange(app *cli.App, args []string) []string {
+	var global, own, rest []string
+	commands, flags := app.Commands, app.Flags
+	var path []string
+	for len(args) > 0 {
+		arg := args[0]
+		switch {
+		case arg == "--":
+			rest = append(rest, args[1:]...)
+			args = nil
+			continue
+		case len(arg) < 2 || arg[0] != '-':
+			next := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(arg) })
+			args = args[1:]
+			if len(rest) > 0 || next < 0 {
+				rest = append(rest, arg)
+				commands = nil
+				continue
+			}
+			path = append(path, arg)
+			if commands[next].SkipFlagParsing {
+				return slices.Concat(global, path, args)
+			}
+			flags, commands = commands[next].Flags, commands[next].Subcommands
+			continue
+		}
+		n := 1
+		isGlobal, takesGlobal := lookup(app.Flags, arg)
+		_, takesOwn := lookup(flags, arg)
+		if (takesGlobal || takesOwn) && !strings.Contains(arg, "=") {
+			n = min(2, len(args))
+		}
+		if isGlobal {
+			global = append(global, args[:n]...)
+		} else {
+			own = append(own, args[:n]...)
+		}
+		args = args[n:]
+	}
+	if len(rest) > 0 {
+		own = append(own, "--")
+	}
+	return slices.Concat(global, path, own, rest)
+}
+
+// lookup finds the flag that arg sets.
+func lookup(flags []cli.Flag, arg string) (found, takesValue bool) {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	for _, f := range flags {
+		if slices.Contains(f.Names(), name) {
+			_, isBool := f.(*cli.BoolFlag)
+			return true, !isBool
+		}
+	}
+	return false, false
+}
+
+// only returns a command's one argument.
+func only(x *cli.Context, what string) (string, error) {
+	if x.NArg() != 1 {
+		return "", usage(fmt.Sprintf("%s takes one %s, not %d arguments", x.Command.Name, what, x.NArg()),
+			cmp.Or("see: sallyport "+x.Command.Name+" --help"))
+	}
+	return x.Args().First(), nil
+}
+
+// none refuses arguments.
+func none(x *cli.Context) error {
+	if x.NArg() > 0 {
+		return usage(fmt.Sprintf("%s takes no argument %q", x.Command.Name, x.Args().First()), "see: sallyport "+x.Command.Name+" --help")
+	}
+	return nil
+}
