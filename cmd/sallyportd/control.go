@@ -23,20 +23,25 @@ import (
 // controlSocket is where the daemon hears its own commands, in the state folder, for root and its own user only.
 const controlSocket = "control.sock"
 
-// serveControl answers on the control socket until ctx ends.
-func (d *daemon) serveControl(ctx context.Context) error {
+// listenControl opens the control socket.
+func (d *daemon) listenControl() (net.Listener, error) {
 	path := filepath.Join(d.supply.State(), controlSocket)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return nil, err
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
-		return err
+		return nil, err
 	}
+	return l, nil
+}
+
+// serveControl answers on the control socket until ctx ends.
+func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /enrol-code", func(w http.ResponseWriter, r *http.Request) {
 		var ask enrolRequest

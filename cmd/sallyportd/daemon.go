@@ -112,6 +112,12 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	defer udp.Close()
 
+	control, err := d.listenControl()
+	if err != nil {
+		return fmt.Errorf("listen for enrol-code: %w", err)
+	}
+	defer control.Close()
+
 	// Serving goes on while flows end, after ctx has.
 	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
@@ -128,7 +134,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	start("https", func(ctx context.Context) error { return server.ServeHTTPS(ctx, tcp) })
 	start("quic", func(ctx context.Context) error { return server.ServeQUIC(ctx, udp) })
-	start("control", d.serveControl)
+	start("control", func(ctx context.Context) error { return d.serveControl(ctx, control) })
 	if d.cfg.Metrics.Listen != "" {
 		l, err := d.supply.Listener("metrics")
 		if err != nil {

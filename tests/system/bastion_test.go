@@ -119,6 +119,13 @@ vnets:
 	return b
 }
 
+// on is b for a subtest.
+func (b *bastion) on(t *testing.T) *bastion {
+	c := *b
+	c.t = t
+	return &c
+}
+
 func (b *bastion) write(name, content string) {
 	b.t.Helper()
 	if err := os.WriteFile(filepath.Join(b.dir, name), []byte(content), 0o600); err != nil {
@@ -137,8 +144,10 @@ func (b *bastion) serve() {
 			b.t.Fatalf("the daemon ended: %s", b.daemon.Output())
 		default:
 		}
-		_, err := b.Client.DialContext(b.t.Context(), "tcp", b.address)
-		return err
+		if !strings.Contains(b.daemon.Output(), "msg=serving") {
+			return errors.New("it does not serve yet")
+		}
+		return nil
 	})
 }
 

@@ -126,7 +126,7 @@ func TestRefusals(t *testing.T) {
 		"not ssh":        {[]string{"proxy", "db-1:3389"}, 11, "3389"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b.t = t
+			b := b.on(t)
 			for _, transport := range transports {
 				r := b.client(append([]string{"--transport", transport}, c.args...)...)
 				if r.exit != c.exit || !strings.Contains(r.stderr, c.says) || !strings.HasPrefix(r.stderr, "sallyport: ") || r.stdout != "" {

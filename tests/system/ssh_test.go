@@ -33,7 +33,7 @@ func TestSSH(t *testing.T) {
 		for _, transport := range transports {
 			for _, target := range []string{"db-1", "db-6"} {
 				t.Run(name+"/"+transport+"/"+target, func(t *testing.T) {
-					b.t = t
+					b := b.on(t)
 					got := b.inClient(b.home, c.stdin, "ssh", append(b.sshOptions(transport), "root@"+target, c.command)...)
 					if got != direct {
 						t.Errorf("through Sallyport: %.300v\ndirect: %.300v", got, direct)
@@ -46,10 +46,9 @@ func TestSSH(t *testing.T) {
 
 // direct runs a command on the target without Sallyport, from inside the VNet.
 func (b *bastion) direct(stdin, command string) run {
-	client := b.Client
-	b.Client = b.VNet.Namespace
-	defer func() { b.Client = client }()
-	return b.inClient(b.home, stdin, "ssh", "-F", "none", "-i", b.sshd.KeyFile, "-o", "IdentitiesOnly=yes",
+	l, inside := *b.Lab, b.on(b.t)
+	l.Client, inside.Lab = b.VNet.Namespace, &l
+	return inside.inClient(b.home, stdin, "ssh", "-F", "none", "-i", b.sshd.KeyFile, "-o", "IdentitiesOnly=yes",
 		"-o", "UserKnownHostsFile="+b.sshd.KnownHosts(b.Lab, "10.99.0.10"), "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes",
 		"-o", "LogLevel=ERROR", "root@10.99.0.10", command)
 }
@@ -62,7 +61,7 @@ func TestSCP(t *testing.T) {
 	sum := randomFile(t, source, size)
 	for _, transport := range transports {
 		t.Run(transport, func(t *testing.T) {
-			b.t = t
+			b := b.on(t)
 			remote, back := filepath.Join(b.Dir, "remote-"+transport), filepath.Join(b.Dir, "back-"+transport)
 			for _, way := range []struct{ name, from, to, file string }{
 				{"up", source, "root@db-1:" + remote, remote},
@@ -129,7 +128,7 @@ func TestDesktop(t *testing.T) {
 	shadow := b.Shadow(b.VNet.Namespace, lab.ShadowOptions{})
 	for _, transport := range transports {
 		t.Run(transport, func(t *testing.T) {
-			b.t = t
+			b := b.on(t)
 			tunnel := b.tunnel("--transport", transport, "tunnel", "--listen", "127.0.0.1:13389", "--protocol", "rdp", "db-1")
 			defer tunnel.Stop()
 			screen := b.Xvfb(b.Client, "1024x768")
