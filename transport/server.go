@@ -1,13 +1,17 @@
 package transport
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,9 +33,8 @@ type Server struct {
 	Handler  Handler
 	Identity frame.Signer
 
-	// Certificate is shown to clients; ServerKeys are SPKI of every certificate that it may return.
+	// Certificate is shown to clients.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	ServerKeys  func() [][]byte
 
 	// Balancers are those whose PROXY protocol header says where an HTTPS client comes from; none by default.
 	Balancers []netip.Prefix
@@ -42,6 +45,7 @@ type Server struct {
 	Login      time.Duration // that they may take to say it; default 5 seconds
 
 	pending atomic.Int64
+	shown   shownKeys
 }
 
 func (s *Server) login() time.Duration { return cmp.Or(s.Login, loginTimeout) }
@@ -62,9 +66,15 @@ func (s *Server) admitPending() (leave func(), ok bool) {
 
 func (s *Server) tlsConfig(alpn string) *tls.Config {
 	return &tls.Config{
-		MinVersion:                  tls.VersionTLS13,
-		NextProtos:                  []string{alpn},
-		GetCertificate:              s.Certificate,
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{alpn},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			cert, err := s.Certificate(hello)
+			if err == nil {
+				err = s.shown.note(cert)
+			}
+			return cert, err
+		},
 		DynamicRecordSizingDisabled: true,
 	}
 }
@@ -94,7 +104,43 @@ func (s *Server) greeter(ctx context.Context, peer *frame.Peer) *frame.Greeter {
 // channel is the appliance's view of a TLS connection.
 func (s *Server) channel(state *tls.ConnectionState) (frame.Channel, error) {
 	exporter, err := state.ExportKeyingMaterial(frame.ExporterLabel, nil, 32)
-	return frame.Channel{Exporter: exporter, ServerKeys: s.ServerKeys()}, err
+	return frame.Channel{Exporter: exporter, ServerKeys: s.shown.all()}, err
+}
+
+// shownKeys are SPKI of the certificates that were shown last: a connection that was made before a certificate changed
+// says HELLO after it.
+type shownKeys struct {
+	mu   sync.Mutex
+	keys [][]byte // the latest first
+	last []byte   // the certificate that the latest belongs to
+}
+
+const maxShown = 4
+
+func (k *shownKeys) note(cert *tls.Certificate) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if bytes.Equal(k.last, cert.Certificate[0]) {
+		return nil
+	}
+	leaf := cert.Leaf
+	if leaf == nil {
+		var err error
+		if leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+			return err
+		}
+	}
+	key := SPKI(leaf)
+	keys := slices.DeleteFunc(slices.Clone(k.keys), func(old []byte) bool { return bytes.Equal(old, key) })
+	k.keys = append([][]byte{key}, keys[:min(len(keys), maxShown-1)]...)
+	k.last = cert.Certificate[0]
+	return nil
+}
+
+func (k *shownKeys) all() [][]byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.keys
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

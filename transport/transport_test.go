@@ -93,7 +93,6 @@ func start(t *testing.T, balancers ...netip.Prefix) *bench {
 		Handler:     b,
 		Identity:    frame.PrivateKey(b.identity),
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil },
-		ServerKeys:  func() [][]byte { return [][]byte{transport.SPKI(cert.Leaf)} },
 		Software:    "sallyportd test",
 		Login:       time.Second,
 		Balancers:   b.balancers,

@@ -52,6 +52,9 @@ type Config struct {
 	Listen              string    // default 127.0.0.1:0
 	HostKeys            []string  // pinned for the target "pinned"
 
+	// After is an appliance that was stopped and starts again: same address, certificate, identity and devices.
+	After *Appliance
+
 	// Serve serves the targets of these names; default: they return what comes.
 	Serve map[string]func(net.Conn)
 }
@@ -64,6 +67,7 @@ type Appliance struct {
 	Identity    ed25519.PrivateKey
 
 	config Config
+	cert   *tls.Certificate
 	stop   func()
 
 	mu      sync.Mutex
@@ -82,18 +86,21 @@ func Start(t testing.TB, c Config) *Appliance {
 	t.Helper()
 	a := &Appliance{devices: map[string]*device{}, config: c}
 	cert := certificate(t, c)
+	_, a.Identity, _ = ed25519.GenerateKey(rand.Reader)
+	if was := c.After; was != nil {
+		cert, a.Identity, a.devices, c.Listen = was.cert, was.Identity, was.devices, was.Address
+	}
+	a.cert = cert
 	a.Fingerprint = "sha256:" + hex.EncodeToString(transport.SPKI(cert.Leaf))
 	a.CAFile = filepath.Join(t.TempDir(), "ca.pem")
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Leaf.Raw})
 	if err := os.WriteFile(a.CAFile, block, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, a.Identity, _ = ed25519.GenerateKey(rand.Reader)
 	server := &transport.Server{
 		Handler:     a,
 		Identity:    frame.PrivateKey(a.Identity),
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil },
-		ServerKeys:  func() [][]byte { return [][]byte{transport.SPKI(cert.Leaf)} },
 		Software:    "clienttest",
 		HTTP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if !c.Now.IsZero() {

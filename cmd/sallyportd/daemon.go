@@ -95,7 +95,6 @@ func (d *daemon) serve(ctx context.Context) error {
 		Handler:     d.gateway,
 		Identity:    signer{identity},
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return d.cert.Load(), nil },
-		ServerKeys:  func() [][]byte { return [][]byte{transport.SPKI(d.cert.Load().Leaf)} },
 		Software:    software(),
 		HTTP:        d.health(),
 		MaxPending:  d.cfg.Limits.Unauthenticated,

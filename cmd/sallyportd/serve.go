@@ -190,9 +190,6 @@ func checkCommand(e env) *cli.Command {
 				return err
 			}
 			cfg, err := config.Load(path)
-			if cfg == nil && err != nil {
-				return err
-			}
 			if err != nil {
 				return err
 			}
@@ -203,10 +200,7 @@ func checkCommand(e env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := parsePolicy(cfg, data); err != nil {
-				return err
-			}
-			_, err = e.stdout.Write([]byte("the configuration is good\n"))
+			_, err = parsePolicy(cfg, data)
 			return err
 		},
 	}
