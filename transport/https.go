@@ -41,7 +41,7 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	err := server.Serve(tls.NewListener(&countingListener{s.behindBalancers(l), s}, s.tlsConfig(alpnHTTPS)))
+	err := server.Serve(tls.NewListener(&countingListener{s.behindBalancers(l), s}, s.tlsConfig(append([]string{alpnHTTPS}, s.Protocols...)...)))
 	cancel()
 	server.Close()
 	return ended(ctx, err)

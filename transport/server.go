@@ -36,6 +36,10 @@ type Server struct {
 	// Certificate is shown to clients.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
+	// Protocols are ALPN names that Certificate may be asked for by HTTPS clients besides our own, such as those of a
+	// certificate authority's challenge.
+	Protocols []string
+
 	// Balancers are those whose PROXY protocol header says where an HTTPS client comes from; none by default.
 	Balancers []netip.Prefix
 
@@ -64,10 +68,10 @@ func (s *Server) admitPending() (leave func(), ok bool) {
 	}, true
 }
 
-func (s *Server) tlsConfig(alpn string) *tls.Config {
+func (s *Server) tlsConfig(alpn ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{alpn},
+		NextProtos: alpn,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			cert, err := s.Certificate(hello)
 			if err == nil {

@@ -345,6 +345,12 @@ func (c *checker) checkTLS() {
 	if acme && len(c.TLS.ACME.Domains) == 0 {
 		c.Fault(c.KeyAt("tls", "acme"), "such as domains: [bastion.example]", "tls.acme has no domains")
 	}
+	if c.Has("tls", "acme", "directory") && !strings.HasPrefix(c.TLS.ACME.Directory, "https://") {
+		c.Fault(c.At("tls", "acme", "directory"), "such as https://ca.example/acme/directory", "%q is not the URL of an ACME directory", c.TLS.ACME.Directory)
+	}
+	if c.Has("tls", "acme", "ca") {
+		c.path(&c.TLS.ACME.CA, false, "tls", "acme", "ca")
+	}
 	for i, d := range c.TLS.ACME.Domains {
 		if !dnsHost.MatchString(d) || !strings.Contains(d, ".") {
 			c.Fault(c.At("tls", "acme", "domains", i), "", "%q is not a public DNS name in lower case", d)

@@ -65,7 +65,10 @@ type TLS struct {
 
 // ACME has certificates made by a certificate authority.
 type ACME struct {
-	Domains []string `yaml:"domains"`
+	Domains   []string `yaml:"domains"`
+	Email     string   `yaml:"email"`     // where the authority writes to; default none
+	Directory string   `yaml:"directory"` // the authority; default Let's Encrypt
+	CA        string   `yaml:"ca"`        // PEM file of the roots that the authority's own server is verified by; default the system's
 }
 
 // A VNet is a private network that the appliance is attached to.

@@ -16,7 +16,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
 )
 
@@ -55,7 +54,7 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 			return
 		}
 		d.log.Info("enrolment code made", "user", ask.User, "valid", codeLife)
-		json.NewEncoder(w).Encode(enrolAnswer{Code: code, Fingerprint: auth.Fingerprint(d.cert.Load().Leaf),
+		json.NewEncoder(w).Encode(enrolAnswer{Code: code, Fingerprint: d.fingerprint(),
 			Listen: d.cfg.Listen.Address, Pinned: d.cfg.TLS.SelfSigned})
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}

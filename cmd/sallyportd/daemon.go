@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,7 +29,8 @@ type daemon struct {
 	log      *slog.Logger
 	registry *auth.Registry
 	gateway  *appliance.Gateway
-	cert     atomic.Pointer[tls.Certificate]
+	cert     atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
+	acme     *acme                           // nil without
 	networks map[string]network
 	ready    atomic.Bool
 }
@@ -61,7 +61,7 @@ func (d *daemon) build() (err error) {
 	if err := d.loadPolicy(); err != nil {
 		return err
 	}
-	if err := d.loadCertificate(); err != nil {
+	if err := d.prepareCertificate(); err != nil {
 		return err
 	}
 	for name, v := range d.cfg.VNets {
@@ -76,6 +76,9 @@ func (d *daemon) build() (err error) {
 }
 
 func (d *daemon) close() {
+	if d.acme != nil {
+		d.acme.Close()
+	}
 	for _, n := range d.networks {
 		n.Close()
 	}
@@ -94,7 +97,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	server := &transport.Server{
 		Handler:     d.gateway,
 		Identity:    signer{identity},
-		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return d.cert.Load(), nil },
+		Certificate: d.show,
+		Protocols:   []string{acmeProtocol},
 		Software:    software(),
 		HTTP:        d.health(),
 		MaxPending:  d.cfg.Limits.Unauthenticated,
@@ -146,9 +150,14 @@ func (d *daemon) serve(ctx context.Context) error {
 	unwatch := d.registry.OnRevoke(d.gateway.EndDevice)
 	defer unwatch()
 
+	if d.acme != nil {
+		if err := d.acme.manage(serving); err != nil {
+			return fmt.Errorf("manage certificates: %w", err)
+		}
+	}
 	d.ready.Store(true)
 	d.log.Info("serving", "listen", d.cfg.Listen.Address, "vnets", len(d.networks), "version", version,
-		"fingerprint", hex.EncodeToString(transport.SPKI(d.cert.Load().Leaf)))
+		"fingerprint", d.fingerprint())
 	select {
 	case err := <-failed:
 		return err
@@ -177,7 +186,7 @@ func (d *daemon) watch(ctx context.Context) {
 			}
 		case <-daily.C:
 		}
-		if err := d.loadCertificate(); err != nil {
+		if err := d.prepareCertificate(); err != nil {
 			d.log.Error("the certificate is not taken, the old one stays", "cause", err)
 		}
 	}
@@ -204,7 +213,37 @@ func parsePolicy(cfg *config.Config, data []byte) (*policy.Policy, error) {
 	return policy.Parse(cfg.Access, data, policy.Options{AddressSyntax: addressSyntax, Forbidden: alwaysForbidden, VNets: vnets})
 }
 
-func (d *daemon) loadCertificate() error {
+// show is the certificate for a client.
+func (d *daemon) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if d.acme != nil {
+		return d.acme.certificate(hello)
+	}
+	return d.cert.Load(), nil
+}
+
+// fingerprint is what clients may pin; empty with acme, whose keys change.
+func (d *daemon) fingerprint() string {
+	if d.acme != nil {
+		return ""
+	}
+	return auth.Fingerprint(d.cert.Load().Leaf)
+}
+
+// prepareCertificate makes or reads the certificate, anew when it is called again.
+func (d *daemon) prepareCertificate() (err error) {
+	if len(d.cfg.TLS.ACME.Domains) > 0 {
+		if d.acme != nil {
+			return nil
+		}
+		var roots []byte
+		if d.cfg.TLS.ACME.CA != "" {
+			if roots, err = d.supply.File(d.cfg.TLS.ACME.CA); err != nil {
+				return fmt.Errorf("read tls.acme.ca: %w", err)
+			}
+		}
+		d.acme, err = newACME(d.cfg.TLS.ACME, d.supply.State(), roots, d.log)
+		return err
+	}
 	cert, err := d.certificate()
 	if err != nil {
 		return err

@@ -118,8 +118,6 @@ func supported(c *config.Config) error {
 		return not("listen on a VNet's stack")
 	case c.Listen.Link.Kind != config.LinkNone:
 		return not("listen on a link of its own")
-	case len(c.TLS.ACME.Domains) > 0:
-		return not("ACME")
 	}
 	for name, v := range c.VNets {
 		switch {
@@ -163,6 +161,9 @@ func files(path string, c *config.Config) []string {
 	list := []string{path, c.Access}
 	if c.TLS.Cert != "" {
 		list = append(list, c.TLS.Cert, c.TLS.Key)
+	}
+	if c.TLS.ACME.CA != "" {
+		list = append(list, c.TLS.ACME.CA)
 	}
 	return list
 }

@@ -62,6 +62,9 @@ type bastion struct {
 type settings struct {
 	access string // access.yaml; default below
 	extra  string // further lines of sallyport.yaml
+	tls    string // default: self_signed, and ann is enrolled
+
+	prepare func(*bastion) // runs before the daemon is started
 }
 
 const usualAccess = `
@@ -98,11 +101,15 @@ func start(t *testing.T, s settings) *bastion {
 	if s.access == "" {
 		s.access = usualAccess
 	}
+	selfSigned := s.tls == ""
+	if selfSigned {
+		s.tls = "self_signed: true"
+	}
 	b.write("access.yaml", s.access)
 	b.write("sallyport.yaml", fmt.Sprintf(`
 name: lab
 listen: {address: ":443"}
-tls: {self_signed: true}
+tls: {%s}
 state: %s
 access: access.yaml
 drain: {grace: 2s}
@@ -112,10 +119,15 @@ vnets:
     addresses: [10.99.0.4/16, "fd99::4/64"]
     prefixes: [10.99.0.0/16, "fd99::/64"]
     dns: [10.99.0.10]
-%s`, filepath.Join(l.Dir, "state"), l.VNet.Interface, s.extra))
+%s`, s.tls, filepath.Join(l.Dir, "state"), l.VNet.Interface, s.extra))
 	b.sshd = l.SSHD(l.VNet.Namespace, lab.SSHDOptions{})
+	if s.prepare != nil {
+		s.prepare(b)
+	}
 	b.serve()
-	b.enrol("ann", b.home)
+	if selfSigned {
+		b.enrol("ann", b.home)
+	}
 	return b
 }
 
