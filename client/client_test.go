@@ -234,23 +234,44 @@ func TestNoPath(t *testing.T) {
 	}
 }
 
+// A session that died between two commands is replaced, and nobody hears of it.
 func TestReconnect(t *testing.T) {
 	for _, mode := range modes {
 		first := clienttest.Start(t, clienttest.Config{})
 		home := signedIn(t, first)
 		d := dialer(t, home, client.Options{Transport: mode})
-		api := client.NewAPI(d)
-		if _, err := api.Me(t.Context()); err != nil {
+		if err := client.Proxy(t.Context(), d, echo("echo"), strings.NewReader("x"), io.Discard); err != nil {
 			t.Fatal(err)
 		}
-		api.Close()
 		first.Stop()
+		second := clienttest.Start(t, clienttest.Config{After: first})
+		if err := client.Proxy(t.Context(), d, echo("echo"), strings.NewReader("x"), io.Discard); err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
+		second.Stop()
 		clienttest.Start(t, clienttest.Config{Listen: first.Address})
-		_, err := api.Me(t.Context())
-		if f := client.Explain(err); f.Code != "E_APPLIANCE_CERT" { // it went back to the same address and found another certificate
+		err := client.Proxy(t.Context(), d, echo("echo"), strings.NewReader("x"), io.Discard)
+		if f := client.Explain(err); f.Code != "E_APPLIANCE_CERT" {
+			t.Errorf("%s: somebody else at the same address: %+v", mode, f)
+		}
+	}
+}
+
+// A flow whose appliance goes away ends with status 17.
+func TestLost(t *testing.T) {
+	for _, mode := range modes {
+		a := clienttest.Start(t, clienttest.Config{})
+		d := dialer(t, signedIn(t, a), client.Options{Transport: mode})
+		in, feed := io.Pipe()
+		out, outWriter := io.Pipe()
+		done := make(chan error, 1)
+		go func() { done <- client.Proxy(t.Context(), d, echo("echo"), in, outWriter) }()
+		go feed.Write([]byte("x"))
+		out.Read(make([]byte, 1))
+		a.Stop()
+		if f := client.Explain(<-done); f.Exit() != 17 {
 			t.Errorf("%s: got %+v", mode, f)
 		}
-		api.Close()
 	}
 }
 

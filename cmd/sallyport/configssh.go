@@ -14,15 +14,12 @@ import (
 func (c *command) configSSH() *cli.Command {
 	return &cli.Command{
 		Name: "config-ssh", Usage: "print a part of ssh's configuration, so that plain ssh reaches the machines",
-		Description: `With it ssh, scp, sftp, rsync, git and all that use ssh take a target's name. Targets that are added later
-need another run.
+		Description: `With it ssh, scp, sftp, rsync, git and all that use ssh take a target's name.
 
-  sallyport config-ssh > ~/.ssh/sallyport.conf
-  echo 'Include sallyport.conf' | cat - ~/.ssh/config > ~/.ssh/config.new && mv ~/.ssh/config.new ~/.ssh/config
+  sallyport config-ssh --write ~/.ssh/sallyport.conf
 
-or, so that the file is replaced as a whole:
-
-  sallyport config-ssh --write ~/.ssh/sallyport.conf`,
+and, once, at the top of ~/.ssh/config:  Include sallyport.conf
+Run it again when targets have changed.`,
 		Flags: []cli.Flag{&cli.StringFlag{Name: "write", Usage: "write to `FILE` instead of stdout"}},
 		Action: func(x *cli.Context) error {
 			if err := none(x); err != nil {

@@ -99,7 +99,8 @@ const maxCode = 4 << 10
 
 // secret asks on the terminal, without echo. The end of ctx leaves the terminal as it was.
 func (c *command) secret(ctx context.Context, tty *os.File, prompt string) ([]byte, error) {
-	state, err := term.GetState(int(tty.Fd()))
+	fd := int(tty.Fd())
+	state, err := term.GetState(fd)
 	if err != nil {
 		return nil, err
 	}
@@ -111,14 +112,14 @@ func (c *command) secret(ctx context.Context, tty *os.File, prompt string) ([]by
 	}
 	typed := make(chan line, 1)
 	go func() { // a read from a terminal ends only with a line; after an interrupt the process does
-		b, err := term.ReadPassword(int(tty.Fd()))
+		b, err := term.ReadPassword(fd)
 		typed <- line{b, err}
 	}()
 	select {
 	case l := <-typed:
 		return l.b, l.err
 	case <-ctx.Done():
-		return nil, errors.Join(context.Cause(ctx), term.Restore(int(tty.Fd()), state))
+		return nil, errors.Join(context.Cause(ctx), term.Restore(fd, state))
 	}
 }
 

@@ -44,11 +44,7 @@ func (c *command) proxy() *cli.Command {
 				return err
 			}
 			defer d.Close()
-			err = client.Proxy(x.Context, d, req, c.Stdin, c.Stdout)
-			if x.Context.Err() != nil {
-				return nil // ssh ends its ProxyCommand with SIGHUP when it has no more use for it: nothing to tell
-			}
-			return err
+			return client.Proxy(x.Context, d, req, c.Stdin, c.Stdout)
 		},
 	}
 }
