@@ -65,10 +65,12 @@ func (l *launcher) start(args []string, who account, end *os.File) (*exec.Cmd, e
 		Stderr:     os.Stderr,
 		ExtraFiles: []*os.File{end},
 		SysProcAttr: &syscall.SysProcAttr{
-			Credential: &syscall.Credential{Uid: who.uid, Gid: who.gid}, // and no groups
-			Setsid:     true,                                            // Ctrl-C is the parent's
-			Pdeathsig:  syscall.SIGKILL,
+			Setsid:    true, // Ctrl-C is the parent's
+			Pdeathsig: syscall.SIGKILL,
 		},
+	}
+	if who != self() {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: who.uid, Gid: who.gid} // and no groups
 	}
 	result := make(chan error, 1)
 	l.jobs <- func() { result <- cmd.Start() }

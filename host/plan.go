@@ -15,7 +15,7 @@ type Plan struct {
 	Links  []LinkPlan
 	Files  []string // absolute paths whose content the worker is given; watched for changes
 	State  string   // the worker's directory: made if needed, mode 0700, owned by the worker's user; may be empty
-	RunAs  string   // the worker's user, by name or as "uid:gid"; default sallyport if it exists, else nobody
+	RunAs  string   // the worker's user, by name or as "uid:gid"; default sallyport if it exists, else nobody; the parent's own if that is not root
 }
 
 // A Listen is a socket that the parent opens and keeps open.

@@ -21,8 +21,12 @@ var nobody = account{65534, 65534}
 // lookupAccount finds the worker's user. It is never root.
 func lookupAccount(name string) (account, error) {
 	a, err := findAccount(name)
-	if err == nil && (a.uid == 0 || a.gid == 0) {
+	switch {
+	case err != nil:
+	case a.uid == 0 || a.gid == 0:
 		err = errors.New("the worker must not be root")
+	case os.Geteuid() != 0 && a != self():
+		err = errors.New("only root can start a worker as somebody else")
 	}
 	if err != nil {
 		return account{}, fmt.Errorf("run as %q: %w", name, err)
@@ -30,7 +34,13 @@ func lookupAccount(name string) (account, error) {
 	return a, nil
 }
 
+// self is whom the parent runs as.
+func self() account { return account{uint32(os.Geteuid()), uint32(os.Getegid())} }
+
 func findAccount(name string) (account, error) {
+	if name == "" && os.Geteuid() != 0 {
+		return self(), nil
+	}
 	if name == "" {
 		for _, name := range []string{"sallyport", "nobody"} {
 			if a, err := findAccount(name); err == nil {

@@ -44,7 +44,7 @@ func (c *checker) check() {
 	if c.Has("metrics", "listen") && !parseHostPort(c.Metrics.Listen) {
 		c.Fault(c.At("metrics", "listen"), `such as "127.0.0.1:9090"`, "metrics.listen is %q, which is not an address and a port", c.Metrics.Listen)
 	}
-	if !unixUser.MatchString(c.RunAs) {
+	if c.RunAs != "" && !unixUser.MatchString(c.RunAs) {
 		c.Fault(c.At("run_as"), "", "run_as is %q, which is neither a user's name nor a number", c.RunAs)
 	}
 	c.checkLimits()

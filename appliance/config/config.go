@@ -36,7 +36,7 @@ type Config struct {
 	VNets   map[string]VNet `yaml:"vnets"`   // the networks of the targets, by name; at least one
 	Access  string          `yaml:"access"`  // the policy file; default access.yaml
 	Metrics Metrics         `yaml:"metrics"` // for Prometheus; default none
-	RunAs   string          `yaml:"run_as"`  // user name or number of the worker when the parent starts as root; default nobody
+	RunAs   string          `yaml:"run_as"`  // user name or number of the worker when the parent starts as root; default sallyport if there is such a user, else nobody
 	Drain   Drain           `yaml:"drain"`
 	Limits  Limits          `yaml:"limits"`
 }
@@ -176,7 +176,6 @@ func (c Config) withDefaults() Config {
 	c.State = cmp.Or(c.State, defaultState)
 	c.Uplink = cmp.Or(c.Uplink, "kernel")
 	c.Access = cmp.Or(c.Access, defaultAccess)
-	c.RunAs = cmp.Or(c.RunAs, "nobody")
 	c.Drain.Grace = cmp.Or(c.Drain.Grace, 30*time.Second)
 	c.Limits.Flows = cmp.Or(c.Limits.Flows, 10_000)
 	c.Limits.FlowsPerUser = cmp.Or(c.Limits.FlowsPerUser, 256)

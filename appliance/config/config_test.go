@@ -72,7 +72,7 @@ func TestDefaults(t *testing.T) {
 			Prefixes:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00:1::/48")},
 			DNS:       []netip.Addr{netip.MustParseAddr("10.0.0.2")},
 		}},
-		Access: "/etc/sallyport/access.yaml", RunAs: "nobody", Drain: Drain{30 * time.Second},
+		Access: "/etc/sallyport/access.yaml", Drain: Drain{30 * time.Second},
 		Limits: Limits{10000, 256, 64, 10 * time.Second, 5 * time.Second},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -37,9 +37,9 @@ func serveCommand(e env) *cli.Command {
 			if !needsParent(cfg) {
 				return serveAlone(c.Context, path, cfg, log)
 			}
-			if os.Geteuid() != 0 {
-				return fail(exitUsage, "start it as root, or use only kernel links and ports above 1023",
-					"this configuration needs NICs or low ports, which only root may have")
+			if err := host.Rights(); err != nil {
+				return fail(exitUsage, "start it as root, or as docs/sallyportd.service does; kernel links and ports above 1023 need neither",
+					"this configuration needs NICs or low ports: %w", err)
 			}
 			parent := host.Parent{
 				Plan:   func() (host.Plan, error) { return plan(path) },
@@ -141,6 +141,9 @@ func plan(path string) (host.Plan, error) {
 		Files:  files(path, c),
 		State:  c.State,
 		RunAs:  c.RunAs,
+	}
+	if _, err := strconv.Atoi(c.RunAs); err == nil {
+		p.RunAs += ":" + c.RunAs // a user's number is its group's too
 	}
 	if c.Metrics.Listen != "" {
 		p.Listen = append(p.Listen, host.Listen{Name: "metrics", Network: "tcp", Address: c.Metrics.Listen})

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -56,6 +57,7 @@ type bastion struct {
 	url     string
 	pinned  string // the certificate's fingerprint
 	address string // the appliance, host:port
+	wrap    []string
 }
 
 // settings of a bastion; the zero value attaches vnet0 by a packet link.
@@ -65,6 +67,7 @@ type settings struct {
 	tls    string // default: self_signed, and ann is enrolled
 
 	prepare func(*bastion) // runs before the daemon is started
+	wrap    []string       // a command that starts the daemon
 }
 
 const usualAccess = `
@@ -121,6 +124,7 @@ vnets:
     dns: [10.99.0.10]
 %s`, s.tls, filepath.Join(l.Dir, "state"), l.VNet.Interface, s.extra))
 	b.sshd = l.SSHD(l.VNet.Namespace, lab.SSHDOptions{})
+	b.wrap = s.wrap
 	if s.prepare != nil {
 		s.prepare(b)
 	}
@@ -148,8 +152,8 @@ func (b *bastion) write(name, content string) {
 // serve starts the daemon and waits until it is ready.
 func (b *bastion) serve() {
 	b.t.Helper()
-	b.daemon = lab.Start(b.t, b.Appliance.Command(context.Background(), b.bin+"/sallyportd", "serve",
-		"--config", filepath.Join(b.dir, "sallyport.yaml"), "--run-dir", b.run))
+	command := append(slices.Clone(b.wrap), b.bin+"/sallyportd", "serve", "--config", filepath.Join(b.dir, "sallyport.yaml"), "--run-dir", b.run)
+	b.daemon = lab.Start(b.t, b.Appliance.Command(context.Background(), command[0], command[1:]...))
 	b.eventually(15*time.Second, "the appliance is ready", func() error {
 		select {
 		case <-b.daemon.Done():
