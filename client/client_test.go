@@ -98,6 +98,25 @@ func TestLoginFailureKeepsNothing(t *testing.T) {
 	}
 }
 
+// QUIC has used the code up, HTTPS hears so first: the device is enrolled all the same, once.
+func TestLoginRace(t *testing.T) {
+	a := clienttest.Start(t, clienttest.Config{})
+	home, _ := client.OpenHome(t.TempDir())
+	login := func() error {
+		_, err := client.Login(t.Context(), home, client.LoginOptions{URL: a.Address, Code: clienttest.OnceCode, CAFile: a.CAFile})
+		return err
+	}
+	if err := login(); err != nil {
+		t.Fatal(err)
+	}
+	if me, err := client.NewAPI(dialer(t, home, client.Options{})).Me(t.Context()); err != nil || me.Device != "dev-1" {
+		t.Errorf("got %+v, %v", me, err)
+	}
+	if f := client.Explain(login()); f.Code != "E_CODE_USED" {
+		t.Errorf("got %+v", f)
+	}
+}
+
 func TestFiles(t *testing.T) {
 	a := clienttest.Start(t, clienttest.Config{})
 	home := signedIn(t, a)

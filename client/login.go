@@ -47,6 +47,14 @@ func Login(ctx context.Context, h Home, o LoginOptions) (*Profile, error) {
 	d := newDirect(p, frame.PrivateKey(key), frame.Hello{Code: o.Code, User: o.User, Name: frame.Clip(o.device(), 64)}, o.Options)
 	defer d.Close()
 	s, err := d.Session(ctx)
+	if r, _ := frame.ReasonOf(err); err != nil && r.Code == "E_CODE_USED" {
+		// Perhaps by ourselves, where the answer came late or not at all and another transport was tried: then this key,
+		// which is new, is enrolled.
+		d.dial.Hello.Code = ""
+		if again, unknown := d.Session(ctx); unknown == nil {
+			s, err = again, nil
+		}
+	}
 	if err != nil {
 		kept.discard()
 		return nil, err

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,13 +27,14 @@ type Tunnel struct {
 	Linger time.Duration
 }
 
-// ListenLocal opens a tunnel's port; empty means any port of 127.0.0.1.
+// ListenLocal opens a tunnel's port. Where no host is named it is 127.0.0.1, where no port is named any will do.
 func ListenLocal(ctx context.Context, address string) (net.Listener, error) {
-	if address == "" {
-		address = "127.0.0.1:0"
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port = "", address // a port alone
 	}
 	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", address)
+	l, err := config.Listen(ctx, "tcp", net.JoinHostPort(cmp.Or(host, "127.0.0.1"), cmp.Or(port, "0")))
 	if err != nil {
 		return nil, frame.Refuse("E_USAGE", "the local port cannot be opened: "+err.Error(), "choose another with --listen")
 	}

@@ -41,6 +41,9 @@ import (
 const (
 	Code = "correct-horse"
 	User = "ann"
+
+	// OnceCode can be used once, and over QUIC the answer to it comes late.
+	OnceCode = "battery-staple"
 )
 
 // Config of an Appliance. The zero value is good.
@@ -74,6 +77,7 @@ type Appliance struct {
 	devices map[string]*device // by public key
 	opened  []frame.OpenRequest
 	hellos  []frame.Hello
+	once    bool // OnceCode was used
 }
 
 type device struct {
@@ -178,7 +182,18 @@ func (a *Appliance) Hellos() []frame.Hello {
 }
 
 // Admit implements transport.Handler.
-func (a *Appliance) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (*frame.Welcome, error) {
+func (a *Appliance) Admit(ctx context.Context, h *frame.Hello, p *frame.Peer) (*frame.Welcome, error) {
+	w, err := a.admit(h, p)
+	if h.Code == OnceCode && p.Transport == "quic" {
+		select {
+		case <-time.After(2 * time.Second):
+		case <-ctx.Done():
+		}
+	}
+	return w, err
+}
+
+func (a *Appliance) admit(h *frame.Hello, p *frame.Peer) (*frame.Welcome, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.hellos = append(a.hellos, *h)
@@ -186,9 +201,12 @@ func (a *Appliance) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (*fr
 	switch {
 	case h.Code == "old-code":
 		return nil, frame.Refuse("E_CODE_EXPIRED", "this enrolment code has expired", "ask an administrator for a new one")
-	case h.Code != "" && h.Code != Code:
+	case h.Code == OnceCode && a.once:
+		return nil, frame.Refuse("E_CODE_USED", "this enrolment code has been used", "ask an administrator for a new one")
+	case h.Code != "" && h.Code != Code && h.Code != OnceCode:
 		return nil, frame.Refuse("E_CODE_UNKNOWN", "this enrolment code is not known here", "check it for a slip of the finger")
 	case h.Code != "":
+		a.once = a.once || h.Code == OnceCode
 		d = &device{ID: fmt.Sprintf("dev-%d", len(a.devices)+1), Name: h.Name}
 		a.devices[string(h.Device)] = d
 	case d == nil:

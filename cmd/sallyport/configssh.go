@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -65,7 +66,8 @@ func (c *command) sshConfig(profile string, targets []client.Target) string {
 		if ports[0] != 22 {
 			fmt.Fprintf(&b, "    Port %d\n", ports[0])
 		}
-		for _, o := range c.sshOptions(profile, t.Name+":%p", t.Name, len(t.HostKeys) > 0) {
+		must, may := c.sshOptions(profile, t.Name+":%p", t.Name, len(t.HostKeys) > 0)
+		for _, o := range slices.Concat(must, may) {
 			fmt.Fprintf(&b, "    %s %s\n", o.key, o.value)
 		}
 	}

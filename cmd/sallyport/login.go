@@ -145,7 +145,9 @@ func (c *command) logout() *cli.Command {
 				switch r, _ := frame.ReasonOf(err); {
 				case err == nil, r.Code == "E_DEVICE_REVOKED", r.Code == "E_DEVICE_UNKNOWN":
 				default:
-					c.say("the appliance was not told; sallyport logout --local forgets this sign-in all the same")
+					if !c.json {
+						c.say("still signed in; sallyport logout --local forgets that without telling the appliance")
+					}
 					return err
 				}
 			}

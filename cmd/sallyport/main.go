@@ -11,6 +11,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, hangup)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not ask
 	self, err := os.Executable()
 	if err != nil {
 		self = os.Args[0]

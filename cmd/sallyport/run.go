@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +48,7 @@ func (c *command) app() *cli.App {
 		HideVersion: true,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "appliance", Usage: "which appliance, by the `NAME` that login gave it; default: the last login's"},
-			&cli.StringFlag{Name: "transport", Usage: "`auto`, quic or https; one that is pinned is never left"},
+			&cli.StringFlag{Name: "transport", Usage: "`auto|quic|https`: how to reach the appliance; auto takes what works, the others are never left"},
 			&cli.BoolFlag{Name: "json", Usage: "print results and errors as JSON"},
 		},
 		Commands: []*cli.Command{
@@ -230,8 +229,7 @@ func lookup(flags []cli.Flag, arg string) (found, takesValue bool) {
 // only returns a command's one argument.
 func only(x *cli.Context, what string) (string, error) {
 	if x.NArg() != 1 {
-		return "", usage(fmt.Sprintf("%s takes one %s, not %d arguments", x.Command.Name, what, x.NArg()),
-			cmp.Or("see: sallyport "+x.Command.Name+" --help"))
+		return "", usage(fmt.Sprintf("%s takes one %s, not %d arguments", x.Command.Name, what, x.NArg()), "see: sallyport "+x.Command.Name+" --help")
 	}
 	return x.Args().First(), nil
 }

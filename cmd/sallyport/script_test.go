@@ -3,15 +3,19 @@ package main
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -43,6 +47,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOSTKEY", hostKey)
 			env.Setenv("SALLYPORT_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("PROXY", connectProxy(t, a.Address))
 			return os.WriteFile(filepath.Join(env.WorkDir, "code"), []byte(clienttest.Code+"\n"), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -74,6 +79,45 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// connectProxy is an HTTP proxy that connects to the appliance when bastion.invalid is asked for, by a user with a
+// password.
+func connectProxy(t *testing.T, address string) string {
+	var conns sync.WaitGroup
+	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get("Proxy-Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte("ann:secret")):
+			w.WriteHeader(http.StatusProxyAuthRequired)
+			return
+		case r.Method != http.MethodConnect || r.Host != "bastion.invalid:8443":
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		far, err := net.Dial("tcp", address)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		w.WriteHeader(http.StatusOK)
+		near, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			far.Close()
+			return
+		}
+		for _, d := range [][2]net.Conn{{near, far}, {far, near}} {
+			conns.Go(func() {
+				io.Copy(d[0], d[1])
+				d[0].Close()
+				d[1].Close()
+			})
+		}
+	}))
+	t.Cleanup(func() {
+		p.Close()
+		conns.Wait()
+	})
+	return p.Listener.Addr().String()
 }
 
 // sshServer serves SSH: it lets everybody in, prints the command that is to be run, copies stdin, and ends with status 7.

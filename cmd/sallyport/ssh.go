@@ -46,11 +46,9 @@ func (c *command) ssh() *cli.Command {
 			if err != nil {
 				return err
 			}
-			var argv []string
-			for _, o := range c.sshOptions(profile, shellLine([]string{call.destination()}), call.alias(), len(pinned) > 0) {
-				argv = append(argv, "-o", o.key+"="+o.value)
-			}
-			return replaceBy(x.Context, c.Env, ssh, slices.Concat([]string{"ssh"}, argv, call.args()))
+			must, may := c.sshOptions(profile, shellLine([]string{call.destination()}), call.alias(), len(pinned) > 0)
+			argv := slices.Concat([]string{"ssh"}, flags(must), call.before, flags(may), []string{call.user + call.target}, call.after)
+			return replaceBy(x.Context, c.Env, ssh, argv)
 		},
 	}
 }
@@ -143,12 +141,16 @@ func parseSSH(args []string) (sshCall, error) {
 	return call, err
 }
 
-func (s sshCall) args() []string {
-	return slices.Concat(s.before, []string{s.user + s.target}, s.after)
-}
-
 // An option is a line of ssh's configuration.
 type option struct{ key, value string }
+
+func flags(options []option) []string {
+	var args []string
+	for _, o := range options {
+		args = append(args, "-o", o.key+"="+o.value)
+	}
+	return args
+}
 
 // destination is where the flow goes.
 func (s sshCall) destination() string {
@@ -166,25 +168,20 @@ func (s sshCall) alias() string {
 	return fmt.Sprintf("[%s]:%d", s.target, s.port)
 }
 
-// sshOptions make ssh use this program as its way to a destination, which is quoted already. ssh's keepalives are off:
-// a paused session is meant to stay, and the transport has its own. Where the appliance pins host keys, nothing else
-// counts.
-func (c *command) sshOptions(profile, destination, alias string, pinned bool) []option {
+// sshOptions make ssh use this program as its way to a destination, which is quoted already. Where the appliance pins
+// host keys, nothing else counts. What may be otherwise is only good advice: ssh's keepalives are off, for a paused
+// session is meant to stay and the transport has its own.
+func (c *command) sshOptions(profile, destination, alias string, pinned bool) (must, may []option) {
 	self := []string{c.Self, "--appliance", profile}
 	if c.mode != transport.Auto {
 		self = append(self, "--transport", string(c.mode))
 	}
-	options := []option{
-		{"ProxyCommand", shellLine(self) + " proxy " + destination},
-		{"HostKeyAlias", alias},
-		{"CheckHostIP", "no"},
-		{"ServerAliveInterval", "0"},
-	}
+	must = []option{{"ProxyCommand", shellLine(self) + " proxy " + destination}, {"HostKeyAlias", alias}}
 	if pinned {
-		options = append(options, option{"KnownHostsCommand", argvLine(self) + " known-hosts %H"}, option{"UserKnownHostsFile", "none"},
+		must = append(must, option{"KnownHostsCommand", argvLine(self) + " known-hosts %H"}, option{"UserKnownHostsFile", "none"},
 			option{"GlobalKnownHostsFile", "none"}, option{"StrictHostKeyChecking", "yes"})
 	}
-	return options
+	return must, []option{{"CheckHostIP", "no"}, {"ServerAliveInterval", "0"}}
 }
 
 // argvLine joins words as ssh splits KnownHostsCommand, which no shell sees.

@@ -20,11 +20,11 @@ func (c *command) tunnel() *cli.Command {
 On Linux only your own programs can connect; elsewhere, so can whoever else can run programs on this computer.
 
   sallyport tunnel web-1
-  sallyport tunnel db-1:5432 --protocol tcp --listen 127.0.0.1:5432
+  sallyport tunnel db-1:5432 --protocol tcp --listen 5432
   sallyport tunnel web-1 web-2 --json`,
 		Flags: []cli.Flag{
 			protocolFlag(),
-			&cli.StringFlag{Name: "listen", Usage: "open this local `ADDRESS`, for one target; default: any port of 127.0.0.1"},
+			&cli.StringFlag{Name: "listen", Usage: "open this local `[HOST:]PORT`, for one target; default: any port of 127.0.0.1"},
 		},
 		Action: func(x *cli.Context) error {
 			if x.NArg() == 0 {
