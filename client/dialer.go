@@ -46,6 +46,9 @@ type Direct struct {
 	dial    *transport.Client
 	notice  func(string)
 
+	life  context.Context // until Close
+	close context.CancelFunc
+
 	identity sync.Mutex // guards profile.Identity
 
 	lock    chan struct{} // holds a token while session is being used or made
@@ -66,6 +69,7 @@ func NewDirect(h Home, p *Profile, o Options) (*Direct, error) {
 
 func newDirect(p *Profile, key frame.Signer, hello frame.Hello, o Options) *Direct {
 	d := &Direct{profile: p, notice: o.Notice, lock: make(chan struct{}, 1)}
+	d.life, d.close = context.WithCancel(context.Background())
 	if d.notice == nil {
 		d.notice = func(string) {}
 	}
@@ -119,6 +123,8 @@ func (d *Direct) check(w *frame.Welcome) error {
 
 // Open implements Dialer. A session that turns out to be dead is replaced once.
 func (d *Direct) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.Opened, error) {
+	ctx, stop := d.whileOpen(ctx)
+	defer stop()
 	s, fresh, err := d.connect(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -147,6 +153,17 @@ func (d *Direct) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.
 	return nil, nil, err
 }
 
+// whileOpen is a context that ends with ctx or at Close, whichever is first: who asked may have gone, and net/http goes
+// on dialling all the same.
+func (d *Direct) whileOpen(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	unhook := context.AfterFunc(d.life, func() { cancel(context.Canceled) })
+	return ctx, func() {
+		unhook()
+		cancel(nil)
+	}
+}
+
 // lostOnTheWay says that the appliance has not answered: the connection broke first.
 func lostOnTheWay(err error) bool {
 	r, ok := frame.ReasonOf(err)
@@ -155,6 +172,8 @@ func lostOnTheWay(err error) bool {
 
 // Session returns the transport session, which it makes if there is none.
 func (d *Direct) Session(ctx context.Context) (*transport.Session, error) {
+	ctx, stop := d.whileOpen(ctx)
+	defer stop()
 	s, _, err := d.connect(ctx)
 	return s, err
 }
@@ -197,6 +216,7 @@ func (d *Direct) forget(s *transport.Session) {
 
 // Close ends the session and, over QUIC, all its flows.
 func (d *Direct) Close() error {
+	d.close()
 	d.lock <- struct{}{}
 	defer func() { <-d.lock }()
 	if d.session != nil {

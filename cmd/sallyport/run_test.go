@@ -116,6 +116,35 @@ func TestProxyHungUp(t *testing.T) {
 	}
 }
 
+// Nobody waits for an appliance that says nothing longer than until Ctrl-C.
+func TestInterruptedWhileDialling(t *testing.T) {
+	env, a := person(t)
+	a.Stop()
+	l, err := net.Listen("tcp", a.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	pc, err := net.ListenPacket("udp", a.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	for _, args := range [][]string{{"ls"}, {"proxy", "echo"}, {"--transport", "https", "status"}} {
+		cancel, status := started(env, args...)
+		time.Sleep(300 * time.Millisecond)
+		cancel()
+		select {
+		case got := <-status:
+			if got != 130 {
+				t.Errorf("%s: status %d", args, got)
+			}
+		case <-time.After(3 * time.Second):
+			t.Errorf("%s is still there", args)
+		}
+	}
+}
+
 func TestPrintRDP(t *testing.T) {
 	env, _ := person(t)
 	out, outWriter := io.Pipe()
