@@ -327,8 +327,22 @@ func TestProxyEnds(t *testing.T) {
 		in.Close()
 	}
 
+	// What comes before the reason is not lost.
+	in, feed := io.Pipe()
+	out, outWriter := io.Pipe()
+	go func() {
+		got := make([]byte, 7)
+		if io.ReadFull(out, got); string(got) != "so far " {
+			t.Errorf("got %q", got)
+		}
+		feed.Write([]byte("x"))
+	}()
+	if f := client.Explain(client.Proxy(t.Context(), d, echo("reset"), in, outWriter)); f.Code != "E_TARGET_RESET" {
+		t.Errorf("got %+v", f)
+	}
+
 	ctx, cancel := context.WithCancel(t.Context())
-	in, _ := io.Pipe()
+	in, _ = io.Pipe()
 	time.AfterFunc(50*time.Millisecond, cancel)
 	if f := client.Explain(client.Proxy(ctx, d, echo("echo"), in, io.Discard)); f.Exit() != 130 {
 		t.Errorf("after an interrupt: %+v", f)

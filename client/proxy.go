@@ -46,6 +46,9 @@ func join(ctx context.Context, flow Flow, c relay.Conn) error {
 	if err == nil {
 		return flow.Close()
 	}
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+	defer cancel()
+	c.WaitWritable(flush) // what came before the end is still being written
 	var local *relay.ConnError
 	switch {
 	case errors.As(err, &local):
