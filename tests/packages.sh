@@ -10,6 +10,7 @@ want ip iproute2
 want sshd openssh-server
 want ssh openssh-client
 want rsync rsync
+want curl curl
 want xfreerdp freerdp2-x11
 want freerdp-shadow-cli freerdp2-shadow-x11
 want winpr-hash winpr-utils

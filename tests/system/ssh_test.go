@@ -84,7 +84,7 @@ func TestSCP(t *testing.T) {
 	}
 }
 
-func randomFile(t *testing.T, path string, size int64) [32]byte {
+func randomFile(t testing.TB, path string, size int64) [32]byte {
 	t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
