@@ -8,13 +8,16 @@ import (
 	"slices"
 	"time"
 
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
 	"sallyport/netstack/link"
 )
 
-// Config describes a Stack. Addresses and Link are needed; the rest may be left at its zero value.
+// Config describes a Stack. Link is needed, and Addresses unless Dynamic; the rest may be left at its zero value.
 type Config struct {
 	Name      string           // for statistics and errors
 	Link      link.Link        // taken over: closed by Stack.Close, or by New if that fails
+	Dynamic   bool             // the addresses come later, by Readdress
 	Addresses []netip.Prefix   // ours, IPv4 and IPv6, each with the subnet that is on the link
 	Gateways  []netip.Addr     // at most one of each family
 	Prefixes  []netip.Prefix   // what flows may reach
@@ -89,7 +92,7 @@ func (c Config) validate() error {
 	if c.Link == nil {
 		fault("no link")
 	}
-	if len(c.Addresses) == 0 {
+	if len(c.Addresses) == 0 && !c.Dynamic {
 		fault("no address")
 	}
 	for _, p := range slices.Concat(c.Addresses, c.Prefixes, c.Deny) {
@@ -99,7 +102,7 @@ func (c Config) validate() error {
 	}
 	g := gatewaysOf(c.Gateways)
 	for _, a := range c.Gateways {
-		onLink := contains(c.Addresses, a) || a.Is6() && a.IsLinkLocalUnicast()
+		onLink := c.Dynamic || contains(c.Addresses, a) || a.Is6() && a.IsLinkLocalUnicast()
 		if !a.IsValid() || !onLink {
 			fault("gateway %v is not on the link", a)
 		} else if g.of(a) != a {
@@ -107,7 +110,7 @@ func (c Config) validate() error {
 		}
 	}
 	for _, p := range c.Prefixes {
-		if !onLink(c.Addresses, p) && !g.of(p.Addr()).IsValid() {
+		if !c.Dynamic && c.Link != nil && hasNeighbours(c.Link) && !onLink(c.Addresses, p) && !g.of(p.Addr()).IsValid() {
 			fault("no gateway towards %v", p)
 		}
 	}
@@ -122,6 +125,12 @@ func (c Config) validate() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// hasNeighbours says whether a link leads to machines with addresses of its own; else, as in a tunnel, whatever is sent
+// is on its way.
+func hasNeighbours(l link.Link) bool {
+	return l.Capabilities()&stack.CapabilityResolutionRequired != 0
 }
 
 // gateways is at most one router for each family.

@@ -22,6 +22,8 @@ import (
 // Copies: one up (the stack's buffers into the slice given to Read), one down (Take's slice into the stack's buffers).
 type Conn struct {
 	socket
+	stack *Stack
+	why   atomic.Pointer[error]         // the stack has ended it for this
 	reset atomic.Pointer[syscall.Errno] // how the connection broke; the stack says it only once
 
 	reading sync.Mutex
@@ -31,10 +33,19 @@ type Conn struct {
 	src     bytes.Reader // what Take empties, likewise
 }
 
-func newConn(ep tcpip.Endpoint, wq *waiter.Queue) *Conn {
-	c := new(Conn)
+func (s *Stack) newConn(ep tcpip.Endpoint, wq *waiter.Queue) *Conn {
+	c := &Conn{stack: s}
 	c.init("tcp", ep, wq)
+	s.conns.add(c)
 	return c
+}
+
+// fail ends a connection that cannot go on, for a reason that the peer does not know; whoever uses it is told.
+func (c *Conn) fail(why error) {
+	c.why.CompareAndSwap(nil, &why)
+	c.ep.Abort()
+	ring(c.wake.readable)
+	ring(c.wake.writable)
 }
 
 // named notes the connection's addresses, which the stack forgets when the connection ends.
@@ -175,7 +186,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 // readError turns a broken connection's end into an error: the stack tells the cause once, to whoever asks first, and
 // the clean end of the stream ever after.
 func (c *Conn) readError(err tcpip.Error) error {
-	if _, ok := err.(*tcpip.ErrClosedForReceive); ok && !c.broken() {
+	if _, ok := err.(*tcpip.ErrClosedForReceive); ok && !c.broken() && c.why.Load() == nil {
 		return io.EOF
 	}
 	return c.opError("read", c.cause(err))
@@ -185,6 +196,9 @@ func (c *Conn) broken() bool { return tcp.EndpointState(c.ep.State()) == tcp.Sta
 
 // cause is why the connection broke, however often one asks.
 func (c *Conn) cause(err tcpip.Error) error {
+	if why := c.why.Load(); why != nil {
+		return *why
+	}
 	was := osError(err)
 	if !c.broken() {
 		return was
@@ -216,7 +230,13 @@ func (c *Conn) shutdown(how tcpip.ShutdownFlags) error {
 
 // Close ends both directions; whoever is blocked returns. What was written is still sent, and bytes that were not read
 // turn the FIN into a RST, as with a kernel's TCP.
-func (c *Conn) Close() error { return c.end(c.ep.Close) }
+func (c *Conn) Close() error {
+	c.stack.conns.remove(c)
+	return c.end(c.ep.Close)
+}
 
 // Abort ends the connection with a RST: what was written and not acknowledged is not sent any more.
-func (c *Conn) Abort() error { return c.end(c.ep.Abort) }
+func (c *Conn) Abort() error {
+	c.stack.conns.remove(c)
+	return c.end(c.ep.Abort)
+}

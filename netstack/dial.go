@@ -17,7 +17,10 @@ import (
 // addresses Fence.Choose picks one.
 func (s *Stack) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	s.counts.dials.Add(1)
-	dst, err := target(ctx, s, s.fence, network, address)
+	if err := s.Err(); err != nil { // before a name is asked for, which would only take longer
+		return nil, opError("dial", network, nil, nil, err)
+	}
+	dst, err := target(ctx, s, s.Fence(), network, address)
 	if err != nil {
 		var denied *DeniedError
 		if errors.As(err, &denied) {
@@ -56,8 +59,11 @@ func (s *Stack) dialTCP(ctx context.Context, dst netip.AddrPort) (*Conn, error) 
 	if terr != nil {
 		return nil, osError(terr)
 	}
-	c := newConn(ep, wq)
-	err := s.shakeHands(ctx, c, dst)
+	c := s.newConn(ep, wq)
+	err := s.Err() // what ends all connections from now on sees this one
+	if err == nil {
+		err = s.shakeHands(ctx, c, dst)
+	}
 	if err == nil {
 		err = s.keepalive(ep)
 	}
@@ -100,6 +106,9 @@ func (s *Stack) shakeHands(ctx context.Context, c *Conn, dst netip.AddrPort) err
 		switch tcp.EndpointState(c.ep.State()) {
 		case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
 		case tcp.StateError:
+			if why := c.why.Load(); why != nil {
+				return *why
+			}
 			if err := c.ep.LastError(); err != nil {
 				return osError(err)
 			}

@@ -25,7 +25,7 @@ import (
 // dropped a flow has tried, past the fence; it is counted as Escaped and should always be zero.
 type guard struct {
 	link.Link
-	fence  Fence
+	fence  atomic.Pointer[Fence]
 	serve  map[uint16]bool
 	answer bool // unsolicited packets are answered
 
@@ -36,7 +36,8 @@ type guard struct {
 }
 
 func newGuard(l link.Link, f Fence, serve []uint16, answer bool) *guard {
-	g := &guard{Link: l, fence: f, serve: map[uint16]bool{}, answer: answer}
+	g := &guard{Link: l, serve: map[uint16]bool{}, answer: answer}
+	g.fence.Store(&f)
 	for _, port := range serve {
 		g.serve[port] = true
 	}
@@ -115,13 +116,13 @@ func (g *guard) passesIP(pkt *stack.PacketBuffer, proto tcpip.TransportProtocolN
 		}
 		fallthrough
 	case header.ICMPv4ProtocolNumber:
-		if g.answer && g.fence.Check(dst) == nil {
+		if g.answer && g.fence.Load().Check(dst) == nil {
 			return true
 		}
 		g.muted.Add(1)
 		return false
 	}
-	err := g.fence.Check(dst)
+	err := g.fence.Load().Check(dst)
 	if err == nil {
 		return true
 	}

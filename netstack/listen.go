@@ -103,7 +103,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		ep, wq, err := l.ep.Accept(nil)
 		if err == nil {
 			ring(l.wake.readable) // there may be more, for another caller
-			c := newConn(ep, wq)
+			c := l.stack.newConn(ep, wq)
 			c.named()
 			if err := l.stack.keepalive(ep); err != nil {
 				c.Abort()

@@ -122,7 +122,7 @@ func TestResolver(t *testing.T) {
 		}
 		return new(dns.Msg).SetRcode(q, dns.RcodeNameError)
 	})
-	near.resolver.Timeout = 300 * time.Millisecond
+	near.resolver.Load().Timeout = 300 * time.Millisecond
 
 	for _, ok := range []struct{ network, host, want string }{
 		{"ip", "plain.corp", "10.9.0.7 10.9.0.8 fd09::7"},

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -45,9 +45,13 @@ const (
 type Stack struct {
 	name   string
 	tuning Tuning
-	fence  Fence
-	guard  *guard
+	guard  *guard // with the fence that both checks go by
 	stack  *stack.Stack
+	config Config // as it was given
+
+	addressing sync.Mutex // one Readdress at a time
+	addresses  []netip.Prefix
+	homeless   atomic.Pointer[error] // why there is no address; nil while there is one
 
 	routing sync.Mutex
 	routes  []tcpip.Route // without those of the system's handles
@@ -55,10 +59,12 @@ type Stack struct {
 	systems []*System
 
 	own      *System // the resolver's
-	resolver *Resolver
+	resolver atomic.Pointer[Resolver]
 	counts   counts
+	conns    conns
 
 	closing sync.Once
+	wg      sync.WaitGroup
 }
 
 var _ Network = (*Stack)(nil)
@@ -72,11 +78,11 @@ func New(c Config) (*Stack, error) {
 		}
 		return nil, fmt.Errorf("network %q: %w", c.Name, err)
 	}
-	fence := Fence{Prefixes: masked(c.Prefixes), Own: slices.Clone(c.Addresses), Deny: masked(c.Deny)}
+	fence := Fence{Prefixes: masked(c.Prefixes), Deny: masked(c.Deny)}
 	s := &Stack{
 		name:   c.Name,
 		tuning: c.Tuning,
-		fence:  fence,
+		config: c,
 		guard:  newGuard(c.Link, fence, c.Serve, c.Unsolicited == Reset),
 		stack: stack.New(stack.Options{
 			NetworkProtocols: []stack.NetworkProtocolFactory{
@@ -93,8 +99,12 @@ func New(c Config) (*Stack, error) {
 		s.Close()
 		return nil, fmt.Errorf("network %q: %w", c.Name, err)
 	}
-	s.own = s.System(dnsEndpoints(c.DNS))
-	s.resolver = &Resolver{Servers: c.DNS, Dial: s.own.DialContext}
+	s.own = s.System(nil)
+	if err := s.Readdress(Addressing{Addresses: c.Addresses, Gateways: c.Gateways, DNS: c.DNS, Why: ErrNoAddressYet}); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("network %q: %w", c.Name, err)
+	}
+	s.wg.Go(s.watch)
 	return s, nil
 }
 
@@ -135,30 +145,6 @@ func (s *Stack) configure(c Config) error {
 	}
 
 	try("attach", s.stack.CreateNICWithOptions(nicID, s.guard, stack.NICOptions{Name: c.Name}))
-	for _, a := range c.Addresses {
-		try("add address "+a.String(), s.stack.AddProtocolAddress(nicID, tcpip.ProtocolAddress{
-			Protocol:          protocolOf(a.Addr()),
-			AddressWithPrefix: tcpip.AddressWithPrefix{Address: tcpip.AddrFromSlice(a.Addr().AsSlice()), PrefixLen: a.Bits()},
-		}, stack.AddressProperties{}))
-	}
-
-	s.gateway = gatewaysOf(c.Gateways)
-	for _, a := range c.Addresses {
-		s.routes = append(s.routes, route(a, netip.Addr{}))
-	}
-	for _, p := range c.Prefixes {
-		if !onLink(c.Addresses, p) {
-			s.routes = append(s.routes, route(p, s.gateway.of(p.Addr())))
-		}
-	}
-	if len(c.Serve) > 0 { // answers go wherever the question came from; a dial is held by the fence
-		for _, g := range []netip.Addr{s.gateway.v4, s.gateway.v6} {
-			if g.IsValid() {
-				s.routes = append(s.routes, route(netip.PrefixFrom(g, 0), g))
-			}
-		}
-	}
-	s.stack.SetRouteTable(slices.Clone(s.routes))
 	return errors.Join(faults...)
 }
 
@@ -182,12 +168,12 @@ func route(p netip.Prefix, gateway netip.Addr) tcpip.Route {
 	return r
 }
 
-// Fence is what the stack checks at each dial.
-func (s *Stack) Fence() Fence { return s.fence }
+// Fence is what the stack checks at each dial. It changes with the stack's addresses.
+func (s *Stack) Fence() Fence { return *s.guard.fence.Load() }
 
 // LookupNetIP asks the network's own DNS servers; there are no host files and no search paths.
 func (s *Stack) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	return s.resolver.LookupNetIP(ctx, network, host)
+	return s.resolver.Load().LookupNetIP(ctx, network, host)
 }
 
 // Close resets every connection, takes the stack off its link and closes that. Nothing of it runs any more when Close
@@ -201,6 +187,7 @@ func (s *Stack) Close() error {
 		s.guard.Close()
 		s.guard.Wait() // before the stack is locked for good: a frame being delivered may need its lock
 		s.stack.Wait()
+		s.wg.Wait()
 	})
 	return nil
 }

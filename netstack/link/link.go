@@ -1,15 +1,21 @@
-// Package link holds the ways in which a stack is attached to a network: what carries its Ethernet frames.
+// Package link holds the ways in which a stack is attached to a network: what carries its frames.
 //
-//	Packet    a NIC, by an AF_PACKET socket that the privileged parent opened
-//	Tap       a TAP device, by its descriptor
-//	Pipe      two ends in one process, for tests
+//	Packet       a NIC, by an AF_PACKET socket that the privileged parent opened
+//	Tap          a TAP device, by its descriptor
+//	WireGuard    a tunnel that ends in this process, by a UDP socket; IP packets, no Ethernet
+//	Pipe         two ends in one process, for tests
 //
 // A link knows frames and nothing else. What may be sent is decided above it, by package netstack.
 //
 // # Who closes what
 //
-// A link belongs to the stack that it is attached to: netstack.Stack.Close closes it. Close ends the goroutine that
-// reads frames and gives the descriptor back; Wait returns when that goroutine has.
+// A link belongs to the stack that it is attached to: netstack.Stack.Close closes it. Close ends the goroutines that
+// read frames and gives the descriptor back; Wait returns when those goroutines have.
+//
+// # When a link ends by itself
+//
+// A NIC may be removed, a TAP deleted. Then Done is closed and Err says why; nothing brings such a link back, its owner
+// opens another. While a NIC is merely set down Err is ErrDown, and Done stays open.
 package link
 
 import (
@@ -28,6 +34,12 @@ type Link interface {
 
 	// Stats says what has passed so far.
 	Stats() Stats
+
+	// Done is closed when the link has ended, by Close or by itself.
+	Done() <-chan struct{}
+
+	// Err is why the link carries nothing; nil while it does.
+	Err() error
 }
 
 // Stats counts what passed a link since it was made.
@@ -36,6 +48,7 @@ type Stats struct {
 	TxFrames, TxBytes uint64
 	RxDropped         uint64 // not for this MAC, malformed, or with a wrong checksum
 	TxDropped         uint64 // refused by the device, or written after Close
+	RxMissed          uint64 // dropped by the kernel, since this process did not read them in time
 }
 
 // gsoMaxSize is the largest TCP packet that is handed down in one piece, to be cut by the kernel, the NIC or nobody.
@@ -47,6 +60,7 @@ const defaultMTU = 1500
 
 // ethernet is what all links share: an address, an MTU, the stack above, and the frame header.
 type ethernet struct {
+	life
 	mac  atomic.Pointer[tcpip.LinkAddress]
 	mtu  atomic.Uint32
 	up   atomic.Pointer[stack.NetworkDispatcher]
@@ -63,6 +77,7 @@ func (c *counter) add(bytes int) {
 }
 
 func (e *ethernet) init(mac [6]byte, mtu uint32) {
+	e.life = newLife()
 	e.SetLinkAddress(tcpip.LinkAddress(mac[:]))
 	e.mtu.Store(mtu)
 }

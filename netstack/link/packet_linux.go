@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +28,7 @@ func Packet(f *os.File, o Options) (Link, error) {
 		return nil, err
 	}
 	d.fetch = newMessages(packetBatch)
+	d.missed = d.socketDrops
 	return d, nil
 }
 
@@ -53,9 +56,15 @@ const (
 // A device is a descriptor that gives and takes frames, each behind a vnetHeader.
 type device struct {
 	ethernet
-	file  *os.File
-	raw   syscall.RawConn
-	fetch fetcher
+	file   *os.File
+	raw    syscall.RawConn
+	fetch  fetcher
+	closed chan struct{}
+
+	aside *aside // nil unless somebody asked for it
+
+	missed func() uint64 // frames that the kernel has dropped since the last call; nil where it does not say
+	total  atomic.Uint64 // of those
 
 	start, stop sync.Once
 	wg          sync.WaitGroup
@@ -85,7 +94,7 @@ func open(f *os.File, o Options) (*device, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("link: %w", err)
 	}
-	d := &device{file: os.NewFile(uintptr(fd), f.Name())}
+	d := &device{file: os.NewFile(uintptr(fd), f.Name()), closed: make(chan struct{})}
 	if d.raw, err = d.file.SyscallConn(); err != nil {
 		d.file.Close()
 		return nil, fmt.Errorf("link: %w", err)
@@ -103,10 +112,15 @@ func (d *device) Attach(up stack.NetworkDispatcher) {
 	}
 }
 
-// deliver reads until the descriptor is closed. Between batches it is parked in the runtime's poller, which measured
-// better than a thread of its own in poll(2).
+// deliver reads until the descriptor is closed or the device has gone.
 func (d *device) deliver() {
 	defer d.fetch.close()
+	d.end(d.read())
+}
+
+// read says why it has ended. Between batches it is parked in the runtime's poller, which measured better than a thread
+// of its own in poll(2).
+func (d *device) read() error {
 	var n int
 	var failed unix.Errno
 	receive := func(fd uintptr) bool {
@@ -115,19 +129,101 @@ func (d *device) deliver() {
 	}
 	for {
 		if err := d.raw.Read(receive); err != nil {
-			return
+			return ErrClosed
 		}
 		switch failed {
 		case 0:
 			for i := range n {
 				d.accept(d.fetch.slot(i))
 			}
-		case unix.EINTR, unix.ENETDOWN, unix.ENOBUFS: // a NIC that went down may come up again
+		case unix.EINTR, unix.ENOBUFS:
 			d.lost.rx.Add(1)
+		case unix.ENETDOWN:
+			if err := d.waitUp(); err != nil {
+				return err
+			}
+		case unix.EBADFD, unix.EIO, unix.ENODEV: // what a TAP says that was deleted
+			return ErrGone
 		default:
-			return
+			return fmt.Errorf("read from the device: %w", failed)
 		}
 	}
+}
+
+// lookAgain is how often a NIC that is down is looked at: the kernel tells a packet socket when its NIC goes down, but
+// neither when it comes up again nor when it is removed after that.
+const lookAgain = 200 * time.Millisecond
+
+// waitUp waits for a NIC that was set down, until it is up or gone, or the link is closed.
+func (d *device) waitUp() error {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	down := ErrDown
+	for {
+		up, err := d.isUp()
+		if err != nil {
+			return err
+		}
+		if up {
+			d.trouble.Store(nil)
+			return nil
+		}
+		d.trouble.Store(&down)
+		select {
+		case <-tick.C:
+		case <-d.closed:
+			return ErrClosed
+		}
+	}
+}
+
+// isUp looks at the NIC that a packet socket is bound to, in the namespace that the socket is in.
+func (d *device) isUp() (up bool, err error) {
+	if e := d.raw.Control(func(fd uintptr) { up, err = nicIsUp(int(fd)) }); e != nil {
+		return false, ErrClosed
+	}
+	return up, err
+}
+
+func nicIsUp(fd int) (bool, error) {
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return false, err
+	}
+	at, ok := name.(*unix.SockaddrLinklayer)
+	if !ok || at.Ifindex <= 0 { // the kernel unbinds the socket of a NIC that it removes
+		return false, ErrGone
+	}
+	req, err := unix.NewIfreq("")
+	if err != nil {
+		return false, err
+	}
+	req.SetUint32(uint32(at.Ifindex))
+	for _, ask := range []uint{unix.SIOCGIFNAME, unix.SIOCGIFFLAGS} {
+		if unix.IoctlIfreq(fd, ask, req) != nil {
+			return false, ErrGone
+		}
+	}
+	return req.Uint16()&unix.IFF_UP != 0, nil
+}
+
+// socketDrops asks a packet socket what it has dropped; the kernel counts from zero after each question.
+func (d *device) socketDrops() (n uint64) {
+	d.raw.Control(func(fd uintptr) {
+		if s, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			n = uint64(s.Drops)
+		}
+	})
+	return n
+}
+
+// Stats says what has passed so far.
+func (d *device) Stats() Stats {
+	s := d.ethernet.Stats()
+	if d.missed != nil {
+		s.RxMissed = d.total.Add(d.missed())
+	}
+	return s
 }
 
 // accept makes a packet of a slot's frame.
@@ -146,6 +242,9 @@ func (d *device) accept(s *slot) {
 			d.lost.rx.Add(1)
 			return
 		}
+	}
+	if d.aside != nil {
+		d.aside.offer(&payload)
 	}
 	if size := s.vnet.datagrams(); size > 0 {
 		whole := payload.Flatten()
@@ -325,7 +424,7 @@ func (d *device) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 			return i, &tcpip.ErrClosedForSend{}
 		case o.errno == unix.EMSGSIZE:
 			return i, &tcpip.ErrMessageTooLong{}
-		case o.errno == unix.ENETDOWN, o.errno == unix.ENXIO:
+		case o.errno == unix.ENETDOWN, o.errno == unix.ENXIO, o.errno == unix.EIO: // EIO is a TAP's word for it
 			return i, &tcpip.ErrNetworkUnreachable{}
 		case o.errno != unix.ENOBUFS: // ENOBUFS is a queue below that has dropped the frame: TCP will notice
 			return i, &tcpip.ErrInvalidEndpointState{}
@@ -344,7 +443,13 @@ func appendIovec(iov []unix.Iovec, b []byte) []unix.Iovec {
 }
 
 // Close closes the descriptor. Whoever is blocked in it returns.
-func (d *device) Close() { d.stop.Do(func() { d.file.Close() }) }
+func (d *device) Close() {
+	d.stop.Do(func() {
+		d.end(ErrClosed)
+		close(d.closed)
+		d.file.Close()
+	})
+}
 
 // Wait returns when no frame is being delivered any more.
 func (d *device) Wait() { d.wg.Wait() }

@@ -22,8 +22,8 @@ const pipeQueue = 4096
 
 // Pipe returns two links that are each other's other end, in memory. Large TCP packets pass uncut.
 func Pipe(o PipeOptions) (Link, Link) {
-	a := &pipe{queue: make(chan *stack.PacketBuffer, pipeQueue), done: make(chan struct{}), tap: o.Tap}
-	b := &pipe{queue: make(chan *stack.PacketBuffer, pipeQueue), done: make(chan struct{}), tap: o.Tap}
+	a := &pipe{queue: make(chan *stack.PacketBuffer, pipeQueue), tap: o.Tap}
+	b := &pipe{queue: make(chan *stack.PacketBuffer, pipeQueue), tap: o.Tap}
 	a.peer, b.peer = b, a
 	mtu := uint32(cmp.Or(o.MTU, defaultMTU))
 	a.init([6]byte{0x02, 0, 0, 0, 0, 0x0a}, mtu)
@@ -38,9 +38,8 @@ type pipe struct {
 	tap   func([]byte)
 	queue chan *stack.PacketBuffer // what the peer has sent
 
-	start, stop sync.Once
-	done        chan struct{}
-	wg          sync.WaitGroup
+	start sync.Once
+	wg    sync.WaitGroup
 }
 
 // Attach begins to deliver frames to d; nil, at the end, stops that.
@@ -56,7 +55,7 @@ func (p *pipe) deliver() {
 		select {
 		case pkt := <-p.queue:
 			p.receive(pkt)
-		case <-p.done:
+		case <-p.Done():
 			return
 		}
 	}
@@ -71,8 +70,8 @@ func (p *pipe) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 		size := pkt.Size()
 		frame := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: pkt.ToBuffer()})
 		select {
-		case <-p.done:
-		case <-p.peer.done:
+		case <-p.Done():
+		case <-p.peer.Done():
 		default:
 			select {
 			case p.peer.queue <- frame:
@@ -96,7 +95,7 @@ func join(slices [][]byte) []byte {
 }
 
 // Close ends this end; what the peer sends from now on is dropped.
-func (p *pipe) Close() { p.stop.Do(func() { close(p.done) }) }
+func (p *pipe) Close() { p.end(ErrClosed) }
 
 // Wait returns when no frame is being delivered any more.
 func (p *pipe) Wait() { p.wg.Wait() }
