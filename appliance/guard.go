@@ -1,9 +1,9 @@
 package appliance
 
 import (
-	"bytes"
 	"fmt"
 	"io"
+	"strings"
 
 	"sallyport/appliance/policy"
 	"sallyport/frame"
@@ -15,19 +15,17 @@ import (
 func guarded(protocol string, c relay.Conn) relay.Conn {
 	switch protocol {
 	case policy.SSH:
-		return &guard{Conn: c, protocol: "SSH", client: &prefix{want: []byte("SSH-2.0-")}, server: &sshBanner{}}
+		return &guard{Conn: c, protocol: "SSH", client: prefix("SSH-2.0-"), server: sshBanner{}}
 	case policy.RDP:
-		return &guard{Conn: c, protocol: "RDP", client: &x224{code: 0xe0}, server: &x224{code: 0xd0}}
+		return &guard{Conn: c, protocol: "RDP", client: x224{code: 0xe0}, server: x224{code: 0xd0}}
 	}
 	return c
 }
 
-// A check looks at the first bytes of one direction.
+// A check looks at the first bytes of one direction. It is a value: what has not passed yet may be shown to it again.
 type check interface {
-	// see looks at p, which follows the bytes that passed before. It may be shown the same bytes again.
-	see(p []byte) bool
-	// pass notes that the first n bytes of what was seen have passed; done says that nothing more need be seen.
-	pass(p []byte) (done bool)
+	// after is the check for what follows p, nil if nothing more need be seen; ok is false if p may not pass.
+	after(p []byte) (next check, ok bool)
 }
 
 type guard struct {
@@ -42,13 +40,11 @@ func (g *guard) Take(p []byte) (int, error) {
 	if g.client == nil {
 		return g.Conn.Take(p)
 	}
-	if !g.client.see(p) {
+	if _, ok := g.client.after(p); !ok {
 		return 0, frame.Refuse("E_PROTOCOL", "the client does not speak "+g.protocol, "the right is for "+g.protocol+" only; other protocols need a rule that says tcp")
 	}
 	n, err := g.Conn.Take(p)
-	if n > 0 && g.client.pass(p[:n]) {
-		g.client = nil
-	}
+	g.client, _ = g.client.after(p[:n])
 	return n, err
 }
 
@@ -59,12 +55,10 @@ func (g *guard) Read(p []byte) (int, error) {
 		return n, err
 	}
 	if n > 0 {
+		var ok bool
 		g.heard = true
-		if !g.server.see(p[:n]) {
+		if g.server, ok = g.server.after(p[:n]); !ok {
 			return 0, frame.Refuse("E_PROTOCOL", "the target does not speak "+g.protocol, "check the port; other protocols need a rule that says tcp")
-		}
-		if g.server.pass(p[:n]) {
-			g.server = nil
 		}
 	}
 	if err == io.EOF && !g.heard {
@@ -74,75 +68,72 @@ func (g *guard) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// prefix wants fixed first bytes.
-type prefix struct {
-	want []byte // what is still to come
-}
+// prefix wants fixed first bytes, and has those that are still to come.
+type prefix string
 
-func (c *prefix) see(p []byte) bool {
-	n := min(len(p), len(c.want))
-	return bytes.Equal(p[:n], c.want[:n])
-}
-
-func (c *prefix) pass(p []byte) bool {
-	c.want = c.want[min(len(p), len(c.want)):]
-	return len(c.want) == 0
+func (c prefix) after(p []byte) (check, bool) {
+	n := min(len(p), len(c))
+	switch {
+	case string(p[:n]) != string(c[:n]):
+		return c, false
+	case n == len(c):
+		return nil, true
+	}
+	return c[n:], true
 }
 
 // sshBanner wants a server's identification, which other lines may precede (RFC 4253 §4.2): up to 50, or 8 KiB.
 type sshBanner struct {
-	line         []byte // the first bytes of the line that is under way
+	line         prefix // the first bytes of the line that is under way
 	lines, bytes int
 }
 
 const maxBannerLines, maxBannerBytes = 50, 8 << 10
 
-func (c *sshBanner) see([]byte) bool { return c.lines <= maxBannerLines && c.bytes <= maxBannerBytes }
-
-func (c *sshBanner) pass(p []byte) bool {
+func (c sshBanner) after(p []byte) (check, bool) {
 	for _, b := range p {
-		if c.bytes++; b == '\n' {
+		switch c.bytes++; {
+		case b == '\n':
 			c.lines++
-			c.line = c.line[:0]
-			continue
+			c.line = ""
+		case len(c.line) < len("SSH-1.99-"):
+			c.line += prefix([]byte{b})
 		}
-		if len(c.line) < len("SSH-1.99-") {
-			c.line = append(c.line, b)
+		if c.line == "SSH-1.99-" || strings.HasPrefix(string(c.line), "SSH-2.0-") {
+			return nil, true
 		}
-		if bytes.Equal(c.line, []byte("SSH-1.99-")) || bytes.HasPrefix(c.line, []byte("SSH-2.0-")) {
-			return true
+		if c.lines > maxBannerLines || c.bytes > maxBannerBytes {
+			return c, false
 		}
 	}
-	return false
+	return c, true
 }
 
 // x224 wants an X.224 connection request or confirm in a TPKT (MS-RDPBCGR 2.2.1.1, 2.2.1.2): 03 00, a length from 11
 // to 512, the length indicator that belongs to it, the code.
 type x224 struct {
 	code byte
-	head []byte
+	head string // what has passed
 }
 
-func (c *x224) see(p []byte) bool {
-	h := append(append(make([]byte, 0, 8), c.head...), p[:min(len(p), 6-len(c.head))]...)
-	length := 0
+func (c x224) after(p []byte) (check, bool) {
+	const wanted = 6
+	c.head += string(p[:min(len(p), wanted-len(c.head))])
+	h, length := c.head, 0
 	if len(h) >= 4 {
 		length = int(h[2])<<8 | int(h[3])
 	}
 	switch {
 	case len(h) >= 1 && h[0] != 3, len(h) >= 2 && h[1] != 0:
-		return false
+		return c, false
 	case len(h) >= 4 && (length < 11 || length > 512):
-		return false
+		return c, false
 	case len(h) >= 5 && int(h[4]) != length-5:
-		return false
+		return c, false
 	case len(h) >= 6 && h[5]&0xf0 != c.code:
-		return false
+		return c, false
+	case len(h) == wanted:
+		return nil, true
 	}
-	return true
-}
-
-func (c *x224) pass(p []byte) bool {
-	c.head = append(c.head, p[:min(len(p), 6-len(c.head))]...)
-	return len(c.head) == 6
+	return c, true
 }
