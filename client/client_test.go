@@ -134,6 +134,13 @@ func TestFiles(t *testing.T) {
 	}
 
 	p, _ := home.Profile("")
+	os.Chmod(home.Dir(), 0o770)
+	_, err = client.NewDirect(home, p, client.Options{})
+	if f := client.Explain(err); f.Exit() != 10 || !strings.Contains(f.Sentence, "can be changed by others") {
+		t.Errorf("got %+v", f)
+	}
+	os.Chmod(home.Dir(), 0o700)
+
 	key := filepath.Join(home.Dir(), p.Name+".key")
 	os.Chmod(key, 0o640)
 	_, err = client.NewDirect(home, p, client.Options{})

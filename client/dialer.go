@@ -125,14 +125,13 @@ func (d *Direct) check(w *frame.Welcome) error {
 func (d *Direct) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.Opened, error) {
 	ctx, stop := d.whileOpen(ctx)
 	defer stop()
-	s, fresh, err := d.connect(ctx)
+	s, fresh, err := d.connect(ctx, nil)
 	if err != nil {
 		return nil, nil, err
 	}
 	stream, opened, err := s.Open(ctx, req)
 	if err != nil && !fresh && ctx.Err() == nil && lostOnTheWay(err) {
-		d.forget(s)
-		if s, _, err = d.connect(ctx); err != nil {
+		if s, _, err = d.connect(ctx, s); err != nil {
 			return nil, nil, err
 		}
 		stream, opened, err = s.Open(ctx, req)
@@ -174,27 +173,26 @@ func lostOnTheWay(err error) bool {
 func (d *Direct) Session(ctx context.Context) (*transport.Session, error) {
 	ctx, stop := d.whileOpen(ctx)
 	defer stop()
-	s, _, err := d.connect(ctx)
+	s, _, err := d.connect(ctx, nil)
 	return s, err
 }
 
-// connect returns the session, and whether this call has made it.
-func (d *Direct) connect(ctx context.Context) (s *transport.Session, fresh bool, err error) {
+// connect returns a session other than the dead one, and whether this call has made it.
+func (d *Direct) connect(ctx context.Context, dead *transport.Session) (s *transport.Session, fresh bool, err error) {
 	select {
 	case d.lock <- struct{}{}:
 		defer func() { <-d.lock }()
 	case <-ctx.Done():
 		return nil, false, context.Cause(ctx)
 	}
-	if d.session != nil {
+	if d.session != nil && d.session != dead {
 		select {
 		case <-d.session.Done():
-			d.session.Close()
-			d.session = nil
 		default:
 			return d.session, false, nil
 		}
 	}
+	d.drop()
 	s, err = d.dial.Dial(ctx)
 	if err != nil {
 		return nil, false, d.profile.Trust.explain(ctx, d.profile.Address, err)
@@ -204,24 +202,19 @@ func (d *Direct) connect(ctx context.Context) (s *transport.Session, fresh bool,
 	return s, true, nil
 }
 
-// forget lets go of a session that is dead.
-func (d *Direct) forget(s *transport.Session) {
-	d.lock <- struct{}{}
-	defer func() { <-d.lock }()
-	if d.session == s {
-		d.session = nil
-		s.Close()
-	}
-}
-
 // Close ends the session and, over QUIC, all its flows.
 func (d *Direct) Close() error {
 	d.close()
 	d.lock <- struct{}{}
 	defer func() { <-d.lock }()
+	d.drop()
+	return nil
+}
+
+// drop lets go of the session, if there is one. The caller holds the lock.
+func (d *Direct) drop() {
 	if d.session != nil {
 		d.session.Close()
 		d.session = nil
 	}
-	return nil
 }

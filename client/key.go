@@ -21,6 +21,9 @@ func (h Home) key(name string) (frame.PrivateKey, error) {
 	refuse := func(why, hint string) (frame.PrivateKey, error) {
 		return nil, frame.Refuse(frame.Auth, fmt.Sprintf("the device key %s %s", path, why), hint)
 	}
+	if dir, err := os.Stat(h.dir); err == nil && changeableByOthers(dir) {
+		return nil, frame.Refuse(frame.Auth, "the folder "+h.dir+" can be changed by others", "run: chmod 700 "+h.dir+"; if you do not know why that was so, log out and in again")
+	}
 	const again = "log in again with a new enrolment code"
 	info, err := os.Stat(path)
 	switch {

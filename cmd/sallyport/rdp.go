@@ -29,7 +29,7 @@ func (c *command) rdp() *cli.Command {
   sallyport rdp win-1 -- /f /sound
   sallyport rdp win-1 --print`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "user", Usage: "the `NAME` to sign in with on the machine"},
+			&cli.StringFlag{Name: "user", Usage: "the `NAME` to sign in with on the machine; mstsc asks for it"},
 			&cli.BoolFlag{Name: "print", Usage: "open the port, print the command to run, and wait until its client has come and gone"},
 		},
 		Action: func(x *cli.Context) error {
