@@ -1,0 +1,339 @@
+package appliance
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sallyport/appliance/auth"
+	"sallyport/appliance/policy"
+	"sallyport/frame"
+	"sallyport/frame/frametest"
+	"sallyport/netstack"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// site is a gateway with a VNet in memory.
+type site struct {
+	*Gateway
+	t    *testing.T
+	vnet *memoryVNet
+	reg  *auth.Registry
+	peer frame.Peer
+	wg   sync.WaitGroup
+}
+
+// memoryVNet counts what it is asked for.
+type memoryVNet struct {
+	netstack.Memory
+	fence   netstack.Fence
+	lookups []string
+}
+
+func (v *memoryVNet) Choose(addrs []netip.Addr) (netip.Addr, error) { return v.fence.Choose(addrs) }
+
+func (v *memoryVNet) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	v.lookups = append(v.lookups, host)
+	return v.Memory.LookupNetIP(ctx, network, host)
+}
+
+const siteAccess = `
+admins: [ann]
+targets:
+  - {name: db-1, vnet: hub, address: 10.0.0.5, protocols: {ssh: 22, tcp: 5432}}
+  - {name: named, vnet: hub, address: db.corp.example, protocols: {ssh: 22}}
+  - {name: rebound, vnet: hub, address: rebound.corp.example, protocols: {ssh: 22}}
+  - {name: outside, vnet: hub, address: outside.corp.example, protocols: {ssh: 22}}
+  - {name: hidden, vnet: hub, address: hidden.corp.example, protocols: {ssh: 22}}
+rules:
+  - {name: operators, who: [ann, bob], targets: [db-1, named, rebound, outside], protocols: [ssh, tcp], lifetime: 1h}
+`
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, vnet: &memoryVNet{fence: netstack.Fence{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}}},
+		peer: frame.Peer{Transport: "quic", User: "ann", Device: "dev-1", Remote: netip.MustParseAddrPort("192.0.2.1:5")}}
+	s.vnet.Hosts = map[string][]netip.Addr{
+		"db.corp.example":      {netip.MustParseAddr("10.0.0.5")},
+		"rebound.corp.example": {netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("169.254.169.254")},
+		"outside.corp.example": {netip.MustParseAddr("8.8.8.8")},
+	}
+	var err error
+	if s.reg, err = auth.Open(t.TempDir(), time.Now); err != nil {
+		t.Fatal(err)
+	}
+	s.Gateway = &Gateway{Name: "site", VNets: map[string]VNet{"hub": s.vnet}, Devices: s.reg, Metrics: NewMetrics(),
+		Governor: frame.NewGovernor(1 << 30), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	s.SetPolicy(s.parse(siteAccess))
+	t.Cleanup(func() {
+		s.wg.Wait()
+		s.vnet.Close()
+		s.reg.Close()
+		if left := s.Governor.Free(); left != 1<<30 {
+			t.Errorf("%d bytes of room were not given back", 1<<30-left)
+		}
+	})
+	return s
+}
+
+func (s *site) parse(access string) *policy.Policy {
+	s.t.Helper()
+	p, err := policy.Parse("access.yaml", []byte(access), policy.Options{AddressSyntax: netstack.ParseAddr, Forbidden: func(netip.Addr) error { return nil }})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p
+}
+
+// target listens in the VNet and serves each connection.
+func (s *site) target(address string, serve func(net.Conn)) {
+	s.t.Helper()
+	l, err := s.vnet.Listen(s.t.Context(), "tcp", address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { defer c.Close(); serve(c) })
+		}
+	})
+	s.t.Cleanup(func() { l.Close(); wg.Wait() })
+}
+
+// echo is an SSH server as far as the guard can tell.
+func echo(c net.Conn) {
+	io.WriteString(c, "SSH-2.0-echo\r\n")
+	io.Copy(c, c)
+	c.(interface{ CloseWrite() error }).CloseWrite()
+}
+
+// open asks for a flow.
+func (s *site) open(req frame.OpenRequest) (*frame.Stream, *frame.Opened, error) {
+	s.t.Helper()
+	client, appliance := frametest.Pipe(0)
+	s.wg.Go(func() { s.Flow(context.Background(), appliance, s.peer) })
+	return frame.Open(s.t.Context(), client, req, frame.Options{})
+}
+
+func codeOf(err error) frame.Code {
+	r, ok := frame.ReasonOf(err)
+	if !ok {
+		return ""
+	}
+	return r.Code
+}
+
+func TestFlow(t *testing.T) {
+	s := newSite(t)
+	s.target("10.0.0.5:22", echo)
+	for _, name := range []string{"db-1", "named"} {
+		f, opened, err := s.open(frame.OpenRequest{Target: name, Protocol: "ssh"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if opened.Target != name || opened.Rule != "operators" || opened.Lifetime != time.Hour.Milliseconds() || opened.Port != 22 {
+			t.Errorf("opened %+v", opened)
+		}
+		io.WriteString(f, "SSH-2.0-client\r\n")
+		f.CloseWrite()
+		if got, err := io.ReadAll(f); string(got) != "SSH-2.0-echo\r\nSSH-2.0-client\r\n" || err != nil {
+			t.Errorf("read %q, %v", got, err)
+		}
+		f.Close()
+	}
+}
+
+func TestFlowRefused(t *testing.T) {
+	s := newSite(t)
+	for _, c := range []struct {
+		target, protocol string
+		port             uint16
+		code             frame.Code
+		lookup           bool
+	}{
+		{"db9", "ssh", 0, "E_TARGET_UNKNOWN", false},
+		{"hidden", "ssh", 0, "E_TARGET_UNKNOWN", false},
+		{"db-1", "ssh", 23, "E_PORT_DENIED", false},
+		{"db-1", "rdp", 0, "E_DENIED", false},
+		{"10.0.0.5", "ssh", 22, "E_ADDRESS_MODE", false},
+		{"db-1", "ssh", 0, "E_REFUSED", false},
+		{"rebound", "ssh", 0, "E_FORBIDDEN_ADDRESS", true},
+		{"outside", "ssh", 0, "E_FORBIDDEN_ADDRESS", true},
+	} {
+		s.vnet.lookups = nil
+		_, _, err := s.open(frame.OpenRequest{Target: c.target, Protocol: c.protocol, Port: c.port})
+		reason, _ := frame.ReasonOf(err)
+		if reason.Code != c.code || reason.Sentence == "" {
+			t.Errorf("%s %s %d: %v (%s), want %s", c.protocol, c.target, c.port, err, reason.Code, c.code)
+		}
+		if (len(s.vnet.lookups) > 0) != c.lookup {
+			t.Errorf("%s %s: looked up %v", c.protocol, c.target, s.vnet.lookups)
+		}
+	}
+}
+
+// TestFlowEnds: whatever ends a right ends the flows that it allowed, with its reason.
+func TestFlowEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(s *site)
+		code frame.Code
+	}{
+		"policy": {func(s *site) { s.SetPolicy(s.parse(strings.Replace(siteAccess, "[ann, bob]", "[bob]", 1))) }, "E_TARGET_UNKNOWN"},
+		"device": {func(s *site) { s.EndDevice(auth.Device{ID: "dev-1"}) }, frame.Code(auth.ErrRevoked.Code)},
+		"drain":  {func(s *site) { s.Drain(context.Background(), 50*time.Millisecond) }, frame.Draining},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.target("10.0.0.5:22", echo)
+			f, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := io.ReadFull(f, make([]byte, 14)); err != nil {
+				t.Fatal(err)
+			}
+			go c.end(s)
+			if _, err := io.ReadAll(f); codeOf(err) != c.code {
+				t.Errorf("the flow ended with %v, want %s", err, c.code)
+			}
+		})
+	}
+}
+
+// TestFlowOfAnother: what ends one person's right leaves another's flows alone.
+func TestFlowOfAnother(t *testing.T) {
+	s := newSite(t)
+	s.target("10.0.0.5:22", echo)
+	s.peer.User, s.peer.Device = "bob", "dev-2"
+	f, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s.EndDevice(auth.Device{ID: "dev-1"})
+	s.SetPolicy(s.parse(strings.Replace(siteAccess, "[ann, bob]", "[bob]", 1)))
+	io.WriteString(f, "SSH-2.0-still\r\n")
+	if got, err := io.ReadAll(io.LimitReader(f, 29)); !strings.HasSuffix(string(got), "still\r\n") || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+func TestFlowLimits(t *testing.T) {
+	s := newSite(t)
+	s.Limits = Limits{Flows: 3, FlowsPerUser: 2}
+	s.target("10.0.0.5:22", echo)
+	var open []*frame.Stream
+	for range 2 {
+		f, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, f)
+	}
+	if _, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"}); codeOf(err) != "E_LIMIT" {
+		t.Errorf("the third flow of a person: %v", err)
+	}
+	s.peer.User = "bob"
+	f, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open = append(open, f)
+	_, _, err = s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
+	if reason, _ := frame.ReasonOf(err); reason.Code != "E_BUSY" || reason.Retry == 0 {
+		t.Errorf("a flow of a full appliance: %v", err)
+	}
+	for _, f := range open {
+		f.Close()
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for s.live.count() > 0 && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	if n := s.live.count(); n > 0 {
+		t.Errorf("%d flows are still counted", n)
+	}
+}
+
+func TestAPI(t *testing.T) {
+	s := newSite(t)
+	pub, _, _ := ed25519.GenerateKey(rand.Reader)
+	code, err := s.reg.NewCode("ann", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	device, err := s.reg.Enrol(auth.Enrolment{Code: code, Key: pub, Name: "laptop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			f, _, err := s.open(frame.OpenRequest{Protocol: "api"})
+			if err != nil {
+				return nil, err
+			}
+			return f, nil
+		},
+		DisableKeepAlives: true,
+	}}
+	ask := func(method, path string, into any) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://appliance/api/v1/"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode
+	}
+	var me Me
+	if ask("GET", "me", &me); me.User != "ann" || !me.Admin || me.Appliance != "site" {
+		t.Errorf("me: %+v", me)
+	}
+	var targets []Target
+	if ask("GET", "targets", &targets); len(targets) != 4 || targets[0].Name != "db-1" || targets[0].Protocols["ssh"][0] != 22 {
+		t.Errorf("targets: %+v", targets)
+	}
+	var list []Device
+	if ask("GET", "devices", &list); len(list) != 1 || list[0].ID != device.ID || list[0].Name != "laptop" {
+		t.Errorf("devices: %+v", list)
+	}
+	var nothing struct{}
+	if status := ask("DELETE", "devices/"+device.ID, &nothing); status != 200 {
+		t.Errorf("revoke: %d", status)
+	}
+	if _, err := s.reg.Device(pub); !errors.Is(err, auth.ErrRevoked) {
+		t.Errorf("the device after its revocation: %v", err)
+	}
+	s.peer.User = "bob"
+	var no Failure
+	if status := ask("GET", "devices", &no); status != http.StatusForbidden || no.Code != "E_ADMIN" {
+		t.Errorf("bob asks for devices: %d %+v", status, no)
+	}
+}
