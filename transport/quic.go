@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -75,7 +76,9 @@ func (s *Server) quicConn(ctx context.Context, c *quic.Conn) {
 	defer leave()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(c.Context(), func() { cancel(context.Cause(c.Context())) })
+	stop := context.AfterFunc(c.Context(), func() {
+		cancel(frame.Refuse(frame.Lost, fmt.Sprintf("the connection ended: %v", context.Cause(c.Context())), ""))
+	})
 	defer stop()
 	defer c.CloseWithError(quicClosed, "")
 
