@@ -38,15 +38,11 @@ func (c *command) ssh() *cli.Command {
 			if err != nil {
 				return usage("there is no ssh on this computer", "install the OpenSSH client, or use: sallyport tunnel "+call.target)
 			}
-			pinned, err := c.pins(x.Context, call.target)
+			profile, pinned, err := c.look(x.Context, call)
 			if err != nil {
 				return err
 			}
-			profile, err := c.profileName()
-			if err != nil {
-				return err
-			}
-			must, may := c.sshOptions(profile, shellLine([]string{call.destination()}), call.alias(), len(pinned) > 0)
+			must, may := c.sshOptions(profile, shellLine([]string{call.destination()}), call.alias(), pinned)
 			argv := slices.Concat([]string{"ssh"}, flags(must), call.before, flags(may), []string{call.user + call.target}, call.after)
 			return replaceBy(x.Context, c.Env, ssh, argv)
 		},
@@ -65,8 +61,38 @@ func (c *command) profileName() (string, error) {
 	return p.Name, nil
 }
 
-// pins asks for the host keys that the target must show one of. A target that is not listed has none: whether it may
-// be reached at all is for the flow to find out.
+// look makes sure that a call can go anywhere before ssh begins, for ssh could tell only by its own exit status, and
+// finds out whether the appliance pins the target's host keys. A target that is not listed may still be an address:
+// whether it can be reached a flow shows.
+func (c *command) look(ctx context.Context, call sshCall) (profile string, pinned bool, err error) {
+	d, p, err := c.dial()
+	if err != nil {
+		return "", false, err
+	}
+	defer d.Close()
+	api := client.NewAPI(d)
+	defer api.Close()
+	targets, err := api.Targets(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	for _, t := range targets {
+		if !strings.EqualFold(t.Name, call.target) {
+			continue
+		}
+		pinned = len(t.HostKeys) > 0
+		if ports := t.Protocols["ssh"]; len(ports) > 0 && (call.port == 0 || slices.Contains(ports, int(call.port))) {
+			return p.Name, pinned, nil
+		}
+	}
+	flow, _, err := d.Open(ctx, frame.OpenRequest{Target: call.target, Port: call.port, Protocol: "ssh"})
+	if err == nil {
+		flow.Reset(frame.Reason{Code: frame.Closed, Sentence: "only a look"})
+	}
+	return p.Name, pinned, err
+}
+
+// pins asks for the host keys that the target must show one of; a target that is not listed has none.
 func (c *command) pins(ctx context.Context, target string) (keys []string, err error) {
 	err = c.ask(func(api *client.API) error {
 		targets, err := api.Targets(ctx)
