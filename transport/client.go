@@ -34,7 +34,7 @@ func ParseMode(s string) (Mode, error) {
 	return "", fmt.Errorf("transport %q is not known: auto, quic or https", s)
 }
 
-// headStart is what QUIC gets before HTTPS is tried too.
+// headStart is what the first transport gets before the other is tried too.
 const headStart = 250 * time.Millisecond
 
 // A Client knows how to reach one appliance.
@@ -52,6 +52,9 @@ type Client struct {
 	Proxy func(*url.URL) (*url.URL, error)
 
 	Flow frame.Options // for the flows
+
+	Memory *Memory // of races; may be nil
+	Spares int     // admitted connections that an HTTPS session keeps for the next flows, after the first flow
 }
 
 func (c *Client) hello() frame.Hello {
@@ -137,20 +140,53 @@ func (e *PathError) Unwrap() []error {
 	return errs
 }
 
-// Dial reaches the appliance by the transports that Mode allows. With Auto, HTTPS starts when QUIC has failed or had
-// its head start, and the first that is admitted wins. An answer of the appliance that refuses, and a certificate that
-// is not its own, end the race: the other transport would hear the same.
+// Dial reaches the appliance by the transports that Mode allows. With Auto, the one that won lately begins, or else
+// QUIC, and the other starts when the first has failed or had its head start; the first that is admitted wins. An
+// answer of the appliance that refuses, and a certificate that is not its own, end the race: the other transport would
+// hear the same.
 func (c *Client) Dial(ctx context.Context) (*Session, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	results := make(chan result, 2)
-	var running sync.WaitGroup
-	run := func(name string, dial func(context.Context) (*Session, error)) {
-		running.Go(func() {
-			begin := time.Now()
-			s, err := dial(ctx)
-			results <- result{s, Attempt{name, c.Address, time.Since(begin), err}}
-		})
+	s, err := race(ctx, c.Address, c.order())
+	if err != nil {
+		return nil, err
 	}
+	if cmp.Or(c.Mode, Auto) == Auto {
+		c.Memory.note(c.Address, s.Remote, s.Transport)
+	}
+	s.opts = c.Flow
+	return s, nil
+}
+
+// order is in which the transports that Mode allows are tried.
+func (c *Client) order() []contender {
+	quic, https := contender{"quic", c.raceQUIC}, contender{"https", c.dialHTTPS}
+	switch {
+	case c.Mode == QUIC:
+		return []contender{quic}
+	case c.Mode == HTTPS:
+		return []contender{https}
+	case c.Memory.winner(c.Address) == https.name:
+		return []contender{https, quic}
+	}
+	return []contender{quic, https}
+}
+
+// Stale says that Dial might now find a better way than s: HTTPS was taken where QUIC did not get through, and that was
+// in another network or is long ago.
+func (c *Client) Stale(s *Session) bool {
+	return c.Memory != nil && cmp.Or(c.Mode, Auto) == Auto && s.Transport == "https" && c.Memory.winner(c.Address) != s.Transport
+}
+
+// A contender is a transport in a race.
+type contender struct {
+	name string
+	dial func(context.Context) (*Session, error)
+}
+
+// race dials in order, each when those before it have failed or had their head start.
+func race(ctx context.Context, address string, order []contender) (*Session, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	results := make(chan result, len(order))
+	var running sync.WaitGroup
 	// The loser of a race may still arrive: it is closed, and nobody waits for it but its own goroutine.
 	defer func() {
 		cancel()
@@ -165,43 +201,44 @@ func (c *Client) Dial(ctx context.Context) (*Session, error) {
 		}()
 	}()
 
-	mode := cmp.Or(c.Mode, Auto)
-	waiting := 1
-	var start <-chan time.Time // of HTTPS
-	if mode == HTTPS {
-		run("https", c.dialHTTPS)
-	} else {
-		run("quic", c.raceQUIC)
-		if mode == Auto {
-			start = time.After(headStart)
-			waiting = 2
-		}
-	}
 	var attempts []Attempt
-	for waiting > 0 {
+	for started := 0; len(attempts) < len(order); {
+		next := order[started:]
+		if started == len(attempts) { // nobody runs
+			next[0].start(ctx, address, &running, results)
+			started++
+			next = next[1:]
+		}
+		var head <-chan time.Time
+		if len(next) > 0 {
+			head = time.After(headStart)
+		}
 		select {
-		case <-start:
-			start = nil
-			run("https", c.dialHTTPS)
+		case <-head:
+			next[0].start(ctx, address, &running, results)
+			started++
 		case r := <-results:
-			waiting--
 			attempts = append(attempts, r.attempt)
 			if r.session != nil {
-				r.session.Attempts, r.session.opts = attempts, c.Flow
+				r.session.Attempts = attempts
 				return r.session, nil
 			}
 			if final(r.attempt.Err) {
 				return nil, r.attempt.Err
-			}
-			if start != nil {
-				start = nil
-				run("https", c.dialHTTPS)
 			}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
 	return nil, &PathError{attempts}
+}
+
+func (c contender) start(ctx context.Context, address string, running *sync.WaitGroup, results chan<- result) {
+	running.Go(func() {
+		begin := time.Now()
+		s, err := c.dial(ctx)
+		results <- result{s, Attempt{c.name, address, time.Since(begin), err}}
+	})
 }
 
 type result struct {

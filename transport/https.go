@@ -182,28 +182,10 @@ func (c *Client) dialHTTPS(ctx context.Context) (*Session, error) {
 		first.Close()
 		return nil, err
 	}
-	var mu sync.Mutex
-	spare := first
-	remote := addrPort(first.RemoteAddr())
-	s := &Session{Welcome: welcome, Transport: "https", Remote: remote, done: make(chan struct{})}
-	s.open = func(ctx context.Context) (frame.Carrier, error) {
-		mu.Lock()
-		conn := spare
-		spare = nil
-		mu.Unlock()
-		if conn != nil {
-			return conn, nil
-		}
-		return c.httpsConn(ctx)
-	}
-	s.close = func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if spare != nil {
-			spare.Close()
-			spare = nil
-		}
-	}
+	p := newPool(c)
+	p.add(first)
+	s := &Session{Welcome: welcome, Transport: "https", Remote: addrPort(first.RemoteAddr()), done: make(chan struct{})}
+	s.open, s.close = p.take, p.close
 	return s, nil
 }
 
