@@ -85,9 +85,9 @@ func TestMemoryIsBounded(t *testing.T) {
 }
 
 // lane is a contender that takes so long and ends with err.
-func lane(name string, takes time.Duration, err error, begun *[]string) contender {
+func lane(name string, takes time.Duration, err error, begun chan<- string) contender {
 	return contender{name, func(ctx context.Context) (*Session, error) {
-		*begun = append(*begun, name)
+		begun <- name
 		select {
 		case <-time.After(takes):
 		case <-ctx.Done():
@@ -118,12 +118,17 @@ func TestRace(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var begun []string
+				lanes := make(chan string, 2)
 				begin := time.Now()
 				s, err := race(t.Context(), "bastion:443", []contender{
-					lane("a", tt.first, tt.firstErr, &begun), lane("b", tt.second, tt.secondErr, &begun)})
+					lane("a", tt.first, tt.firstErr, lanes), lane("b", tt.second, tt.secondErr, lanes)})
 				took, won := time.Since(begin), ""
 				synctest.Wait() // for the loser
+				close(lanes)
+				var begun []string
+				for name := range lanes {
+					begun = append(begun, name)
+				}
 				if err == nil {
 					won = s.Transport
 				}
