@@ -315,8 +315,9 @@ func (s *Stream) drain(ctx context.Context, fail context.CancelCauseFunc) {
 func (s *Stream) pass(ctx context.Context, fail context.CancelCauseFunc, writable bool) (done bool) {
 	for s.spill.len() > 0 {
 		b := s.spill.at(0)
+		offered := b.mem[b.from:b.to] // what arrives meanwhile may join b behind it
 		s.mu.Unlock()
-		n, err := s.taker.Take(b.mem[b.from:b.to])
+		n, err := s.taker.Take(offered)
 		s.mu.Lock()
 		b.from += n
 		s.took(n)
