@@ -59,11 +59,15 @@ func dialReason(target string, limit time.Duration, err error) error {
 // resolveReason says why a name has no address.
 func resolveReason(host string, limit time.Duration, err error) error {
 	var timeout interface{ Timeout() bool }
+	var answered interface{ NotFound() bool }
+	if errors.As(err, &answered) && answered.NotFound() {
+		return frame.Refuse("E_RESOLVE", "the VNet's DNS knows no address for "+host, "an administrator must check the target's address")
+	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
 		return frame.Refuse("E_RESOLVE", fmt.Sprintf("the VNet's DNS did not answer for %s in %v", host, limit),
 			"an administrator must check the VNet's dns setting")
 	}
-	return frame.Refuse("E_RESOLVE", fmt.Sprintf("%s has no address: %v", host, err), "an administrator must check the target's address")
+	return frame.Refuse("E_RESOLVE", err.Error(), "an administrator must check the target's address and the VNet's dns setting")
 }
 
 // endReason says why an open flow ended.

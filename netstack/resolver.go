@@ -68,6 +68,11 @@ func (e *LookupError) Unwrap() error { return e.Err }
 // Timeout says whether nobody answered.
 func (e *LookupError) Timeout() bool { return errors.Is(e.Err, ErrServerSilent) }
 
+// NotFound says whether there is an answer, which has no address.
+func (e *LookupError) NotFound() bool {
+	return errors.Is(e.Err, ErrNoSuchHost) || errors.Is(e.Err, ErrNoData)
+}
+
 // LookupNetIP returns all addresses of a host, for "ip", "ip4" or "ip6".
 func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	start := time.Now()
