@@ -99,45 +99,6 @@ func (b *bastion) kernelSees(t *testing.T) (mac []byte) {
 	return mac
 }
 
-// TestRefusals: what a person is told, and the command's exit status.
-func TestRefusals(t *testing.T) {
-	b := start(t, settings{})
-	b.DNS(b.VNet.Namespace, map[string]lab.Record{
-		"rebound.corp.example.": {Addrs: []netip.Addr{lab.TargetAddr4, netip.MustParseAddr("169.254.169.254")}},
-	})
-	for name, c := range map[string]struct {
-		args []string
-		exit int
-		says string
-	}{
-		"unknown":        {[]string{"proxy", "db9"}, 11, "no target"},
-		"invisible":      {[]string{"proxy", "hidden"}, 11, "no target"},
-		"metadata":       {[]string{"proxy", "169.254.169.254"}, 11, "never reachable"},
-		"decimal":        {[]string{"proxy", "2852039166"}, 11, "never reachable"},
-		"mapped":         {[]string{"proxy", "[::ffff:169.254.169.254]:22"}, 11, "never reachable"},
-		"zone":           {[]string{"proxy", "fe80::1%eth0"}, 2, "zone"},
-		"port 0":         {[]string{"proxy", "db-1:0"}, 2, "1-65535"},
-		"port 65536":     {[]string{"proxy", "db-1:65536"}, 2, "1-65535"},
-		"port not given": {[]string{"proxy", "db-1:5432"}, 11, "5432"},
-		"closed":         {[]string{"proxy", "closed"}, 12, "nothing listens"},
-		"no such name":   {[]string{"proxy", "nowhere"}, 12, "nowhere.corp.example"},
-		"rebound":        {[]string{"proxy", "rebound"}, 11, "169.254.169.254"},
-		"no machine":     {[]string{"proxy", "silent"}, 12, "no machine answers"},
-		"not ssh":        {[]string{"proxy", "db-1:3389"}, 11, "3389"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := b.on(t)
-			for _, transport := range transports {
-				r := b.client(append([]string{"--transport", transport}, c.args...)...)
-				if r.exit != c.exit || !strings.Contains(r.stderr, c.says) || !strings.HasPrefix(r.stderr, "sallyport: ") || r.stdout != "" {
-					t.Errorf("over %s: %v\nwant exit %d and %q", transport, r, c.exit, c.says)
-				}
-				t.Logf("%s", r.stderr)
-			}
-		})
-	}
-}
-
 // TestBlocked: where UDP is dropped without a word HTTPS takes over, where TCP is, QUIC does, and where both are the
 // person hears what was tried.
 func TestBlocked(t *testing.T) {
