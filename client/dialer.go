@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http/httpproxy"
 
@@ -29,7 +31,21 @@ type Flow interface {
 // A Dialer is how a command gets flows. Its methods may be called by many goroutines.
 type Dialer interface {
 	Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.Opened, error)
+
+	// Path says how the appliance is reached; it connects if nothing has yet.
+	Path(ctx context.Context) (*Path, error)
+
 	Close() error
+}
+
+// A Path is how an appliance is reached.
+type Path struct {
+	Transport string        `json:"transport"`
+	Remote    string        `json:"remote"`             // of the appliance, or of its proxy
+	Tried     []string      `json:"tried,omitempty"`    // what did not lead there
+	Took      time.Duration `json:"took_ns"`            // to connect
+	Since     time.Time     `json:"since"`              // when that was
+	Agent     int           `json:"agent_pid,omitzero"` // of the agent that holds the session, if one does
 }
 
 // Options of a Direct. The zero value is good.
@@ -64,6 +80,7 @@ func NewDirect(h Home, p *Profile, o Options) (*Direct, error) {
 	d := newDirect(p, key, frame.Hello{User: p.User}, o)
 	d.home = h
 	d.dial.Check = d.check
+	d.dial.Memory = h.memory()
 	return d, nil
 }
 
@@ -81,12 +98,18 @@ func newDirect(p *Profile, key frame.Signer, hello frame.Hello, o Options) *Dire
 		Signer:  key,
 		Hello:   hello,
 		Proxy:   httpproxy.FromEnvironment().ProxyFunc(),
-		Flow: frame.Options{
-			Notice: func(n frame.Notice) { d.tell(n.Text) },
-			Drain:  func(n frame.Drain) { d.tell(cmp.Or(n.Text, "the appliance is about to stop")) },
-		},
+		Flow:    telling(d.tell),
 	}
+	d.dial.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(8) // for HTTPS, where each flow is a connection
 	return d
+}
+
+// telling are the options of a flow whose lines for the person go to tell.
+func telling(tell func(string)) frame.Options {
+	return frame.Options{
+		Notice: func(n frame.Notice) { tell(n.Text) },
+		Drain:  func(n frame.Drain) { tell(cmp.Or(n.Text, "the appliance is about to stop")) },
+	}
 }
 
 func (d *Direct) tell(text string) {
@@ -143,13 +166,18 @@ func (d *Direct) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.
 	case ctx.Err() != nil:
 		return nil, nil, context.Cause(ctx)
 	}
+	return nil, nil, d.reason(ctx, err)
+}
+
+// reason is err, of a connection that stood, with a code and a sentence.
+func (d *Direct) reason(ctx context.Context, err error) error {
 	if _, ok := frame.ReasonOf(err); !ok {
 		err = d.profile.Trust.explain(ctx, d.profile.Address, err)
 	}
 	if _, ok := frame.ReasonOf(err); !ok {
 		err = frame.Refuse(frame.Lost, fmt.Sprintf("the connection to %s was lost: %v", d.profile.Address, err), "try again")
 	}
-	return nil, nil, err
+	return err
 }
 
 // whileOpen is a context that ends with ctx or at Close, whichever is first: who asked may have gone, and net/http goes
@@ -177,6 +205,25 @@ func (d *Direct) Session(ctx context.Context) (*transport.Session, error) {
 	return s, err
 }
 
+// Path implements Dialer.
+func (d *Direct) Path(ctx context.Context) (*Path, error) {
+	s, err := d.Session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return pathOf(s), nil
+}
+
+func pathOf(s *transport.Session) *Path {
+	p := &Path{Transport: s.Transport, Remote: s.Remote.String(), Since: s.Since}
+	for _, a := range s.Attempts {
+		if p.Took = a.Took; a.Err != nil {
+			p.Tried = append(p.Tried, fmt.Sprintf("%s: %v", a.Transport, a.Err))
+		}
+	}
+	return p
+}
+
 // connect returns a session other than the dead one, and whether this call has made it.
 func (d *Direct) connect(ctx context.Context, dead *transport.Session) (s *transport.Session, fresh bool, err error) {
 	select {
@@ -189,7 +236,9 @@ func (d *Direct) connect(ctx context.Context, dead *transport.Session) (s *trans
 		select {
 		case <-d.session.Done():
 		default:
-			return d.session, false, nil
+			if !d.dial.Stale(d.session) {
+				return d.session, false, nil
+			}
 		}
 	}
 	d.drop()

@@ -87,6 +87,7 @@ type Session struct {
 	Transport string         // "quic" or "https"
 	Remote    netip.AddrPort // of the appliance, or of the proxy
 	Attempts  []Attempt      // what Dial tried
+	Since     time.Time      // when Dial had succeeded
 
 	open  func(context.Context) (frame.Carrier, error)
 	close func()
@@ -152,7 +153,7 @@ func (c *Client) Dial(ctx context.Context) (*Session, error) {
 	if cmp.Or(c.Mode, Auto) == Auto {
 		c.Memory.note(c.Address, s.Remote, s.Transport)
 	}
-	s.opts = c.Flow
+	s.opts, s.Since = c.Flow, time.Now()
 	return s, nil
 }
 

@@ -64,7 +64,8 @@ type status struct {
 	Appliance string            `json:"appliance"`
 	Address   string            `json:"address"`
 	Took      int64             `json:"connect_ms"`
-	Tried     []string          `json:"tried,omitempty"` // what did not lead there
+	Tried     []string          `json:"tried,omitempty"`    // what did not lead there
+	Agent     int               `json:"agent_pid,omitzero"` // of the agent that holds the session, if one does
 	Me        client.Me         `json:"me"`
 	Skew      int64             `json:"clock_skew_ms"` // the appliance's clock less this computer's
 	Flows     []client.LiveFlow `json:"flows"`
@@ -83,17 +84,11 @@ func (c *command) status() *cli.Command {
 				return err
 			}
 			defer d.Close()
-			begun := time.Now()
-			session, err := d.Session(x.Context)
+			path, err := d.Path(x.Context)
 			if err != nil {
 				return err
 			}
-			s := status{Appliance: p.Name, Address: p.Address, Took: time.Since(begun).Milliseconds()}
-			for _, a := range session.Attempts {
-				if a.Err != nil {
-					s.Tried = append(s.Tried, fmt.Sprintf("%s: %v", a.Transport, a.Err))
-				}
-			}
+			s := status{Appliance: p.Name, Address: p.Address, Took: path.Took.Milliseconds(), Tried: path.Tried, Agent: path.Agent}
 			api := client.NewAPI(d)
 			defer api.Close()
 			if s.Me, err = api.Me(x.Context); err != nil {
@@ -121,6 +116,9 @@ func (c *command) printStatus(s status) error {
 		{"transport", fmt.Sprintf("%s, connected in %d ms", s.Me.Transport, s.Took)},
 		{"user", user},
 		{"device", s.Me.Device + " at " + s.Me.Source},
+	}
+	if s.Agent != 0 {
+		rows = append(rows, []string{"agent", fmt.Sprintf("process %d holds the connection", s.Agent)})
 	}
 	for _, t := range s.Tried {
 		rows = append(rows, []string{"tried", t})
