@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"sallyport/appliance/api"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/policy"
 	"sallyport/frame"
@@ -312,15 +313,15 @@ func TestAPI(t *testing.T) {
 		}
 		return resp.StatusCode
 	}
-	var me Me
+	var me api.Me
 	if ask("GET", "me", &me); me.User != "ann" || !me.Admin || me.Appliance != "site" {
 		t.Errorf("me: %+v", me)
 	}
-	var targets []Target
+	var targets []api.Target
 	if ask("GET", "targets", &targets); len(targets) != 4 || targets[0].Name != "db-1" || targets[0].Protocols["ssh"][0] != 22 {
 		t.Errorf("targets: %+v", targets)
 	}
-	var list []Device
+	var list []api.Device
 	if ask("GET", "devices", &list); len(list) != 1 || list[0].ID != device.ID || list[0].Name != "laptop" {
 		t.Errorf("devices: %+v", list)
 	}
@@ -332,7 +333,7 @@ func TestAPI(t *testing.T) {
 		t.Errorf("the device after its revocation: %v", err)
 	}
 	s.peer.User = "bob"
-	var no Failure
+	var no api.Failure
 	if status := ask("GET", "devices", &no); status != http.StatusForbidden || no.Code != "E_ADMIN" {
 		t.Errorf("bob asks for devices: %d %+v", status, no)
 	}

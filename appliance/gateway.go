@@ -30,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sallyport/appliance/api"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/policy"
 	"sallyport/frame"
@@ -136,8 +137,8 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	if err != nil {
 		return
 	}
-	if in.Open.Protocol == apiProtocol {
-		g.serveAPI(ctx, in.Accept(frame.Opened{Flow: random(), Session: random(), Target: apiProtocol}), p)
+	if in.Open.Protocol == api.Protocol {
+		g.serveAPI(ctx, in.Accept(frame.Opened{Flow: random(), Session: random(), Target: api.Protocol}), p)
 		return
 	}
 	f := &flow{gateway: g, peer: p, open: in.Open, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random())}

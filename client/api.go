@@ -8,8 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"time"
 
+	"sallyport/appliance/api"
 	"sallyport/frame"
 )
 
@@ -20,7 +20,7 @@ type API struct{ http *http.Client }
 func NewAPI(d Dialer) *API {
 	return &API{&http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			flow, _, err := d.Open(ctx, frame.OpenRequest{Protocol: "api"})
+			flow, _, err := d.Open(ctx, frame.OpenRequest{Protocol: api.Protocol})
 			return flow, err
 		},
 		MaxIdleConns:       1,
@@ -31,64 +31,18 @@ func NewAPI(d Dialer) *API {
 // Close lets go of the flow that is kept for the next call.
 func (a *API) Close() { a.http.CloseIdleConnections() }
 
-// Me says who the appliance takes the caller for.
-type Me struct {
-	Appliance string    `json:"appliance"`
-	User      string    `json:"user"`
-	Device    string    `json:"device"`
-	Transport string    `json:"transport"`
-	Source    string    `json:"source"`
-	Admin     bool      `json:"admin"`
-	Time      time.Time `json:"time"`
-}
-
-// A Target is a machine that the caller may see.
-type Target struct {
-	Name      string            `json:"name"`
-	VNet      string            `json:"vnet"`
-	Protocols map[string][]int  `json:"protocols"` // the ports that the caller may use, the default first
-	Labels    map[string]string `json:"labels,omitempty"`
-	HostKeys  []string          `json:"host_keys,omitempty"` // as in authorized_keys
-}
-
-// A LiveFlow is one that stands.
-type LiveFlow struct {
-	ID        string    `json:"flow"`
-	User      string    `json:"user"`
-	Device    string    `json:"device"`
-	Target    string    `json:"target"`
-	Protocol  string    `json:"protocol"`
-	Port      uint16    `json:"port"`
-	Transport string    `json:"transport"`
-	Source    string    `json:"source"`
-	Since     time.Time `json:"since"`
-}
-
-// A Device is one that is enrolled, or was.
-type Device struct {
-	ID       string    `json:"device"`
-	User     string    `json:"user"`
-	Name     string    `json:"name"`
-	Platform string    `json:"platform,omitempty"`
-	Enrolled time.Time `json:"enrolled"`
-	LastSeen time.Time `json:"last_seen,omitzero"`
-	Source   string    `json:"source,omitempty"`
-	Version  string    `json:"version,omitempty"`
-	Revoked  time.Time `json:"revoked,omitzero"`
-}
-
 // Me asks who the caller is.
-func (a *API) Me(ctx context.Context) (me Me, err error) {
+func (a *API) Me(ctx context.Context) (me api.Me, err error) {
 	return me, a.call(ctx, http.MethodGet, "me", &me)
 }
 
 // Targets lists the machines that the caller may see.
-func (a *API) Targets(ctx context.Context) (list []Target, err error) {
+func (a *API) Targets(ctx context.Context) (list []api.Target, err error) {
 	return list, a.call(ctx, http.MethodGet, "targets", &list)
 }
 
 // Flows lists the caller's flows, or everybody's.
-func (a *API) Flows(ctx context.Context, all bool) (list []LiveFlow, err error) {
+func (a *API) Flows(ctx context.Context, all bool) (list []api.Flow, err error) {
 	path := "flows"
 	if all {
 		path += "?all"
@@ -97,7 +51,7 @@ func (a *API) Flows(ctx context.Context, all bool) (list []LiveFlow, err error) 
 }
 
 // Devices lists all devices, for administrators.
-func (a *API) Devices(ctx context.Context) (list []Device, err error) {
+func (a *API) Devices(ctx context.Context) (list []api.Device, err error) {
 	return list, a.call(ctx, http.MethodGet, "devices", &list)
 }
 
@@ -127,15 +81,11 @@ func (a *API) call(ctx context.Context, method, path string, answer any) error {
 	defer resp.Body.Close()
 	body := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
 	if resp.StatusCode != http.StatusOK {
-		var no struct {
-			Code     frame.Code `json:"code"`
-			Sentence string     `json:"error"`
-			Hint     string     `json:"hint"`
-		}
+		var no api.Failure
 		if body.Decode(&no) != nil || no.Code == "" {
 			return frame.Refuse(frame.Internal, fmt.Sprintf("the appliance answered %s", frame.Clip(resp.Status, 80)), "")
 		}
-		return &frame.StreamError{Remote: true, Reason: frame.Reason{Code: frame.Code(frame.Clip(string(no.Code), 32)),
+		return &frame.StreamError{Remote: true, Reason: frame.Reason{Code: frame.Code(frame.Clip(no.Code, 32)),
 			Sentence: frame.Clip(no.Sentence, 600), Hint: frame.Clip(no.Hint, 600)}}
 	}
 	if answer == nil {

@@ -22,18 +22,20 @@ var allowed = map[string][]string{
 	"relay":                     {},
 	"netstack":                  {"netstack/link"},
 	"netstack/link":             {},
+	"netstack/dhcp":             {},
 	"host":                      {},
 	"transport":                 {"frame"},
-	"appliance":                 {"appliance/auth", "appliance/policy", "frame", "relay"},
+	"appliance/api":             {},
+	"appliance":                 {"appliance/api", "appliance/auth", "appliance/policy", "frame", "relay"},
 	"appliance/auth":            {},
 	"appliance/config":          {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy":          {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy/yamlfile": {"appliance/policy/spell"},
 	"appliance/policy/spell":    {},
-	"client":                    {"frame", "relay", "transport"},
+	"client":                    {"appliance/api", "frame", "relay", "transport"},
 	"client/clienttest":         {"client", "frame", "transport"},
-	"cmd/sallyport":             {"client", "frame", "transport"},
-	"cmd/sallyportd":            {"appliance", "appliance/auth", "appliance/config", "appliance/policy", "client", "frame", "host", "netstack", "netstack/link", "transport"},
+	"cmd/sallyport":             {"appliance/api", "client", "frame", "transport"},
+	"cmd/sallyportd":            {"appliance", "appliance/auth", "appliance/config", "appliance/policy", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.
@@ -44,6 +46,7 @@ var only = map[string]struct {
 	"github.com/quic-go/quic-go": {[]string{"transport"}, "QUIC is the transport's business"},
 	"gvisor.dev/gvisor":          {[]string{"netstack", "netstack/link"}, "the stack is the netstack's business"},
 	"golang.zx2c4.com/wireguard": {[]string{"netstack/link"}, "tunnels are links"},
+	"github.com/insomniacslk":    {[]string{"netstack/dhcp"}, "leases are one package's business"},
 	"github.com/vishvananda":     {[]string{"host"}, "only the parent touches the host's network"},
 	"database/sql":               {[]string{"appliance/store"}, "SQL is the store's business"},
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"sallyport/appliance/policy/spell"
@@ -103,13 +104,38 @@ func (c *checker) checkVNet(name string, v *VNet) {
 		}
 	}
 	for i, p := range v.Addresses.Static {
-		if p.IsValid() && len(v.Prefixes) > 0 && !inOneOf(v.Prefixes, p.Addr()) {
+		if p.IsValid() && len(v.Prefixes) > 0 && v.Link.Kind != LinkWireGuard && !inOneOf(v.Prefixes, p.Addr()) {
 			c.Fault(c.At("vnets", name, "addresses", i), "add its network to prefixes or mend it", "address %s lies in none of the prefixes of vnet %q", p.Addr(), name)
 		}
 	}
 	for i, a := range v.DNS {
 		if a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
 			c.Fault(c.At("vnets", name, "dns", i), "", "%s cannot be a DNS server", a)
+		}
+	}
+	if v.Link.Kind == LinkWireGuard {
+		c.checkBehindPeers(name, v)
+	}
+}
+
+// checkBehindPeers checks that what is to be reached by a tunnel lies behind one of its peers.
+func (c *checker) checkBehindPeers(name string, v *VNet) {
+	const hint = "add it to allowed of the peer that it lies behind"
+	var allowed []netip.Prefix
+	for _, p := range v.Link.WireGuard.Peers {
+		allowed = append(allowed, p.Allowed...)
+	}
+	if len(allowed) == 0 {
+		return // which is a fault of its own
+	}
+	for i, p := range v.Prefixes {
+		if p.IsValid() && !slices.ContainsFunc(allowed, func(a netip.Prefix) bool { return !a.IsValid() || a.Bits() <= p.Bits() && a.Contains(p.Addr()) }) {
+			c.Fault(c.At("vnets", name, "prefixes", i), hint, "no peer is allowed all of %s", p)
+		}
+	}
+	for i, a := range v.DNS {
+		if a.IsValid() && !inOneOf(allowed, a) {
+			c.Fault(c.At("vnets", name, "dns", i), hint, "no peer is allowed %s", a)
 		}
 	}
 }
@@ -154,6 +180,9 @@ func (c *checker) checkWireGuard(w *WireGuard, path []any) {
 	} else {
 		c.path(&w.PrivateKeyFile, true, slices.Concat(path, []any{"private_key_file"})...)
 	}
+	if c.Has(slices.Concat(path, []any{"mtu"})...) && (w.MTU < 1280 || w.MTU > 9000) {
+		c.Fault(at("mtu"), "1420 fits into Ethernet's 1500", "the tunnel's mtu must be 1280 to 9000")
+	}
 	if len(w.Peers) == 0 {
 		c.Fault(at("peers"), "", "the tunnel has no peers")
 	}
@@ -171,6 +200,9 @@ func (c *checker) checkWireGuard(w *WireGuard, path []any) {
 		c.checkPrefixes(p.Allowed, slices.Concat(path, []any{"peers", i, "allowed"})...)
 		if p.Endpoint != "" && !isEndpoint(p.Endpoint) {
 			c.Fault(at("peers", i, "endpoint"), "such as vpn.example:51820", "endpoint %q is not a host and a port", p.Endpoint)
+		}
+		if p.Keepalive != 0 && (p.Keepalive%time.Second != 0 || p.Keepalive > 65535*time.Second) {
+			c.Fault(at("peers", i, "keepalive"), "such as 25s", "keepalive must be whole seconds, 65535 at most")
 		}
 		if p.PresharedKeyFile != "" {
 			c.path(&p.PresharedKeyFile, true, slices.Concat(path, []any{"peers", i, "preshared_key_file"})...)

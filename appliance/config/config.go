@@ -108,6 +108,7 @@ type Kernel struct{}
 type WireGuard struct {
 	PrivateKeyFile string `yaml:"private_key_file"` // a file of one base64 key, readable by its owner only
 	ListenPort     uint16 `yaml:"listen_port"`      // UDP; default any
+	MTU            int    `yaml:"mtu"`              // of the packets inside; default 1420
 	Peers          []Peer `yaml:"peers"`
 }
 

@@ -81,9 +81,19 @@ c:4:23: the tunnel has no peers`, true},
     addresses: dhcp
     prefixes: [10.0.0.0/8]
 `, `c:11:16: there is no DHCP in a WireGuard tunnel; list the addresses`, false},
+	{"WireGuard to nobody", minimal[1:] + `  lab:
+    link: {wireguard: {private_key_file: k, mtu: 1000, peers: [{public_key: "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=", allowed: [10.0.0.0/16], keepalive: 1500ms}]}}
+    addresses: [10.200.0.1/32]
+    prefixes: [10.0.3.0/24, 10.0.0.0/8]
+    dns: [10.0.0.2, 10.1.0.2]
+`, `c:10:50: the tunnel's mtu must be 1280 to 9000; 1420 fits into Ethernet's 1500
+c:10:167: keepalive must be whole seconds, 65535 at most; such as 25s
+c:12:29: no peer is allowed all of 10.0.0.0/8; add it to allowed of the peer that it lies behind
+c:13:21: no peer is allowed 10.1.0.2; add it to allowed of the peer that it lies behind`, true},
 	{"WireGuard key", with("{packet: eth1}", "{wireguard: {private_key_file: k, peers: [{public_key: AAAA, allowed: [10.0.0.0/8], endpoint: \"x:0\"}]}}"),
 		`c:4:66: vnets.hub.link.wireguard.peers[0].public_key: a WireGuard key is 44 characters of base64; wg pubkey prints one
-c:4:105: endpoint "x:0" is not a host and a port; such as vpn.example:51820`, true},
+c:4:105: endpoint "x:0" is not a host and a port; such as vpn.example:51820
+c:7:29: no peer is allowed all of fd00:1::/48; add it to allowed of the peer that it lies behind`, true},
 	{"metrics without port", with("tls", "metrics: {listen: localhost}\ntls"), `c:1:19: metrics.listen is "localhost", which is not an address and a port; such as "127.0.0.1:9090"`, true},
 	{"grace without unit", with("tls", "drain: {grace: 30}\ntls"), `c:1:16: drain.grace is 30 without a unit; write a number and its unit, such as 15m, 8h or 1h30m`, true},
 	{"grace of zero", with("tls", "drain: {grace: 0s}\ntls"), `c:1:16: drain.grace is "0s", which is not a length of time; write a number and its unit, such as 15m, 8h or 1h30m`, false},

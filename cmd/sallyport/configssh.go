@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"sallyport/appliance/api"
 	"sallyport/client"
 )
 
@@ -54,7 +55,7 @@ Run it again when targets have changed.`,
 }
 
 // sshConfig has a block for each target that speaks ssh.
-func (c *command) sshConfig(profile string, targets []client.Target) string {
+func (c *command) sshConfig(profile string, targets []api.Target) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Made by: sallyport --appliance %s config-ssh\n", profile)
 	for _, t := range targets {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"sallyport/appliance/api"
 	"sallyport/client"
 )
 
@@ -61,14 +62,14 @@ func labels(m map[string]string) string {
 
 // status is what the command and the appliance know of the sign-in.
 type status struct {
-	Appliance string            `json:"appliance"`
-	Address   string            `json:"address"`
-	Took      int64             `json:"connect_ms"`
-	Tried     []string          `json:"tried,omitempty"`    // what did not lead there
-	Agent     int               `json:"agent_pid,omitzero"` // of the agent that holds the session, if one does
-	Me        client.Me         `json:"me"`
-	Skew      int64             `json:"clock_skew_ms"` // the appliance's clock less this computer's
-	Flows     []client.LiveFlow `json:"flows"`
+	Appliance string     `json:"appliance"`
+	Address   string     `json:"address"`
+	Took      int64      `json:"connect_ms"`
+	Tried     []string   `json:"tried,omitempty"`    // what did not lead there
+	Agent     int        `json:"agent_pid,omitzero"` // of the agent that holds the session, if one does
+	Me        api.Me     `json:"me"`
+	Skew      int64      `json:"clock_skew_ms"` // the appliance's clock less this computer's
+	Flows     []api.Flow `json:"flows"`
 }
 
 func (c *command) status() *cli.Command {

@@ -1,0 +1,70 @@
+// Package api is what the appliance and its clients say to each other in JSON, over flows of the protocol Protocol:
+// HTTP/1.1 in the name of the device that said HELLO.
+//
+//	GET    /api/v1/me             Me
+//	GET    /api/v1/targets        []Target, those that the caller may see
+//	GET    /api/v1/flows          []Flow, the caller's; with ?all everybody's, for administrators
+//	POST   /api/v1/logout         revokes the caller's own device
+//	GET    /api/v1/devices        []Device, for administrators
+//	DELETE /api/v1/devices/{id}   revokes a device, for administrators
+//
+// An error has a status of 400 and above and a Failure.
+package api
+
+import "time"
+
+// Protocol is the reserved protocol whose target is the appliance itself.
+const Protocol = "api"
+
+// Me says who the appliance takes the caller for.
+type Me struct {
+	Appliance string    `json:"appliance"`
+	User      string    `json:"user"`
+	Device    string    `json:"device"`
+	Transport string    `json:"transport"`
+	Source    string    `json:"source"`
+	Admin     bool      `json:"admin"`
+	Time      time.Time `json:"time"`
+}
+
+// A Target is a machine that the caller may see.
+type Target struct {
+	Name      string            `json:"name"`
+	VNet      string            `json:"vnet"`
+	Protocols map[string][]int  `json:"protocols"` // the ports that the caller may use, the default first
+	Labels    map[string]string `json:"labels,omitempty"`
+	HostKeys  []string          `json:"host_keys,omitempty"` // as in authorized_keys
+}
+
+// A Flow is one that is live.
+type Flow struct {
+	ID        string    `json:"flow"`
+	User      string    `json:"user"`
+	Device    string    `json:"device"`
+	Target    string    `json:"target"`
+	Protocol  string    `json:"protocol"`
+	Port      uint16    `json:"port"`
+	Transport string    `json:"transport"`
+	Source    string    `json:"source"`
+	Since     time.Time `json:"since"`
+}
+
+// A Device is one that is enrolled, or was.
+type Device struct {
+	ID       string    `json:"device"`
+	User     string    `json:"user"`
+	Name     string    `json:"name"`
+	Platform string    `json:"platform,omitempty"`
+	Enrolled time.Time `json:"enrolled"`
+	LastSeen time.Time `json:"last_seen,omitzero"`
+	Source   string    `json:"source,omitempty"`
+	Version  string    `json:"version,omitempty"`
+	Revoked  time.Time `json:"revoked,omitzero"`
+}
+
+// A Failure is the API's no.
+type Failure struct {
+	Code     string `json:"code"`
+	Sentence string `json:"error"`
+	Hint     string `json:"hint,omitempty"`
+}
