@@ -314,7 +314,7 @@ func (c *Client) raceQUIC(ctx context.Context) (*Session, error) {
 	if winner != nil {
 		return winner, nil
 	}
-	if errors.Is(failed, context.DeadlineExceeded) {
+	if errors.Is(failed, context.DeadlineExceeded) || quicSilence(failed) {
 		failed = errors.New("no answer")
 	}
 	return nil, quicCertificate(failed)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"sallyport/frame"
@@ -42,7 +43,7 @@ func (c *Client) dialTCP(ctx context.Context) (net.Conn, error) {
 	}
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, proxyError("E_PROXY", fmt.Sprintf("the proxy %s was not reached: %v", address, err))
+		return nil, proxyError("E_PROXY", fmt.Sprintf("the proxy %s was not reached: %v", address, plainly(err)))
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -80,6 +81,18 @@ func connectThrough(conn net.Conn, address string, proxy *url.URL) error {
 		return proxyError("E_PROXY", fmt.Sprintf("the proxy %s says more than HTTP allows", proxy.Host))
 	}
 	return nil
+}
+
+// plainly is what the system said, without the names and addresses that the sentence around it has.
+func plainly(err error) error {
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		return call.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("no answer")
+	}
+	return err
 }
 
 func proxyError(code frame.Code, sentence string) error {

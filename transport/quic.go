@@ -320,6 +320,13 @@ func (c *Client) readControl(control *quic.Stream) {
 	}
 }
 
+// quicSilence says that nobody answered a QUIC handshake.
+func quicSilence(err error) bool {
+	var idle *quic.IdleTimeoutError
+	var handshake *quic.HandshakeTimeoutError
+	return errors.As(err, &idle) || errors.As(err, &handshake)
+}
+
 // quicCertificate finds the certificate error behind a failed QUIC handshake.
 func quicCertificate(err error) error {
 	var te *quic.TransportError
