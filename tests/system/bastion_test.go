@@ -4,6 +4,7 @@ package system
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,6 +66,7 @@ type settings struct {
 	access string // access.yaml; default below
 	extra  string // further lines of sallyport.yaml
 	tls    string // default: self_signed, and ann is enrolled
+	grace  string // of a drain; default 2s
 
 	prepare func(*bastion) // runs before the daemon is started
 	wrap    []string       // a command that starts the daemon
@@ -115,14 +117,14 @@ listen: {address: ":443"}
 tls: {%s}
 state: %s
 access: access.yaml
-drain: {grace: 2s}
+drain: {grace: %s}
 vnets:
   hub:
     link: {packet: %s}
     addresses: [10.99.0.4/16, "fd99::4/64"]
     prefixes: [10.99.0.0/16, "fd99::/64"]
     dns: [10.99.0.10]
-%s`, s.tls, filepath.Join(l.Dir, "state"), l.VNet.Interface, s.extra))
+%s`, s.tls, filepath.Join(l.Dir, "state"), cmp.Or(s.grace, "2s"), l.VNet.Interface, s.extra))
 	b.sshd = l.SSHD(l.VNet.Namespace, lab.SSHDOptions{})
 	b.wrap = s.wrap
 	if s.prepare != nil {
@@ -195,10 +197,13 @@ func (b *bastion) code(user string) (code string) {
 }
 
 // enrol logs a person's client in.
-func (b *bastion) enrol(user, home string) {
+func (b *bastion) enrol(user, home string, trust ...string) {
 	b.t.Helper()
 	code := b.code(user)
-	r := b.as(home, code+"\n", "login", b.url, "--user", user, "--fingerprint", b.pinned, "--code-file", "-")
+	if len(trust) == 0 {
+		trust = []string{"--fingerprint", b.pinned}
+	}
+	r := b.as(home, code+"\n", append([]string{"login", b.url, "--user", user, "--code-file", "-"}, trust...)...)
 	if r.exit != 0 {
 		b.t.Fatalf("login: %v\n%s", r, b.daemon.Output())
 	}
