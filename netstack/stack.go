@@ -173,6 +173,9 @@ func (s *Stack) Fence() Fence { return *s.guard.fence.Load() }
 
 // LookupNetIP asks the network's own DNS servers; there are no host files and no search paths.
 func (s *Stack) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	if err := s.Err(); err != nil { // which is a better answer than a server's silence
+		return nil, &LookupError{Host: host, Err: err}
+	}
 	return s.resolver.Load().LookupNetIP(ctx, network, host)
 }
 

@@ -12,6 +12,7 @@ type counts struct{ dials, denied atomic.Uint64 }
 // Stats is what a stack has seen since it was made.
 type Stats struct {
 	Name    string
+	Up      bool   // flows are possible: the link carries packets, and there is an address
 	Dials   uint64 // flows asked for
 	Denied  uint64 // of these, refused by the fence
 	Escaped uint64 // packets that passed the fence and were dropped at the link: always 0, or there is a bug
@@ -32,6 +33,7 @@ func (s *Stack) Stats() Stats {
 	tcp := s.stack.Stats().TCP
 	return Stats{
 		Name:        s.name,
+		Up:          s.Err() == nil,
 		Dials:       s.counts.dials.Load(),
 		Denied:      s.counts.denied.Load(),
 		Escaped:     s.guard.escaped.Load(),

@@ -87,7 +87,7 @@ c:4:23: the tunnel has no peers`, true},
     prefixes: [10.0.3.0/24, 10.0.0.0/8]
     dns: [10.0.0.2, 10.1.0.2]
 `, `c:10:50: the tunnel's mtu must be 1280 to 9000; 1420 fits into Ethernet's 1500
-c:10:167: keepalive must be whole seconds, 65535 at most; such as 25s
+c:10:160: keepalive must be whole seconds, 65535 at most; such as 25s
 c:12:29: no peer is allowed all of 10.0.0.0/8; add it to allowed of the peer that it lies behind
 c:13:21: no peer is allowed 10.1.0.2; add it to allowed of the peer that it lies behind`, true},
 	{"WireGuard key", with("{packet: eth1}", "{wireguard: {private_key_file: k, peers: [{public_key: AAAA, allowed: [10.0.0.0/8], endpoint: \"x:0\"}]}}"),

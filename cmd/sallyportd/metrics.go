@@ -20,7 +20,7 @@ func (d *daemon) serveMetrics(ctx context.Context, l net.Listener) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(d.gateway.Metrics, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for name, n := range d.networks {
-		if s, ok := n.(fenced).Network.(*netstack.Stack); ok {
+		if s, ok := n.(counted); ok {
 			registry.MustRegister(newStackCollector(name, s))
 		}
 	}
@@ -35,9 +35,12 @@ func (d *daemon) serveMetrics(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
+// counted is a network that counts.
+type counted interface{ Stats() netstack.Stats }
+
 // A stackCollector shows what a VNet's stack counts.
 type stackCollector struct {
-	stack   *netstack.Stack
+	stack   counted
 	metrics []stackMetric
 }
 
@@ -47,13 +50,19 @@ type stackMetric struct {
 	value func(netstack.Stats) uint64
 }
 
-func newStackCollector(vnet string, s *netstack.Stack) *stackCollector {
+func newStackCollector(vnet string, s counted) *stackCollector {
 	c := &stackCollector{stack: s}
 	add := func(name, help string, kind prometheus.ValueType, value func(netstack.Stats) uint64) {
 		desc := prometheus.NewDesc("sallyport_vnet_"+name, help, nil, prometheus.Labels{"vnet": vnet})
 		c.metrics = append(c.metrics, stackMetric{desc, kind, value})
 	}
 	count := prometheus.CounterValue
+	add("up", "1 while flows are possible: the link carries packets and the appliance has an address.", prometheus.GaugeValue, func(s netstack.Stats) uint64 {
+		if s.Up {
+			return 1
+		}
+		return 0
+	})
 	add("dials_total", "Connections asked for.", count, func(s netstack.Stats) uint64 { return s.Dials })
 	add("denied_total", "Connections refused by the fence.", count, func(s netstack.Stats) uint64 { return s.Denied })
 	add("escaped_packets_total", "Packets that passed the fence and were dropped at the link; always 0, or there is a bug.", count, func(s netstack.Stats) uint64 { return s.Escaped })
@@ -64,6 +73,7 @@ func newStackCollector(vnet string, s *netstack.Stack) *stackCollector {
 	add("received_bytes_total", "Bytes of frames received.", count, func(s netstack.Stats) uint64 { return s.Link.RxBytes })
 	add("sent_bytes_total", "Bytes of frames sent.", count, func(s netstack.Stats) uint64 { return s.Link.TxBytes })
 	add("dropped_frames_total", "Frames dropped in either direction.", count, func(s netstack.Stats) uint64 { return s.Link.RxDropped + s.Link.TxDropped })
+	add("missed_frames_total", "Frames that the kernel dropped since the appliance did not read them in time.", count, func(s netstack.Stats) uint64 { return s.Link.RxMissed })
 	return c
 }
 

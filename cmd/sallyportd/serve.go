@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -71,14 +73,14 @@ func workerCommand(e env) *cli.Command {
 			if err != nil {
 				return &exit{exitConfig, err, ""}
 			}
-			return runDaemon(c.Context, cfg, workerSupply{w, logger(e)}, logger(e))
+			return runDaemon(c.Context, cfg, workerSupply{w, logger(e), time.Now().Add(firstLease)}, logger(e))
 		},
 	}
 }
 
 // serveAlone runs the appliance in this process, which opens its ports itself.
 func serveAlone(ctx context.Context, path string, cfg *config.Config, log *slog.Logger) error {
-	s, err := newLocalSupply(path, cfg)
+	s, err := newLocalSupply(path, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -101,7 +103,13 @@ func needsParent(c *config.Config) bool {
 		}
 	}
 	for _, v := range c.VNets {
-		if v.Link.Kind != config.LinkKernel {
+		switch port := v.Link.WireGuard.ListenPort; v.Link.Kind {
+		case config.LinkKernel:
+		case config.LinkWireGuard: // a UDP socket, and nothing of the kernel's besides
+			if port != 0 && port < 1024 {
+				return true
+			}
+		default:
 			return true
 		}
 	}
@@ -118,14 +126,6 @@ func supported(c *config.Config) error {
 		return not("listen on a VNet's stack")
 	case c.Listen.Link.Kind != config.LinkNone:
 		return not("listen on a link of its own")
-	}
-	for name, v := range c.VNets {
-		switch {
-		case v.Link.Kind == config.LinkWireGuard:
-			return not("the wireguard link of VNet " + name)
-		case v.Addresses.DHCP:
-			return not("DHCP in VNet " + name)
-		}
 	}
 	return nil
 }
@@ -154,6 +154,8 @@ func plan(path string) (host.Plan, error) {
 			p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.Packet, Interface: v.Link.Packet, DHCP: v.Addresses.DHCP})
 		case config.LinkTap:
 			p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.TAP, Interface: v.Link.Tap})
+		case config.LinkWireGuard:
+			p.Listen = append(p.Listen, host.Listen{Name: tunnelSocket(name), Network: "udp", Address: fmt.Sprintf(":%d", v.Link.WireGuard.ListenPort)})
 		}
 	}
 	return p, nil

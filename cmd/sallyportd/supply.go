@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"sallyport/appliance/config"
 	"sallyport/host"
@@ -24,40 +25,46 @@ type supply interface {
 	State() string
 }
 
+// firstLease is how long the daemon waits, at its start and for all VNets together, for DHCP servers to answer.
+const firstLease = 10 * time.Second
+
 // workerSupply is what a parent gives.
 type workerSupply struct {
 	*host.Worker
-	log *slog.Logger
+	log    *slog.Logger
+	leased time.Time // when waiting for leases ends
 }
 
 func (s workerSupply) Network(name string, v config.VNet) (network, error) {
-	if v.Link.Kind == config.LinkKernel {
+	n := &vnet{name: name, config: v, log: s.log}
+	switch v.Link.Kind {
+	case config.LinkKernel:
 		return kernelNetwork(v), nil
+	case config.LinkWireGuard:
+		n.open = func() (opened, error) {
+			return openTunnel(s, v.Link.WireGuard, func() (net.PacketConn, error) { return s.PacketConn(tunnelSocket(name)) })
+		}
+	default:
+		n.open, n.relink = func() (opened, error) { return openGiven(s.Worker, name, v, s.log) }, relinkGiven(s.Worker, name)
 	}
-	given, err := s.Link(name)
-	if err != nil {
-		return nil, err
-	}
-	for _, note := range given.Notes {
-		s.log.Warn("the NIC is not at its best", "vnet", name, "why", note)
-	}
-	return attach(name, v, given)
+	return n, n.start(s.leased)
 }
 
 // localSupply opens everything itself.
 type localSupply struct {
 	cfg     *config.Config
+	log     *slog.Logger
 	changed chan struct{}
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 }
 
-func newLocalSupply(path string, cfg *config.Config) (*localSupply, error) {
+func newLocalSupply(path string, cfg *config.Config, log *slog.Logger) (*localSupply, error) {
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &localSupply{cfg: cfg, changed: make(chan struct{}, 1), stop: stop}
+	s := &localSupply{cfg: cfg, log: log, changed: make(chan struct{}, 1), stop: stop}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	s.wg.Go(func() {
@@ -82,7 +89,17 @@ func (s *localSupply) PacketConn(string) (*net.UDPConn, error) {
 	return net.ListenUDP("udp", address)
 }
 
-func (s *localSupply) Network(_ string, v config.VNet) (network, error) { return kernelNetwork(v), nil }
+func (s *localSupply) Network(name string, v config.VNet) (network, error) {
+	if v.Link.Kind == config.LinkKernel {
+		return kernelNetwork(v), nil
+	}
+	n := &vnet{name: name, config: v, log: s.log, open: func() (opened, error) { // a tunnel: what else there is needs a parent
+		return openTunnel(s, v.Link.WireGuard, func() (net.PacketConn, error) {
+			return net.ListenUDP("udp", &net.UDPAddr{Port: int(v.Link.WireGuard.ListenPort)})
+		})
+	}}
+	return n, n.start(time.Now())
+}
 
 func (s *localSupply) File(path string) ([]byte, error) { return os.ReadFile(path) }
 func (s *localSupply) Changed() <-chan struct{}         { return s.changed }
