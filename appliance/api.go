@@ -17,6 +17,7 @@ import (
 
 // serveAPI answers requests on one flow until the client ends it.
 func (g *Gateway) serveAPI(ctx context.Context, s *frame.Stream, p frame.Peer) {
+	defer s.Wait()
 	defer s.Close()
 	server := &http.Server{
 		Handler:           g.apiFor(p),

@@ -63,6 +63,7 @@ type Stream struct {
 	err     error         // why the flow ended
 	reading bool          // somebody has the reader's role, or had it when it was cut off
 	orphan  bool          // the reader was cut off, perhaps within a frame: nothing more can be read
+	gone    bool          // the carrier is closed
 
 	// Sending.
 	replay                       queue  // unacknowledged slabs, the sent ones first
@@ -236,6 +237,23 @@ func (s *Stream) hangUp() {
 		io.Copy(io.Discard, io.LimitReader(s.carrier, 2*underWay+maxFrames))
 	}
 	s.carrier.Close()
+	s.mu.Lock()
+	s.gone = true
+	s.wake()
+	s.mu.Unlock()
+}
+
+// Wait returns when the carrier is closed, which Close does not wait for. Close or Reset must have been called, or
+// Deliver or Read be under way.
+func (s *Stream) Wait() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.gone {
+		changed := s.wait()
+		s.mu.Unlock()
+		<-changed
+		s.mu.Lock()
+	}
 }
 
 // discard gives up what has arrived and was not taken. The caller holds mu, and nobody takes from spill.
