@@ -170,6 +170,16 @@ func files(path string, c *config.Config) []string {
 	if c.TLS.ACME.CA != "" {
 		list = append(list, c.TLS.ACME.CA)
 	}
+	for _, v := range c.VNets {
+		if v.Link.Kind == config.LinkWireGuard {
+			list = append(list, v.Link.WireGuard.PrivateKeyFile)
+			for _, p := range v.Link.WireGuard.Peers {
+				if p.PresharedKeyFile != "" {
+					list = append(list, p.PresharedKeyFile)
+				}
+			}
+		}
+	}
 	return list
 }
 
