@@ -149,7 +149,7 @@ func (v *vnet) attach(ctx context.Context) (*netstack.Stack, <-chan struct{}, er
 	o, err := v.open()
 	if err != nil {
 		err = &linkError{err}
-		v.publish(nil, fmt.Errorf("%w: %w", netstack.ErrLinkDown, err))
+		v.publish(nil, netstack.ErrLinkDown) // the cause is for the log
 		return nil, nil, err
 	}
 	s, err := netstack.New(netstack.Config{Name: v.name, Link: o.link, Dynamic: v.config.Addresses.DHCP, Addresses: v.config.Addresses.Static,
