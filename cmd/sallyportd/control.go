@@ -55,7 +55,7 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 		}
 		d.log.Info("enrolment code made", "user", ask.User, "valid", codeLife)
 		json.NewEncoder(w).Encode(enrolAnswer{Code: code, Fingerprint: d.fingerprint(),
-			Listen: d.cfg.Listen.Address, Pinned: d.cfg.TLS.SelfSigned})
+			Listen: where(d.cfg), Pinned: d.cfg.TLS.SelfSigned})
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })

@@ -32,6 +32,7 @@ type daemon struct {
 	cert     atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
 	acme     *acme                           // nil without
 	networks map[string]network
+	public   network // the stack that people come in by, if it is no VNet's
 	ready    atomic.Bool
 }
 
@@ -65,7 +66,7 @@ func (d *daemon) build() (err error) {
 		return err
 	}
 	for name, v := range d.cfg.VNets {
-		n, err := d.supply.Network(name, v)
+		n, err := d.supply.Network(name, v, served(d.cfg, name))
 		if err != nil {
 			return fmt.Errorf("attach VNet %s: %w", name, err)
 		}
@@ -81,6 +82,9 @@ func (d *daemon) close() {
 	}
 	for _, n := range d.networks {
 		n.Close()
+	}
+	if d.public != nil {
+		d.public.Close()
 	}
 	if d.registry != nil {
 		if err := d.registry.Close(); err != nil {
@@ -104,15 +108,11 @@ func (d *daemon) serve(ctx context.Context) error {
 		MaxPending:  d.cfg.Limits.Unauthenticated,
 		Balancers:   d.cfg.Listen.ProxyProtocol,
 	}
-	tcp, err := d.supply.Listener("https")
+	tcp, udp, err := d.listen()
 	if err != nil {
-		return fmt.Errorf("listen for HTTPS: %w", err)
+		return fmt.Errorf("listen: %w", err)
 	}
 	defer tcp.Close()
-	udp, err := d.supply.PacketConn("quic")
-	if err != nil {
-		return fmt.Errorf("listen for QUIC: %w", err)
-	}
 	defer udp.Close()
 
 	control, err := d.listenControl()
@@ -156,7 +156,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 	}
 	d.ready.Store(true)
-	d.log.Info("serving", "listen", d.cfg.Listen.Address, "vnets", len(d.networks), "version", version,
+	d.log.Info("serving", "listen", where(d.cfg), "vnets", len(d.networks), "version", version,
 		"fingerprint", d.fingerprint())
 	select {
 	case err := <-failed:

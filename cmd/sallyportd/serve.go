@@ -97,6 +97,9 @@ func needsParent(c *config.Config) bool {
 	if os.Geteuid() == 0 {
 		return true
 	}
+	if c.Listen.Link.Kind != config.LinkNone {
+		return true
+	}
 	if _, port, err := net.SplitHostPort(c.Listen.Address); err == nil {
 		if n, err := strconv.Atoi(port); err != nil || n < 1024 {
 			return true
@@ -118,14 +121,8 @@ func needsParent(c *config.Config) bool {
 
 // supported refuses what the configuration's format has and this version does not do.
 func supported(c *config.Config) error {
-	not := func(what string) error {
-		return fail(1, "see docs/configuration.md for what this version can do", "%s is not supported by this version", what)
-	}
-	switch {
-	case c.Listen.VNet != "":
-		return not("listen on a VNet's stack")
-	case c.Listen.Link.Kind != config.LinkNone:
-		return not("listen on a link of its own")
+	if len(c.TLS.ACME.Domains) > 0 && c.Uplink != "kernel" {
+		return fail(1, "write uplink: kernel, or give cert and key", "ACME over the uplink %s is not supported by this version", c.Uplink)
 	}
 	return nil
 }
@@ -136,12 +133,11 @@ func plan(path string) (host.Plan, error) {
 	if err != nil {
 		return host.Plan{}, err
 	}
-	p := host.Plan{
-		Listen: []host.Listen{{Name: "https", Network: "tcp", Address: c.Listen.Address}, {Name: "quic", Network: "udp", Address: c.Listen.Address}},
-		Files:  files(path, c),
-		State:  c.State,
-		RunAs:  c.RunAs,
+	p := host.Plan{Files: files(path, c), State: c.State, RunAs: c.RunAs}
+	if listensOn(c) == "" {
+		p.Listen = []host.Listen{{Name: "https", Network: "tcp", Address: c.Listen.Address}, {Name: "quic", Network: "udp", Address: c.Listen.Address}}
 	}
+	planLink(&p, publicStack, c.Listen.Link, c.Listen.Addresses)
 	if _, err := strconv.Atoi(c.RunAs); err == nil {
 		p.RunAs += ":" + c.RunAs // a user's number is its group's too
 	}
@@ -149,16 +145,22 @@ func plan(path string) (host.Plan, error) {
 		p.Listen = append(p.Listen, host.Listen{Name: "metrics", Network: "tcp", Address: c.Metrics.Listen})
 	}
 	for name, v := range c.VNets {
-		switch v.Link.Kind {
-		case config.LinkPacket:
-			p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.Packet, Interface: v.Link.Packet, DHCP: v.Addresses.DHCP})
-		case config.LinkTap:
-			p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.TAP, Interface: v.Link.Tap})
-		case config.LinkWireGuard:
+		planLink(&p, name, v.Link, v.Addresses)
+		if v.Link.Kind == config.LinkWireGuard {
 			p.Listen = append(p.Listen, host.Listen{Name: tunnelSocket(name), Network: "udp", Address: fmt.Sprintf(":%d", v.Link.WireGuard.ListenPort)})
 		}
 	}
 	return p, nil
+}
+
+// planLink adds a link that needs the parent.
+func planLink(p *host.Plan, name string, l config.Link, a config.Addresses) {
+	switch l.Kind {
+	case config.LinkPacket:
+		p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.Packet, Interface: l.Packet, DHCP: a.DHCP})
+	case config.LinkTap:
+		p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.TAP, Interface: l.Tap})
+	}
 }
 
 // files are those that the worker is told the content of.

@@ -19,7 +19,8 @@ import (
 type supply interface {
 	Listener(name string) (net.Listener, error)
 	PacketConn(name string) (*net.UDPConn, error)
-	Network(vnet string, v config.VNet) (network, error)
+	// Network attaches a VNet whose stack listens on the given ports, which are few.
+	Network(vnet string, v config.VNet, serve []uint16) (network, error)
 	File(path string) ([]byte, error)
 	Changed() <-chan struct{}
 	State() string
@@ -35,8 +36,8 @@ type workerSupply struct {
 	leased time.Time // when waiting for leases ends
 }
 
-func (s workerSupply) Network(name string, v config.VNet) (network, error) {
-	n := &vnet{name: name, config: v, log: s.log}
+func (s workerSupply) Network(name string, v config.VNet, serve []uint16) (network, error) {
+	n := &vnet{name: name, config: v, serve: serve, log: s.log}
 	switch v.Link.Kind {
 	case config.LinkKernel:
 		return kernelNetwork(v), nil
@@ -89,11 +90,11 @@ func (s *localSupply) PacketConn(string) (*net.UDPConn, error) {
 	return net.ListenUDP("udp", address)
 }
 
-func (s *localSupply) Network(name string, v config.VNet) (network, error) {
+func (s *localSupply) Network(name string, v config.VNet, serve []uint16) (network, error) {
 	if v.Link.Kind == config.LinkKernel {
 		return kernelNetwork(v), nil
 	}
-	n := &vnet{name: name, config: v, log: s.log, open: func() (opened, error) { // a tunnel: what else there is needs a parent
+	n := &vnet{name: name, config: v, serve: serve, log: s.log, open: func() (opened, error) { // a tunnel: what else there is needs a parent
 		return openTunnel(s, v.Link.WireGuard, func() (net.PacketConn, error) {
 			return net.ListenUDP("udp", &net.UDPAddr{Port: int(v.Link.WireGuard.ListenPort)})
 		})

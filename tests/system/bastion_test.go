@@ -65,6 +65,7 @@ type bastion struct {
 type settings struct {
 	access string // access.yaml; default below
 	extra  string // further lines of sallyport.yaml
+	listen string // default: address: ":443"
 	tls    string // default: self_signed, and ann is enrolled
 	grace  string // of a drain; default 2s
 
@@ -110,10 +111,13 @@ func start(t *testing.T, s settings) *bastion {
 	if selfSigned {
 		s.tls = "self_signed: true"
 	}
+	if s.listen == "" {
+		s.listen = `address: ":443"`
+	}
 	b.write("access.yaml", s.access)
 	b.write("sallyport.yaml", fmt.Sprintf(`
 name: lab
-listen: {address: ":443"}
+listen: {%s}
 tls: {%s}
 state: %s
 access: access.yaml
@@ -124,7 +128,7 @@ vnets:
     addresses: [10.99.0.4/16, "fd99::4/64"]
     prefixes: [10.99.0.0/16, "fd99::/64"]
     dns: [10.99.0.10]
-%s`, s.tls, filepath.Join(l.Dir, "state"), cmp.Or(s.grace, "2s"), l.VNet.Interface, s.extra))
+%s`, s.listen, s.tls, filepath.Join(l.Dir, "state"), cmp.Or(s.grace, "2s"), l.VNet.Interface, s.extra))
 	b.sshd = l.SSHD(l.VNet.Namespace, lab.SSHDOptions{})
 	b.wrap = s.wrap
 	if s.prepare != nil {

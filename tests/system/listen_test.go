@@ -1,0 +1,68 @@
+package system
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"sallyport/tests/lab"
+)
+
+// TestListenOnLink: people come in by a userspace stack on the public NIC; the kernel has no address at all.
+func TestListenOnLink(t *testing.T) {
+	b := start(t, settings{
+		listen: `link: {packet: eth0}, addresses: [10.77.2.2/24, "fd77:2::2/64"], gateway: [10.77.2.1, "fd77:2::1"]`,
+		extra:  "metrics: {listen: \"127.0.0.1:9090\"}\n",
+	})
+	for _, vnet := range []string{"listen", "hub"} {
+		out := b.Appliance.Run("nsenter", "--net="+b.run+"/netns/"+vnet, "ip", "-j", "addr", "show", "up")
+		if strings.Contains(out, `"local"`) {
+			t.Errorf("the kernel has an address on the NIC of %s: %s", vnet, out)
+		}
+	}
+	b.comesIn(t)
+	// Nothing but the one port answers, on any address.
+	var mac [6]byte
+	link := strings.Fields(b.Appliance.Run("nsenter", "--net="+b.run+"/netns/listen", "ip", "-br", "link", "show", "eth0"))
+	if _, err := fmt.Sscanf(link[2], "%02x:%02x:%02x:%02x:%02x:%02x", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]); err != nil {
+		t.Fatal(err)
+	}
+	scan := lab.Scan{From: b.Router, NIC: "appliance0", MAC: mac[:],
+		Addrs: []netip.Addr{lab.ApplianceAddr4, lab.ApplianceAddr6, netip.MustParseAddr("10.99.0.4"), netip.MustParseAddr("127.0.0.1")}}
+	for at, answer := range b.Scan(scan) {
+		if at.Port() != 443 {
+			t.Errorf("%v is %s", at, answer)
+		}
+	}
+	scan.Ports = []uint16{443} // alone, for in the crowd its answer may be lost
+	answers := b.Scan(scan)
+	for _, open := range []netip.Addr{lab.ApplianceAddr4, lab.ApplianceAddr6} {
+		if answers[netip.AddrPortFrom(open, 443)] != lab.Open {
+			t.Errorf("%v does not answer on 443: %v", open, answers)
+		}
+	}
+}
+
+// TestListenOnVNet: a machine with one NIC serves people on its VNet's own stack. Here they come from the VNet.
+func TestListenOnVNet(t *testing.T) {
+	b := start(t, settings{listen: "vnet: hub, port: 443", tls: "self_signed: true "})
+	inside := *b.Lab
+	inside.Client = b.VNet.Namespace
+	b.Lab = &inside
+	b.address, b.url = "10.99.0.4:443", "https://10.99.0.4"
+	b.enrol("ann", b.home)
+	b.comesIn(t)
+}
+
+// comesIn checks that both transports work, for commands and for bytes in number.
+func (b *bastion) comesIn(t *testing.T) {
+	t.Helper()
+	for _, transport := range transports {
+		r := b.inClient(b.home, "", "ssh", append(b.sshOptions(transport), "root@db-1", "head -c 3000000 /dev/zero | sha256sum")...)
+		want := b.direct("", "head -c 3000000 /dev/zero | sha256sum")
+		if r != want {
+			t.Errorf("over %s: %v\n%s", transport, r, b.daemon.Output())
+		}
+	}
+}
