@@ -1,0 +1,310 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/tests/lab"
+)
+
+// attach replaces the configuration's VNets; it is called by settings.prepare.
+func (b *bastion) attach(vnets string) {
+	b.t.Helper()
+	b.write("sallyport.yaml", fmt.Sprintf(`
+name: lab
+listen: {address: ":443"}
+tls: {self_signed: true}
+state: %s
+access: access.yaml
+drain: {grace: 2s}
+metrics: {listen: "127.0.0.1:9090"}
+vnets:
+%s`, filepath.Join(b.Dir, "state"), vnets))
+}
+
+// copies moves 64 MiB each way over each transport, and compares.
+func (b *bastion) copies() {
+	b.t.Helper()
+	const size = 64 << 20
+	source := filepath.Join(b.Dir, "source")
+	sum := randomFile(b.t, source, size)
+	for _, transport := range transports {
+		remote, back := filepath.Join(b.Dir, "remote-"+transport), filepath.Join(b.Dir, "back-"+transport)
+		for _, way := range []struct{ name, from, to, file string }{
+			{"up", source, "root@db-1:" + remote, remote},
+			{"down", "root@db-1:" + remote, back, back},
+		} {
+			begin := time.Now()
+			r := b.inClient(b.home, "", "scp", append(b.sshOptions(transport), "-q", way.from, way.to)...)
+			if r.exit != 0 || r.stdout != "" || r.stderr != "" {
+				b.t.Fatalf("scp %s over %s: %v\n%s", way.name, transport, r, b.daemon.Output())
+			}
+			if fileSum(b.t, way.file) != sum {
+				b.t.Errorf("scp %s over %s: the copy differs", way.name, transport)
+			}
+			b.t.Logf("scp %s over %s: %.2f Gbit/s", way.name, transport, size*8/time.Since(begin).Seconds()/1e9)
+		}
+		os.Remove(remote)
+		os.Remove(back)
+	}
+}
+
+// ssh runs a command on a target and wants it to print something.
+func (b *bastion) ssh(transport, target, command, want string) error {
+	r := b.inClient(b.home, "", "ssh", append(b.sshOptions(transport), "root@"+target, command)...)
+	if r.exit != 0 || strings.TrimSpace(r.stdout) != want {
+		return fmt.Errorf("ssh %s over %s: %v\nwant %q", target, transport, r, want)
+	}
+	return nil
+}
+
+func (b *bastion) mustSSH(command, want string) {
+	b.t.Helper()
+	for _, transport := range transports {
+		if err := b.ssh(transport, "db-1", command, want); err != nil {
+			b.t.Fatalf("%v\n%s", err, b.daemon.Output())
+		}
+	}
+}
+
+// from is the address that the target sees.
+const from = "set -- $SSH_CONNECTION; echo $1"
+
+// TestWireGuard reaches a VNet through a tunnel, whose outside goes over the public NIC.
+func TestWireGuard(t *testing.T) {
+	b := start(t, settings{prepare: func(b *bastion) {
+		peer := b.WireGuardPeer(b.VNet.Namespace, lab.WireGuardOptions{Other: netip.MustParsePrefix("10.200.0.1/32")})
+		b.write("wg.key", peer.OtherKey+"\n")
+		b.write("wg.psk", peer.Preshared+"\n")
+		b.attach(fmt.Sprintf(`
+  hub:
+    link:
+      wireguard:
+        private_key_file: wg.key
+        listen_port: 500
+        peers: [{public_key: %q, preshared_key_file: wg.psk, endpoint: %q, allowed: [10.99.0.0/16], keepalive: 5s}]
+    addresses: [10.200.0.1/32]
+    prefixes: [10.99.0.0/16]
+`, peer.PublicKey, peer.Addr))
+	}})
+	b.mustSSH(from, "10.200.0.1")
+	b.copies()
+	if r := b.client("proxy", "closed"); r.exit != 12 || !strings.Contains(r.stderr, "nothing listens") {
+		t.Errorf("a port where nothing listens: %v", r)
+	}
+}
+
+// bridged puts a TAP, as soon as the daemon has made it, on a bridge with a VNet's cable.
+func (b *bastion) bridged(tap, cable string) {
+	b.t.Helper()
+	bridge := "br" + tap
+	b.Appliance.Run("ip", "link", "add", bridge, "type", "bridge")
+	b.Appliance.Run("ip", "link", "set", cable, "master", bridge)
+	b.Appliance.Run("ip", "link", "set", bridge, "up")
+	lab.Start(b.t, b.Appliance.Command(context.Background(), "sh", "-c",
+		"until ip link set "+tap+" master "+bridge+" 2>/dev/null; do sleep 0.05; done"))
+}
+
+// TestTap reaches a VNet by a TAP on a bridge, with an address by DHCP.
+func TestTap(t *testing.T) {
+	b := start(t, settings{prepare: func(b *bastion) {
+		b.bridged("t0", b.VNet.Interface)
+		b.DHCP(b.VNet.Namespace, lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.50/16"), Length: time.Hour, DNS: []netip.Addr{lab.TargetAddr4}})
+		b.attach("  hub: {link: {tap: t0}, addresses: dhcp, prefixes: [10.99.0.0/16]}\n")
+	}})
+	b.DNS(b.VNet.Namespace, map[string]lab.Record{"db.corp.example.": {Addrs: []netip.Addr{lab.TargetAddr4}}})
+	b.mustSSH(from, "10.99.0.50")
+	if err := b.ssh("quic", "named", "echo by the DNS of the lease", "by the DNS of the lease"); err != nil {
+		t.Errorf("%v\n%s", err, b.daemon.Output())
+	}
+	b.copies()
+}
+
+// TestOverlap: two VNets with the same addresses at once, and each target is its own machine.
+func TestOverlap(t *testing.T) {
+	var second *lab.SSHD
+	b := start(t, settings{
+		access: `
+targets:
+  - {name: first, vnet: hub, address: 10.99.0.10, protocols: {ssh: 22}}
+  - {name: second, vnet: lab, address: 10.99.0.10, protocols: {ssh: 22}}
+rules:
+  - {name: all, who: [ann], targets: ["*"], protocols: [ssh]}
+`,
+		prepare: func(b *bastion) {
+			other := b.AddVNet("other", netip.PrefixFrom(lab.TargetAddr4, 16))
+			second = b.SSHD(other.Namespace, lab.SSHDOptions{Config: []string{"SetEnv MACHINE=two"}})
+			b.sshd.Process.Stop()
+			b.sshd = b.SSHD(b.VNet.Namespace, lab.SSHDOptions{Config: []string{"SetEnv MACHINE=one"}})
+			b.bridged("t0", other.Interface)
+			b.attach(fmt.Sprintf(`
+  hub: {link: {packet: %s}, addresses: [10.99.0.4/16], prefixes: [10.99.0.0/16]}
+  lab: {link: {tap: t0}, addresses: [10.99.0.4/16], prefixes: [10.99.0.0/16]}
+`, b.VNet.Interface))
+		}})
+	known := filepath.Join(b.Dir, "known_hosts")
+	if err := os.WriteFile(known, []byte("first "+b.sshd.HostKey+"\nsecond "+second.HostKey+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for target, c := range map[string]struct{ machine, key string }{"first": {"one", b.sshd.KeyFile}, "second": {"two", second.KeyFile}} {
+			for _, transport := range transports {
+				args := append([]string{"-F", "none", "-i", c.key, "-o", "UserKnownHostsFile=" + known}, b.sshOptions(transport)[2:]...)
+				b.eventually(10*time.Second, target+" answers", func() error { // the TAP comes late to its bridge
+					r := b.inClient(b.home, "", "ssh", append(args, "root@"+target, "echo $MACHINE; sleep 0.2")...)
+					if r.stdout != c.machine+"\n" {
+						return fmt.Errorf("%v", r)
+					}
+					return nil
+				})
+			}
+		}
+	}
+}
+
+// held is an ssh that lasts until its flow ends.
+func (b *bastion) held(transport string) *lab.Process {
+	b.t.Helper()
+	cmd := b.Client.Command(b.t.Context(), "ssh", append(b.sshOptions(transport), "root@db-1", "echo held; sleep 300")...)
+	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+b.home, "HOME="+b.home)
+	p := lab.Start(b.t, cmd)
+	b.eventually(10*time.Second, "the flow is there", func() error {
+		if !strings.Contains(p.Output(), "held") {
+			return errors.New(p.Output())
+		}
+		return nil
+	})
+	return p
+}
+
+// ends waits until a held flow has ended, and says why.
+func (b *bastion) ends(p *lab.Process, limit time.Duration, why string) {
+	b.t.Helper()
+	select {
+	case <-p.Done():
+		if !strings.Contains(p.Output(), why) {
+			b.t.Errorf("the flow ended with %q, want %q", p.Output(), why)
+		}
+		b.t.Logf("%s", p.Output())
+	case <-time.After(limit):
+		b.t.Errorf("the flow goes on: %s\n%s", p.Output(), b.daemon.Output())
+	}
+}
+
+// refused wants a flow not to be possible, for a reason.
+func (b *bastion) refused(why string) error {
+	r := b.client("proxy", "db-1")
+	if r.exit != 12 || !strings.Contains(r.stderr, why) {
+		return fmt.Errorf("want %q, got %v", why, r)
+	}
+	return nil
+}
+
+// TestDHCP: the appliance's address is what the server says, now, later, not any more, and again.
+func TestDHCP(t *testing.T) {
+	lease := lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.50/16"), Length: 6 * time.Second, MTU: 1400}
+	var server *lab.DHCP
+	b := start(t, settings{prepare: func(b *bastion) {
+		server = b.DHCP(b.VNet.Namespace, lease)
+		b.attach(fmt.Sprintf("  hub: {link: {packet: %s}, addresses: dhcp, prefixes: [10.99.0.0/16]}\n", b.VNet.Interface))
+	}})
+	b.mustSSH(from, "10.99.0.50")
+	long := b.held("quic")
+
+	// A renewed lease disturbs nobody.
+	asked := len(server.Asked())
+	b.eventually(10*time.Second, "the lease is renewed", func() error {
+		if all := server.Asked(); len(all) < asked+2 || !strings.HasPrefix(all[len(all)-1], "REQUEST 10.99.0.50 from 10.99.0.50") {
+			return fmt.Errorf("%q", all)
+		}
+		return nil
+	})
+	select {
+	case <-long.Done():
+		t.Fatalf("the flow ended: %s", long.Output())
+	default:
+	}
+
+	// The server wants us to have another address.
+	lease.Address = netip.MustParsePrefix("10.99.0.51/16")
+	server.Give(lease)
+	b.ends(long, 10*time.Second, "address in the VNet has changed")
+	b.eventually(10*time.Second, "the new address", func() error { return b.ssh("https", "db-1", from, "10.99.0.51") })
+
+	// The server falls silent.
+	long = b.held("https")
+	server.Silence(true)
+	b.ends(long, 15*time.Second, "address in the VNet has changed or expired")
+	b.eventually(5*time.Second, "flows are refused", func() error { return b.refused("no DHCP server has renewed it") })
+	if r := b.Appliance.Run("wget", "-qO-", "http://127.0.0.1:9090/metrics"); !strings.Contains(r, `sallyport_vnet_up{vnet="hub"} 0`) {
+		t.Errorf("the metrics do not say that the VNet is down")
+	}
+
+	// And speaks again.
+	server.Silence(false)
+	b.eventually(60*time.Second, "the address is back", func() error { return b.ssh("quic", "db-1", from, "10.99.0.51") })
+}
+
+// TestNoDHCP: an appliance whose DHCP server is not there serves all the same, and takes the address when it comes.
+func TestNoDHCP(t *testing.T) {
+	b := start(t, settings{prepare: func(b *bastion) {
+		b.attach(fmt.Sprintf("  hub: {link: {packet: %s}, addresses: dhcp, prefixes: [10.99.0.0/16]}\n", b.VNet.Interface))
+	}})
+	if err := b.refused("no address in the VNet yet"); err != nil {
+		t.Error(err)
+	}
+	b.DHCP(b.VNet.Namespace, lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.50/16"), Length: time.Hour})
+	b.eventually(60*time.Second, "the address", func() error { return b.ssh("quic", "db-1", from, "10.99.0.50") })
+}
+
+// TestLinkLost: a NIC that is set down stops new flows, one that is removed ends the others too, and the VNet is back
+// when the NIC is.
+func TestLinkLost(t *testing.T) {
+	b := start(t, settings{})
+	inside := func(args ...string) string {
+		return b.Appliance.Run("nsenter", append([]string{"--net=" + b.run + "/netns/hub", "ip", "link"}, args...)...)
+	}
+	b.mustSSH("echo before", "before")
+	held := map[string]*lab.Process{}
+	for _, transport := range transports {
+		held[transport] = b.held(transport)
+	}
+	inside("set", b.VNet.Interface, "down")
+	b.eventually(5*time.Second, "flows are refused", func() error { return b.refused("the VNet's link is down: the NIC is set down") })
+	inside("set", b.VNet.Interface, "up")
+	b.eventually(10*time.Second, "flows are possible", func() error { return b.ssh("quic", "db-1", "echo up", "up") })
+	for transport, p := range held {
+		select {
+		case <-p.Done():
+			t.Errorf("over %s: a flow did not outlive its NIC's rest: %s", transport, p.Output())
+		default:
+		}
+	}
+
+	inside("del", b.VNet.Interface)
+	for _, p := range held {
+		b.ends(p, 5*time.Second, "the VNet's link is down: the NIC is gone")
+	}
+	if err := b.refused("the VNet's link is down"); err != nil {
+		t.Error(err)
+	}
+	b.Appliance.Run("ip", "link", "add", b.VNet.Interface, "type", "veth", "peer", "name", "eth0", "netns", b.VNet.Name)
+	b.VNet.AddAddress("eth0", netip.PrefixFrom(lab.TargetAddr4, 16))
+	b.VNet.Run("ip", "link", "set", "eth0", "up")
+	begin := time.Now()
+	b.eventually(35*time.Second, "the VNet is back", func() error { return b.ssh("https", "db-1", "echo back", "back") })
+	t.Logf("back after %v", time.Since(begin))
+	b.kernelSees(t)
+	for _, line := range []string{"the VNet's link has ended", "the VNet's link is back"} {
+		if !strings.Contains(b.daemon.Output(), line) {
+			t.Errorf("the log does not say that %s:\n%s", line, b.daemon.Output())
+		}
+	}
+}
