@@ -41,6 +41,10 @@ func (f Failure) Lines() []string {
 
 // Explain says what the person is told about err.
 func Explain(err error) Failure {
+	var agent *failed
+	if errors.As(err, &agent) {
+		return agent.Failure
+	}
 	var path *transport.PathError
 	if errors.As(err, &path) {
 		return explainPath(path)

@@ -31,6 +31,7 @@ type command struct {
 	json      bool
 	appliance string
 	mode      transport.Mode
+	noAgent   bool
 
 	voice sync.Mutex
 }
@@ -92,7 +93,7 @@ func (c *command) options() client.Options {
 }
 
 // dial returns the way to the appliance that the flags name; the caller closes it.
-func (c *command) dial() (*client.Direct, *client.Profile, error) {
+func (c *command) dial() (client.Dialer, *client.Profile, error) {
 	home, err := c.home()
 	if err != nil {
 		return nil, nil, err
@@ -101,8 +102,14 @@ func (c *command) dial() (*client.Direct, *client.Profile, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := client.NewDirect(home, profile, c.options())
-	return d, profile, err
+	if c.withoutAgent() {
+		d, err := client.NewDirect(home, profile, c.options())
+		return d, profile, err
+	}
+	return client.NewShared(home, profile, c.options(), client.AgentOptions{
+		Version: agentVersion(),
+		Start:   func() error { return c.startAgent(home) },
+	}), profile, nil
 }
 
 // ask runs a question to the appliance itself.

@@ -49,14 +49,15 @@ func (c *command) app() *cli.App {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "appliance", Usage: "which appliance, by the `NAME` that login gave it; default: the last login's"},
 			&cli.StringFlag{Name: "transport", Usage: "`auto|quic|https`: how to reach the appliance; auto takes what works, the others are never left"},
+			&cli.BoolFlag{Name: "no-agent", Usage: "connect by this command alone; SALLYPORT_NO_AGENT=1 says the same"},
 			&cli.BoolFlag{Name: "json", Usage: "print results and errors as JSON"},
 		},
 		Commands: []*cli.Command{
 			c.login(), c.logout(), c.ls(), c.status(), c.ssh(), c.rdp(), c.tunnel(), c.proxy(),
-			c.configSSH(), c.knownHosts(), c.admin(), c.completion(), c.complete(), c.version(),
+			c.configSSH(), c.knownHosts(), c.agent(), c.admin(), c.completion(), c.complete(), c.version(),
 		},
 		Before: func(x *cli.Context) (err error) {
-			c.json, c.appliance = x.Bool("json"), x.String("appliance")
+			c.json, c.appliance, c.noAgent = x.Bool("json"), x.String("appliance"), x.Bool("no-agent")
 			if c.mode, err = transport.ParseMode(x.String("transport")); err != nil {
 				return usage(err.Error(), "")
 			}

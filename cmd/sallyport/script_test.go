@@ -47,6 +47,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOSTKEY", hostKey)
 			env.Setenv("SALLYPORT_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("SALLYPORT_NO_AGENT", "1")
 			env.Setenv("PROXY", connectProxy(t, a.Address))
 			return os.WriteFile(filepath.Join(env.WorkDir, "code"), []byte(clienttest.Code+"\n"), 0o600)
 		},

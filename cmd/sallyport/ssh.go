@@ -202,6 +202,9 @@ func (c *command) sshOptions(profile, destination, alias string, pinned bool) (m
 	if c.mode != transport.Auto {
 		self = append(self, "--transport", string(c.mode))
 	}
+	if c.noAgent {
+		self = append(self, "--no-agent")
+	}
 	must = []option{{"ProxyCommand", shellLine(self) + " proxy " + destination}, {"HostKeyAlias", alias}}
 	if pinned {
 		must = append(must, option{"KnownHostsCommand", argvLine(self) + " known-hosts %H"}, option{"UserKnownHostsFile", "none"},

@@ -38,6 +38,7 @@ var programs = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	os.Setenv("SALLYPORT_NO_AGENT", "1") // where an agent is wanted, a test says so
 	code := m.Run()
 	if dir, err := programs(); err == nil {
 		os.RemoveAll(dir)

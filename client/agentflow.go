@@ -1,0 +1,236 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"sallyport/frame"
+	"sallyport/transport"
+)
+
+// held is a session that commands share. The Agent's mu guards what changes.
+type held struct {
+	profile *Profile
+	direct  *Direct
+	stamp   [32]byte // of the sign-in
+	life    context.Context
+	cancel  context.CancelCauseFunc // ends all flows
+
+	flows   int                // and questions
+	used    time.Time          // when the last of them ended
+	session *transport.Session // the last one
+	number  uint64             // its
+	path    *Path
+	notices []string // for the next command
+}
+
+// end ends all flows, for a reason that their commands are told.
+func (h *held) end(why string) {
+	h.cancel(frame.Refuse(frame.Auth, why, ""))
+}
+
+// signIn reads a profile, and a stamp that changes when the device has enrolled anew.
+func (h Home) signIn(name string) (p *Profile, stamp [32]byte, err error) {
+	if p, err = h.Profile(name); err != nil {
+		return nil, stamp, err
+	}
+	key, err := os.ReadFile(h.keyFile(name))
+	if err != nil {
+		key = nil // NewDirect says what is wrong with it
+	}
+	like := *p
+	like.Identity = nil // grows by itself
+	b, err := json.Marshal(like)
+	return p, sha256.Sum256(append(b, key...)), err
+}
+
+func signedOut(err error) bool {
+	r, ok := frame.ReasonOf(err)
+	return ok && r.Code == frame.Auth
+}
+
+// hold returns the session that a question is about and counts a use of it, which end ends.
+func (a *Agent) hold(q question) (*held, error) {
+	if q.Appliance == "" {
+		return nil, frame.Refuse("E_USAGE", "no appliance is named", "")
+	}
+	mode, err := transport.ParseMode(string(q.Transport))
+	if err != nil {
+		return nil, frame.Refuse("E_USAGE", err.Error(), "")
+	}
+	var proxy *url.URL
+	if q.Proxy != "" {
+		if proxy, err = url.Parse(q.Proxy); err != nil {
+			return nil, frame.Refuse("E_PROXY", "the proxy's name does not parse", "check HTTPS_PROXY")
+		}
+	}
+	profile, stamp, err := a.Home.signIn(q.Appliance)
+	if err != nil {
+		return nil, err
+	}
+	defer a.reap()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := sessionKey{q.Appliance, mode, q.Proxy}
+	if h := a.sessions[key]; h != nil {
+		if h.stamp == stamp {
+			h.flows++
+			return h, nil
+		}
+		a.retire(key, h)
+	}
+	h := &held{profile: profile, stamp: stamp, flows: 1}
+	h.direct, err = NewDirect(a.Home, profile, Options{Transport: mode, Software: a.Version, Notice: func(line string) { a.notice(h, line) }})
+	if err != nil {
+		return nil, err
+	}
+	h.direct.dial.Memory, h.direct.dial.Spares = a.memory, agentSpares
+	h.direct.dial.Proxy = func(*url.URL) (*url.URL, error) { return proxy, nil }
+	h.life, h.cancel = context.WithCancelCause(context.Background())
+	a.sessions[key] = h
+	return h, nil
+}
+
+// notice keeps a line for the next command.
+func (a *Agent) notice(h *held, line string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(h.notices) < 8 {
+		h.notices = append(h.notices, line)
+	}
+}
+
+// session returns the transport session, another than the one of number dead.
+func (a *Agent) session(ctx context.Context, h *held, dead uint64) (s *transport.Session, fresh bool, err error) {
+	bad := a.dead(h, dead)
+	if s, fresh, err = h.direct.connect(ctx, bad); err != nil {
+		return nil, false, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if h.session != s {
+		a.numbered++
+		h.session, h.number, h.path = s, a.numbered, pathOf(s)
+		h.path.Agent = os.Getpid()
+		a.Log.Info("session", "appliance", h.profile.Name, "transport", s.Transport, "remote", s.Remote)
+	}
+	return s, fresh, nil
+}
+
+// dead is the session of that number if it is the last one and of no use any more. A QUIC connection knows by itself
+// that it is dead, a moment after its streams; while it lives, so do the flows of others on it.
+func (a *Agent) dead(h *held, number uint64) *transport.Session {
+	a.mu.Lock()
+	s := h.session
+	if number == 0 || number != h.number {
+		s = nil
+	}
+	a.mu.Unlock()
+	if s != nil && s.Transport == "quic" {
+		select {
+		case <-s.Done():
+		case <-time.After(200 * time.Millisecond):
+			return nil
+		}
+	}
+	return s
+}
+
+// connect answers a question for a path or a flow, and carries the flow.
+func (a *Agent) connect(ctx context.Context, c *net.UnixConn, q question) {
+	asking, stop := whileThere(ctx, c)
+	h, err := a.hold(q)
+	if err == nil {
+		defer a.end(h)
+	}
+	var s *transport.Session
+	var carrier frame.Carrier
+	reply := answer{Version: a.Version}
+	if err == nil {
+		s, reply.Fresh, err = a.session(asking, h, q.Dead)
+	}
+	if err == nil && q.Ask == askFlow {
+		if carrier, err = s.Carrier(asking); err != nil {
+			err = h.direct.reason(ctx, err)
+		}
+	}
+	if !stop() {
+		if carrier != nil {
+			carrier.Close()
+		}
+		return // nobody is there to be answered
+	}
+	if err != nil {
+		f := Explain(err)
+		reply.Failure = &f
+		writeMessage(c, reply)
+		return
+	}
+	flow := a.complete(h, &reply)
+	err = writeMessage(c, reply)
+	if carrier == nil {
+		return
+	}
+	shared := &oneAtATime{Carrier: carrier}
+	if err != nil {
+		shared.Close()
+		return
+	}
+	for _, end := range []context.Context{ctx, h.life} {
+		unhook := context.AfterFunc(end, func() { shared.Close() })
+		defer unhook()
+	}
+	splice(c, shared, func(err error) {
+		if cause := context.Cause(h.life); cause != nil {
+			err = cause
+		}
+		a.keepWhy(flow, h.direct.reason(ctx, err))
+	})
+}
+
+// complete says in an answer what was found.
+func (a *Agent) complete(h *held, reply *answer) (flow uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.flows++
+	reply.Flow, reply.Session, reply.Path, reply.Notices = a.flows, h.number, h.path, h.notices
+	h.notices = nil
+	return a.flows
+}
+
+// end is the reverse of hold.
+func (a *Agent) end(h *held) {
+	defer a.reap()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h.flows--
+	h.used = time.Now()
+}
+
+// whileThere is a context that ends when the command hangs up. It says nothing before it has its answer, so whatever
+// can be read is the end. stop says whether the command is still there.
+func whileThere(ctx context.Context, c *net.UnixConn) (_ context.Context, stop func() bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	gone := false
+	watch.Go(func() {
+		_, err := c.Read(make([]byte, 1))
+		if gone = !errors.Is(err, os.ErrDeadlineExceeded); gone {
+			cancel()
+		}
+	})
+	return ctx, func() bool {
+		c.SetReadDeadline(time.Unix(1, 0))
+		watch.Wait()
+		cancel()
+		c.SetReadDeadline(time.Time{})
+		return !gone
+	}
+}

@@ -1,0 +1,26 @@
+package client
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// peerUser is the user of the process at the other end of a local socket, as getpeereid has it.
+func peerUser(c *net.UnixConn) (uid int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	uid = -1
+	control := raw.Control(func(fd uintptr) {
+		var cred *unix.Xucred
+		if cred, err = unix.GetsockoptXucred(int(fd), unix.SOL_LOCAL, unix.LOCAL_PEERCRED); err == nil {
+			uid = int(cred.Uid)
+		}
+	})
+	if err == nil {
+		err = control
+	}
+	return uid, err
+}
