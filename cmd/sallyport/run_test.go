@@ -39,7 +39,9 @@ func person(t *testing.T) (Env, *clienttest.Appliance) {
 
 func environment(home string) Env {
 	return Env{Self: "/opt/sally port/sallyport", Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard,
-		Getenv: func(name string) string { return map[string]string{"SALLYPORT_HOME": home, "SALLYPORT_NO_AGENT": "1"}[name] }}
+		Getenv: func(name string) string {
+			return map[string]string{"SALLYPORT_HOME": home, "SALLYPORT_NO_AGENT": "1"}[name]
+		}}
 }
 
 // started runs a command until the test cancels it.
