@@ -100,13 +100,16 @@ func (v *vnet) keep(ctx context.Context, s *netstack.Stack) {
 	delay := firstRelink
 	for ctx.Err() == nil {
 		if s != nil {
+			begun := time.Now()
 			select {
 			case <-ctx.Done():
 			case <-s.Done():
 				v.log.Error("the VNet's link has ended", "vnet", v.name, "cause", s.Err())
 			}
 			s.Close()
-			delay = firstRelink
+			if time.Since(begun) > lastRelink { // one that ends at once again is not to be asked for at once again
+				delay = firstRelink
+			}
 		}
 		select {
 		case <-ctx.Done():
