@@ -107,6 +107,27 @@ func (a *Agent) notice(h *held, line string) {
 	}
 }
 
+// carrier opens a carrier, if a flow is asked for. A session that does not give one is replaced once.
+func (a *Agent) carrier(ctx context.Context, h *held, q question) (c frame.Carrier, fresh bool, err error) {
+	dead := q.Dead
+	for again := false; ; again = true {
+		s, fresh, err := a.session(ctx, h, dead)
+		if err != nil || q.Ask != askFlow {
+			return nil, fresh, err
+		}
+		c, err := s.Carrier(ctx)
+		if err == nil {
+			return c, fresh, nil
+		}
+		if fresh || again || ctx.Err() != nil {
+			return nil, fresh, h.direct.reason(ctx, err)
+		}
+		a.mu.Lock()
+		dead = h.number
+		a.mu.Unlock()
+	}
+}
+
 // session returns the transport session, another than the one of number dead.
 func (a *Agent) session(ctx context.Context, h *held, dead uint64) (s *transport.Session, fresh bool, err error) {
 	bad := a.dead(h, dead)
@@ -150,16 +171,10 @@ func (a *Agent) connect(ctx context.Context, c *net.UnixConn, q question) {
 	if err == nil {
 		defer a.end(h)
 	}
-	var s *transport.Session
 	var carrier frame.Carrier
 	reply := answer{Version: a.Version}
 	if err == nil {
-		s, reply.Fresh, err = a.session(asking, h, q.Dead)
-	}
-	if err == nil && q.Ask == askFlow {
-		if carrier, err = s.Carrier(asking); err != nil {
-			err = h.direct.reason(ctx, err)
-		}
+		carrier, reply.Fresh, err = a.carrier(asking, h, q)
 	}
 	if !stop() {
 		if carrier != nil {
