@@ -139,7 +139,7 @@ func (c *Conn) take(p []byte) (int, error) {
 	if wouldBlock(err) {
 		return 0, nil
 	}
-	return int(n), c.opError("write", c.cause(err))
+	return int(n), c.failed("write", err)
 }
 
 // WaitWritable blocks until Take would accept something or fail. It returns the cause of ctx when that ends first.
@@ -189,16 +189,22 @@ func (c *Conn) readError(err tcpip.Error) error {
 	if _, ok := err.(*tcpip.ErrClosedForReceive); ok && !c.broken() && c.why.Load() == nil {
 		return io.EOF
 	}
-	return c.opError("read", c.cause(err))
+	return c.failed("read", err)
 }
 
 func (c *Conn) broken() bool { return tcp.EndpointState(c.ep.State()) == tcp.StateError }
 
-// cause is why the connection broke, however often one asks.
-func (c *Conn) cause(err tcpip.Error) error {
+// failed dresses err, unless the connection was ended by its own stack: then the reason stands alone, for it is not about
+// this connection.
+func (c *Conn) failed(op string, err tcpip.Error) error {
 	if why := c.why.Load(); why != nil {
 		return *why
 	}
+	return c.opError(op, c.cause(err))
+}
+
+// cause is why the connection broke, however often one asks.
+func (c *Conn) cause(err tcpip.Error) error {
 	was := osError(err)
 	if !c.broken() {
 		return was
@@ -223,7 +229,7 @@ func (c *Conn) shutdown(how tcpip.ShutdownFlags) error {
 		return c.opError("close", net.ErrClosed)
 	}
 	if err := c.ep.Shutdown(how); err != nil {
-		return c.opError("close", c.cause(err))
+		return c.failed("close", err)
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ func (s *Stack) Readdress(a Addressing) error {
 		if err := s.stack.RemoveAddress(nicID, tcpip.AddrFromSlice(p.Addr().AsSlice())); err != nil {
 			return fmt.Errorf("remove address %v: %w", p, osError(err))
 		}
+		s.addresses = slices.DeleteFunc(s.addresses, func(q netip.Prefix) bool { return q == p })
 	}
 	for _, p := range added {
 		if err := s.stack.AddProtocolAddress(nicID, tcpip.ProtocolAddress{
@@ -51,8 +52,8 @@ func (s *Stack) Readdress(a Addressing) error {
 		}, stack.AddressProperties{}); err != nil {
 			return fmt.Errorf("add address %v: %w", p, osError(err))
 		}
+		s.addresses = append(s.addresses, p)
 	}
-	s.addresses = slices.Clone(a.Addresses)
 	if a.MTU > 0 {
 		if err := s.stack.SetNICMTU(nicID, uint32(a.MTU)); err != nil {
 			return fmt.Errorf("set the MTU to %d: %w", a.MTU, osError(err))
