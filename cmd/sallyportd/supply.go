@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -51,6 +52,9 @@ func (s workerSupply) Network(name string, v config.VNet, serve []uint16) (netwo
 	return n, n.start(s.leased)
 }
 
+// tunnelBuffer is what a tunnel's socket may queue: its packets come in bursts.
+const tunnelBuffer = 8 << 20
+
 // localSupply opens everything itself.
 type localSupply struct {
 	cfg     *config.Config
@@ -96,7 +100,11 @@ func (s *localSupply) Network(name string, v config.VNet, serve []uint16) (netwo
 	}
 	n := &vnet{name: name, config: v, serve: serve, log: s.log, open: func() (opened, error) { // a tunnel: what else there is needs a parent
 		return openTunnel(s, v.Link.WireGuard, func() (net.PacketConn, error) {
-			return net.ListenUDP("udp", &net.UDPAddr{Port: int(v.Link.WireGuard.ListenPort)})
+			c, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(v.Link.WireGuard.ListenPort)})
+			if err == nil { // as much as the kernel allows; a parent would force it
+				err = errors.Join(c.SetReadBuffer(tunnelBuffer), c.SetWriteBuffer(tunnelBuffer))
+			}
+			return c, err
 		})
 	}}
 	return n, n.start(time.Now())

@@ -19,14 +19,17 @@ type bind struct {
 	opened bool
 	last   *endpoint // of the last datagram; only the receiver touches it
 	in     []ipv4.Message
-	pool   sync.Pool // of []ipv4.Message, to send
+	pool   sync.Pool // of *[]ipv4.Message, to send
 }
 
 func newBind(c net.PacketConn, t *tunnel) *bind {
 	b := &bind{conn: c, tunnel: t}
 	if u, ok := c.(*net.UDPConn); ok && runtime.GOOS == "linux" {
 		b.many, b.in = ipv4.NewPacketConn(u), newMessagesOf(wireGuardBatch)
-		b.pool.New = func() any { return newMessagesOf(wireGuardBatch) }
+		b.pool.New = func() any {
+			m := newMessagesOf(wireGuardBatch)
+			return &m
+		}
 	}
 	return b
 }
@@ -118,12 +121,13 @@ func (b *bind) Send(bufs [][]byte, to conn.Endpoint) error {
 		}
 		return nil
 	}
-	all := b.pool.Get().([]ipv4.Message)
+	pooled := b.pool.Get().(*[]ipv4.Message)
+	all := *pooled
 	defer func() {
 		for i := range all {
 			all[i].Buffers[0], all[i].Addr = nil, nil
 		}
-		b.pool.Put(all)
+		b.pool.Put(pooled)
 	}()
 	for i, p := range bufs {
 		all[i].Buffers[0], all[i].Addr = p, at.udp

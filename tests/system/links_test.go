@@ -295,6 +295,8 @@ func TestLinkLost(t *testing.T) {
 	if err := b.refused("the VNet's link is down"); err != nil {
 		t.Error(err)
 	}
+	kill(t, b.worker()) // a new one serves without the NIC
+	b.eventually(10*time.Second, "another worker says so too", func() error { return b.refused("the VNet's link is down") })
 	b.Appliance.Run("ip", "link", "add", b.VNet.Interface, "type", "veth", "peer", "name", "eth0", "netns", b.VNet.Name)
 	b.VNet.AddAddress("eth0", netip.PrefixFrom(lab.TargetAddr4, 16))
 	b.VNet.Run("ip", "link", "set", "eth0", "up")
