@@ -10,7 +10,12 @@ import (
 )
 
 // Admit decides about a HELLO whose proof is good: its device is enrolled, or comes with a code that enrols it.
-func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (*frame.Welcome, error) {
+func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (w *frame.Welcome, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			w, err = nil, &frame.SessionError{Reason: g.caught(v, ofPeer(*p)...).reason()}
+		}
+	}()
 	device, err := g.device(h, p)
 	if err != nil {
 		reason := reasonOf(err)

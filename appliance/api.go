@@ -71,7 +71,16 @@ func (g *Gateway) apiFor(p frame.Peer) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, answer func(r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			defer func() {
+				if v := recover(); v != nil {
+					reply(w, nil, g.caught(v, ofPeer(p)...))
+				}
+			}()
 			r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+			if g.Devices.Revoked(p.Device) { // since the connection began
+				reply(w, nil, auth.ErrRevoked)
+				return
+			}
 			v, err := answer(r)
 			reply(w, v, err)
 		})

@@ -25,7 +25,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -53,6 +52,7 @@ type Devices interface {
 	NewCode(user string, ttl time.Duration) (string, error)
 	List() []auth.Device
 	Revoke(id string) error
+	Revoked(id string) bool
 	Touch(id string, source netip.Addr, version string)
 }
 
@@ -111,16 +111,17 @@ func (g *Gateway) EndDevice(d auth.Device) {
 
 // A flow is one connection of a person to a target.
 type flow struct {
-	gateway *Gateway
-	id      [16]byte
-	session [16]byte
-	peer    frame.Peer
-	open    frame.OpenRequest
-	grant   policy.Grant
-	addr    netip.AddrPort // of the target
-	begun   time.Time
-	stream  atomic.Pointer[frame.Stream] // once it is open
-	end     context.CancelCauseFunc
+	gateway  *Gateway
+	id       [16]byte
+	session  [16]byte
+	peer     frame.Peer
+	incoming *frame.Incoming
+	open     frame.OpenRequest
+	grant    policy.Grant
+	addr     netip.AddrPort // of the target
+	begun    time.Time
+	stream   atomic.Pointer[frame.Stream] // once it is open
+	end      context.CancelCauseFunc
 }
 
 func (f *flow) request(now time.Time) policy.Request {
@@ -130,6 +131,7 @@ func (f *flow) request(now time.Time) policy.Request {
 
 // Flow serves one stream of an admitted client: an api flow, or one to a target.
 func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
+	c = &containedCarrier{c, g, p}
 	defer c.Close()
 	accept, cancel := context.WithTimeout(ctx, g.Limits.withDefaults().Patience)
 	in, err := frame.Accept(accept, c, frame.Options{Governor: g.Governor})
@@ -141,17 +143,19 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 		g.serveAPI(ctx, in.Accept(frame.Opened{Flow: random(), Session: random(), Target: api.Protocol}), p)
 		return
 	}
-	f := &flow{gateway: g, peer: p, open: in.Open, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random())}
+	f := &flow{gateway: g, peer: p, incoming: in, open: in.Open, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random())}
 	ctx, f.end = context.WithCancelCause(ctx)
 	defer f.end(nil)
+	defer g.live.remove(f)
 	defer func() {
 		if v := recover(); v != nil {
-			g.panicked(f, v)
+			f.panicked(g.caught(v, f.attrs()...))
 		}
 	}()
 
 	conn, err := f.reach(ctx)
 	if err != nil {
+		g.live.remove(f)
 		reason := reasonOf(err)
 		g.Metrics.flowRefused(string(reason.Code))
 		f.log(slog.LevelInfo, "flow refused", "cause", string(reason.Code), "why", reason.Sentence)
@@ -159,7 +163,6 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 		return
 	}
 	defer conn.Close()
-	defer g.live.remove(f)
 	f.stream.Store(in.Accept(f.opened()))
 	g.Metrics.flowOpened(f)
 	f.log(slog.LevelInfo, "flow opened")
@@ -171,6 +174,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 func (f *flow) reach(ctx context.Context) (net.Conn, error) {
 	g, limits := f.gateway, f.gateway.Limits.withDefaults()
 	p := g.policy.Load()
+	decided := p
 	var err error
 	if f.grant, err = p.Decide(f.request(f.begun)); err != nil {
 		return nil, err
@@ -178,9 +182,17 @@ func (f *flow) reach(ctx context.Context) (net.Conn, error) {
 	if err := g.live.add(f, limits); err != nil {
 		return nil, err
 	}
+	// Who changes the policy or revokes a device now finds the flow in the list; who did so before is asked for.
+	if p = g.policy.Load(); p != decided {
+		if _, err := p.Decide(f.request(f.begun)); err != nil {
+			return nil, err
+		}
+	}
+	if g.Devices.Revoked(f.peer.Device) {
+		return nil, auth.ErrRevoked
+	}
 	conn, err := f.dial(ctx, p, limits)
 	if err != nil {
-		g.live.remove(f)
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
@@ -245,7 +257,7 @@ func (f *flow) relay(ctx context.Context, conn net.Conn) relay.Result {
 		defer cancel()
 	}
 	stream := f.stream.Load()
-	result := relay.Pump(ctx, stream, guarded(f.grant.Protocol, relay.Wrap(conn)), relay.Options{Idle: f.grant.Idle})
+	result := relay.Pump(ctx, stream, &containedConn{guarded(f.grant.Protocol, relay.Wrap(conn)), f}, relay.Options{Idle: f.grant.Idle})
 	if result.Err != nil {
 		stream.Reset(endReason(f, result.Err))
 	}
@@ -262,15 +274,16 @@ func (f *flow) account(r relay.Result) {
 	f.log(slog.LevelInfo, "flow ended", "up", r.Up, "down", r.Down, "dur", time.Since(f.begun).Round(time.Millisecond), "cause", cause)
 }
 
-// panicked ends one flow for a bug of ours; the others go on.
-func (g *Gateway) panicked(f *flow, v any) {
-	incident := hex.EncodeToString(random()[:4])
-	f.log(slog.LevelError, "flow panicked", "incident", incident, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-	if s := f.stream.Load(); s != nil {
-		g.Metrics.flowEnded(relay.Result{}, string(frame.Internal))
-		s.Reset(frame.Reason{Code: frame.Internal, Sentence: "the appliance met a bug; this flow has ended",
-			Hint: "report incident " + incident, Incident: incident})
+// panicked ends a flow whose own goroutine met a bug.
+func (f *flow) panicked(e *panicError) {
+	s := f.stream.Load()
+	if s == nil {
+		f.gateway.Metrics.flowRefused(string(frame.Internal))
+		f.incoming.Refuse(&frame.StreamError{Reason: e.reason()})
+		return
 	}
+	f.gateway.Metrics.flowEnded(relay.Result{}, string(frame.Internal))
+	s.Reset(e.reason())
 }
 
 // name is what people call where the flow goes.
@@ -279,17 +292,22 @@ func (f *flow) name() string {
 }
 
 func (f *flow) log(level slog.Level, message string, more ...any) {
+	f.gateway.Log.Log(context.Background(), level, message, append(f.attrs(), more...)...)
+}
+
+// attrs are what every line about the flow has.
+func (f *flow) attrs() []any {
 	target := f.grant.Target
 	if target == "" {
 		target = f.open.Target
 	}
-	attrs := append([]any{"flow", hex.EncodeToString(f.id[:6]), "user", f.peer.User, "device", f.peer.Device, "source", f.peer.Remote.Addr(),
+	attrs := []any{"flow", hex.EncodeToString(f.id[:6]), "user", f.peer.User, "device", f.peer.Device, "source", f.peer.Remote.Addr(),
 		"target", frame.Clip(target, 255), "protocol", frame.Clip(cmp.Or(f.grant.Protocol, f.open.Protocol), 16), "rule", f.grant.Rule,
-		"transport", f.peer.Transport}, more...)
+		"transport", f.peer.Transport}
 	if f.addr.IsValid() {
 		attrs = append(attrs, "addr", f.addr, "vnet", f.grant.VNet)
 	}
-	f.gateway.Log.Log(context.Background(), level, message, attrs...)
+	return attrs
 }
 
 func random() []byte {

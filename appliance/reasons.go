@@ -18,7 +18,10 @@ import (
 func reasonOf(err error) frame.Reason {
 	var refusal *policy.Refusal
 	var no *auth.Error
+	var bug *panicError
 	switch {
+	case errors.As(err, &bug):
+		return bug.reason()
 	case errors.As(err, &refusal):
 		return frame.Reason{Code: frame.Code(refusal.Code), Sentence: refusal.Sentence, Hint: refusal.Hint, Rule: refusal.Rule}
 	case errors.As(err, &no):
@@ -73,6 +76,10 @@ func resolveReason(host string, limit time.Duration, err error) error {
 // endReason says why an open flow ended.
 func endReason(f *flow, err error) frame.Reason {
 	var conn *relay.ConnError
+	var bug *panicError
+	if errors.As(err, &bug) {
+		return bug.reason()
+	}
 	if r, ok := frame.ReasonOf(err); ok {
 		return r
 	}

@@ -243,6 +243,12 @@ func (r *Registry) Device(key ed25519.PublicKey) (Device, error) {
 	return rec.Device, nil
 }
 
+// Revoked says whether a device was enrolled and is barred now.
+func (r *Registry) Revoked(id string) bool {
+	rec, known := r.record(id)
+	return known && !rec.Revoked.IsZero()
+}
+
 // record returns a copy of a device by its id.
 func (r *Registry) record(id string) (record, bool) {
 	r.mu.RLock()
