@@ -211,15 +211,15 @@ func (q *quicCarrier) Close() error {
 	return nil
 }
 
-// dialQUIC opens a session over QUIC.
-func (c *Client) dialQUIC(ctx context.Context, address *net.UDPAddr) (*Session, error) {
+// shakeQUIC makes a QUIC connection; end closes it and its socket.
+func shakeQUIC(ctx context.Context, address *net.UDPAddr, tlsConfig *tls.Config) (_ *quic.Conn, end func(), err error) {
 	network := "udp4"
 	if address.IP.To4() == nil {
 		network = "udp6"
 	}
 	pc, err := net.ListenUDP(network, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t := &quic.Transport{Conn: pc}
 	hangUp := func() {
@@ -230,14 +230,22 @@ func (c *Client) dialQUIC(ctx context.Context, address *net.UDPAddr) (*Session, 
 	config.KeepAlivePeriod = 10 * time.Second
 	config.MaxIncomingStreams = -1
 	config.InitialStreamReceiveWindow, config.InitialConnectionReceiveWindow = 512<<10, 1<<20
-	conn, err := t.Dial(ctx, address, c.tlsConfig(alpnQUIC), config)
+	conn, err := t.Dial(ctx, address, tlsConfig, config)
 	if err != nil {
 		hangUp()
-		return nil, err
+		return nil, nil, err
 	}
-	end := func() {
+	return conn, func() {
 		conn.CloseWithError(quicClosed, "")
 		hangUp()
+	}, nil
+}
+
+// dialQUIC opens a session over QUIC.
+func (c *Client) dialQUIC(ctx context.Context, address *net.UDPAddr) (*Session, error) {
+	conn, end, err := shakeQUIC(ctx, address, c.tlsConfig(alpnQUIC))
+	if err != nil {
+		return nil, err
 	}
 	control, welcome, err := c.quicHello(ctx, conn)
 	if err != nil {
