@@ -3,7 +3,7 @@
 //
 //	net, err := netstack.New(netstack.Config{
 //		Name:      "hub",
-//		Link:      nic,                                               // link.Packet, link.Tap, link.Pipe
+//		Link:      nic,                                               // link.Packet, link.Tap, link.WireGuard, link.Pipe
 //		Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.4/24")},
 //		Gateways:  []netip.Addr{netip.MustParseAddr("10.1.0.1")},
 //		Prefixes:  []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
@@ -28,6 +28,12 @@
 //
 // The appliance's own traffic (DNS, for one) may need to go elsewhere. It has its own handle with an exact list; see
 // System.
+//
+// # When the network changes
+//
+// Addresses come, change and go (Stack.Readdress): connections from one that stays do not notice, those from one that
+// goes end. A link may end (Stack.Done): all connections over it do too, and nothing brings that Stack back. In both cases
+// dials fail, and connections break, with an error that says so, such as ErrLinkDown; Stack.Err is the state now.
 //
 // # A connection at rest
 //

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -207,6 +209,22 @@ func (b *bastion) refused(why string) error {
 	return nil
 }
 
+// metrics are what Prometheus would read.
+func (b *bastion) metrics() string {
+	b.t.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: b.Appliance.DialContext, DisableKeepAlives: true}}
+	r, err := client.Get("http://127.0.0.1:9090/metrics")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // TestDHCP: the appliance's address is what the server says, now, later, not any more, and again.
 func TestDHCP(t *testing.T) {
 	lease := lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.50/16"), Length: 6 * time.Second, MTU: 1400}
@@ -243,8 +261,8 @@ func TestDHCP(t *testing.T) {
 	server.Silence(true)
 	b.ends(long, 15*time.Second, "address in the VNet has changed or expired")
 	b.eventually(5*time.Second, "flows are refused", func() error { return b.refused("no DHCP server has renewed it") })
-	if r := b.Appliance.Run("wget", "-qO-", "http://127.0.0.1:9090/metrics"); !strings.Contains(r, `sallyport_vnet_up{vnet="hub"} 0`) {
-		t.Errorf("the metrics do not say that the VNet is down")
+	if m := b.metrics(); !strings.Contains(m, "sallyport_vnet_up{vnet=\"hub\"} 0\n") {
+		t.Errorf("the metrics do not say that the VNet is down:\n%s", m)
 	}
 
 	// And speaks again.
