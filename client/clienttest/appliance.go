@@ -48,12 +48,13 @@ const (
 
 // Config of an Appliance. The zero value is good.
 type Config struct {
-	NotBefore, NotAfter time.Time // of the certificate; default: an hour either way
-	Now                 time.Time // what its clock says over HTTP; default: the real one
-	Names               []string  // in the certificate; default: 127.0.0.1 as an address
-	Successors          [][]byte  // identity keys that follow
-	Listen              string    // default 127.0.0.1:0
-	HostKeys            []string  // pinned for the target "pinned"
+	NotBefore, NotAfter time.Time     // of the certificate; default: an hour either way
+	Now                 time.Time     // what its clock says over HTTP; default: the real one
+	Ahead               time.Duration // of ours, its clock says in WELCOME
+	Names               []string      // in the certificate; default: 127.0.0.1 as an address
+	Successors          [][]byte      // identity keys that follow
+	Listen              string        // default 127.0.0.1:0
+	HostKeys            []string      // pinned for the target "pinned"
 
 	// After is an appliance that was stopped and starts again: same address, certificate, identity and devices.
 	After *Appliance
@@ -215,7 +216,7 @@ func (a *Appliance) admit(h *frame.Hello, p *frame.Peer) (*frame.Welcome, error)
 		return nil, frame.Refuse("E_DEVICE_REVOKED", "this device has been revoked", "ask an administrator")
 	}
 	p.User, p.Device = User, d.ID
-	return &frame.Welcome{Name: "clienttest", User: User, Device: d.ID, Identity: a.config.Successors, Time: time.Now().UnixMilli()}, nil
+	return &frame.Welcome{Name: "clienttest", User: User, Device: d.ID, Identity: a.config.Successors, Time: time.Now().Add(a.config.Ahead).UnixMilli()}, nil
 }
 
 // Refusals are what targets of these names answer.
