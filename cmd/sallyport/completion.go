@@ -7,14 +7,19 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"sallyport/appliance/api"
 	"sallyport/client"
 )
 
-// The scripts ask the program itself, with the words before the one that is being typed.
+// The scripts ask the program itself, with the words before the one that is being typed. Targets' names come from the
+// appliance: no script may let the shell expand an answer, as bash's compgen -W would.
 var completions = map[string]string{
 	"bash": `_sallyport() {
-    local IFS=$'\n'
-    COMPREPLY=($(compgen -W "$(sallyport __complete -- "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
+    local answer word="${COMP_WORDS[COMP_CWORD]}"
+    COMPREPLY=()
+    while IFS= read -r answer; do
+        [[ "$answer" == "$word"* ]] && COMPREPLY+=("$(printf %q "$answer")")
+    done < <(sallyport __complete -- "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)
 }
 complete -o default -F _sallyport sallyport
 `,
@@ -88,9 +93,20 @@ func (c *command) completeTargets(ctx context.Context) error {
 	defer cancel()
 	return c.ask(func(api *client.API) error {
 		targets, err := api.Targets(ctx)
-		for _, t := range targets {
-			fmt.Fprintln(c.Stdout, t.Name)
+		for _, name := range typeable(targets) {
+			fmt.Fprintln(c.Stdout, name)
 		}
 		return err
 	})
+}
+
+// typeable are the names that mean their target on a command line, and nothing to a shell.
+func typeable(targets []api.Target) []string {
+	var names []string
+	for _, t := range targets {
+		if name, _, err := client.ParseTarget(t.Name); err == nil && name == t.Name {
+			names = append(names, name)
+		}
+	}
+	return names
 }
