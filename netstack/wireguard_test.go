@@ -193,6 +193,23 @@ func TestWireGuardRoaming(t *testing.T) {
 	bulkThrough(t, c, d, 1<<20)
 }
 
+// TestWireGuardFamilies: one socket for both families speaks to peers of either.
+func TestWireGuardFamilies(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		var both [2]*net.UDPConn
+		for i := range both {
+			var err error
+			if both[i], err = net.ListenUDP("udp", nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		at := net.JoinHostPort(host, fmt.Sprint(both[1].LocalAddr().(*net.UDPAddr).Port))
+		near, far := tunnel(t, both[0], both[1], at, link.WireGuardOptions{})
+		c, d := connect(t, near, listen(t, far), "10.9.0.2:7")
+		bulkThrough(t, c, d, 1<<20)
+	}
+}
+
 // TestWireGuardName: an endpoint may be a name.
 func TestWireGuardName(t *testing.T) {
 	a, b := loopbackUDP(t), loopbackUDP(t)

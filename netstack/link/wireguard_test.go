@@ -2,6 +2,8 @@ package link
 
 import (
 	"bytes"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +47,40 @@ func TestWindow(t *testing.T) {
 			t.Errorf("closed, it waited %v", d)
 		}
 	})
+}
+
+// TestPack: datagrams of one size in a row go together, and a shorter one ends the row.
+func TestPack(t *testing.T) {
+	for _, c := range []struct {
+		cut  bool
+		in   []int
+		want string
+	}{
+		{true, []int{100, 100, 100}, "[100 100 100]"},
+		{true, []int{100, 100, 40, 100}, "[100 100 40] [100]"},
+		{true, []int{40, 100, 100}, "[40] [100 100]"},
+		{true, []int{40000, 40000}, "[40000] [40000]"},
+		{false, []int{100, 100}, "[100] [100]"},
+	} {
+		var bufs [][]byte
+		for _, size := range c.in {
+			bufs = append(bufs, make([]byte, size))
+		}
+		var got []string
+		for _, m := range pack(newMessagesOf(wireGuardBatch), bufs, new(endpoint), c.cut) {
+			var sizes []int
+			for _, b := range m.Buffers {
+				sizes = append(sizes, len(b))
+			}
+			got = append(got, fmt.Sprint(sizes))
+			if asks := len(m.OOB) > 0; asks != (len(sizes) > 1) {
+				t.Errorf("%v: asks to cut %v: %t", c.in, sizes, asks)
+			}
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%v: %s, want %s", c.in, s, c.want)
+		}
+	}
 }
 
 // tcpPacket is a packet as the stack hands it down: the checksum is still to be made, the MSS is in its options.
