@@ -261,7 +261,9 @@ func (a *Agent) serve(ctx context.Context, c *net.UnixConn) {
 		reply.Failure = a.why(q.Flow)
 	case askFlow, askPath:
 		if q.Version == a.Version {
-			a.connect(ctx, c, q)
+			if writeMessage(c, answer{Version: a.Version, Wait: true}) == nil {
+				a.connect(ctx, c, q)
+			}
 			return
 		}
 	default:

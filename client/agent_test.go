@@ -233,6 +233,27 @@ func TestAgentThatDoesNotStart(t *testing.T) {
 	}
 }
 
+// An agent that was stopped hears, and says nothing.
+func TestAgentThatIsMute(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	home := signedIn(t, clienttest.Start(t, clienttest.Config{}))
+	if err := os.Mkdir(filepath.Dir(socketOf(home)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", socketOf(home))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	begin := time.Now()
+	if err := client.Proxy(t.Context(), viaAgent(t, home, client.Options{}), echo("echo"), strings.NewReader("x"), io.Discard); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > 4*time.Second {
+		t.Errorf("that took %v", took)
+	}
+}
+
 func TestAgentEndsWhenIdle(t *testing.T) {
 	home := signedIn(t, clienttest.Start(t, clienttest.Config{}))
 	t.Setenv("XDG_RUNTIME_DIR", "")

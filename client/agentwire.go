@@ -48,6 +48,7 @@ type question struct {
 // An answer is the agent's.
 type answer struct {
 	Version string       `json:"version"`           // of the agent: if it is another, nothing was done
+	Wait    bool         `json:"wait,omitempty"`    // the answer proper follows: an appliance is being dialled
 	Failure *Failure     `json:"failure,omitempty"` // or why the carrier of a flow broke
 	Notices []string     `json:"notices,omitempty"` // lines for the person
 	Path    *Path        `json:"path,omitempty"`
@@ -105,8 +106,14 @@ func readMessage(r io.Reader, v any) error {
 	return json.Unmarshal(b, v)
 }
 
-// errNoAgent is the error of a question that no agent has answered.
-var errNoAgent = errors.New("there is no agent")
+// errNoAgent is the error of a question that no agent has answered, errMute that of one that an agent only heard.
+var (
+	errNoAgent = errors.New("there is no agent")
+	errMute    = errors.New("the agent does not answer")
+)
+
+// mutePatience is how long an agent may take to show that it lives. One that was stopped would take for ever.
+const mutePatience = 2 * time.Second
 
 // put asks the agent at a socket. The connection, which the caller closes, is a carrier after an answer that says so.
 func put(ctx context.Context, socket string, q question) (*net.UnixConn, *answer, error) {
@@ -116,12 +123,21 @@ func put(ctx context.Context, socket string, q question) (*net.UnixConn, *answer
 	}
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 	var a answer
+	c.SetReadDeadline(time.Now().Add(mutePatience))
 	if err = writeMessage(c, q); err == nil {
 		err = readMessage(c, &a)
 	}
+	mute := errors.Is(err, os.ErrDeadlineExceeded)
+	c.SetReadDeadline(time.Time{})
+	if ctx.Err() == nil && err == nil && a.Wait {
+		a = answer{}
+		err = readMessage(c, &a)
+	}
 	switch {
-	case !stop():
+	case !stop() || ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case mute:
+		err = errMute
 	case err != nil:
 		err = errNoAgent // it has ended meanwhile
 	}

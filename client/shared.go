@@ -164,6 +164,8 @@ func (s *Shared) ask(ctx context.Context, q question) (*net.UnixConn, *answer, e
 	for range 3 { // the agent may end, or be of another version, between two steps
 		c, a, err := put(ctx, places.socket, q)
 		switch {
+		case errors.Is(err, errMute):
+			return nil, nil, errNoAgent
 		case errors.Is(err, errNoAgent):
 			if err := s.start(ctx, places); err != nil {
 				return nil, nil, err

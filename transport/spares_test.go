@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"crypto/tls"
 	"testing"
 	"time"
 
@@ -67,5 +68,31 @@ func TestSpares(t *testing.T) {
 	case <-b.carriers:
 		t.Error("more spares than asked for")
 	case <-time.After(200 * time.Millisecond):
+	}
+}
+
+// TestTickets: the second connection of an HTTPS session resumes the first one's TLS, and proves who it is all the same.
+func TestTickets(t *testing.T) {
+	b := start(t)
+	c := b.client(transport.HTTPS)
+	c.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(2)
+	s, err := c.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, resumed := range []bool{false, true, true} {
+		carrier, err := s.Carrier(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { (<-b.carriers).Write([]byte("x")) }()
+		if _, err := carrier.Read(make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+		if got := carrier.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState().DidResume; got != resumed {
+			t.Errorf("resumed: %v, not %v", got, resumed)
+		}
+		carrier.Close()
 	}
 }
