@@ -95,7 +95,9 @@ func (g *Gateway) SetPolicy(p *policy.Policy) {
 	g.policy.Store(p)
 	g.live.each(func(f *flow) {
 		if _, err := p.Decide(f.request(time.Now())); err != nil {
-			f.end(reasonError(err))
+			reason := reasonOf(err)
+			reason.Sentence = "the rules have changed: " + reason.Sentence
+			f.end(&frame.StreamError{Reason: reason})
 		}
 	})
 }

@@ -1,6 +1,8 @@
 package frame
 
 import (
+	"errors"
+	"io"
 	"net"
 	"time"
 )
@@ -146,8 +148,13 @@ func (s *Stream) cut() {
 
 // lost is the error of a flow whose carrier is gone.
 func lost(cause error) error {
-	e := Refuse(Lost, "the connection to the appliance was lost", "")
-	if cause != nil {
+	e := Refuse(Lost, "the connection to the appliance was lost", "connect again")
+	var timeout interface{ Timeout() bool }
+	switch {
+	case cause == nil, errors.Is(cause, io.EOF), errors.Is(cause, io.ErrUnexpectedEOF):
+	case errors.As(cause, &timeout) && timeout.Timeout():
+		e.Sentence += ": it has gone silent"
+	default:
 		e.Sentence += ": " + Clip(cause.Error(), 200)
 	}
 	return e
