@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +44,7 @@ func watch(path string) *watched {
 func (w *watched) refresh() bool {
 	var st unix.Stat_t
 	err := unix.Stat(w.path, &st)
-	if err == nil && w.fd >= 0 && stampOf(&st) == w.stamp {
+	if err == nil && w.fd >= 0 && (stampOf(&st) == w.stamp || unsettled(&st)) {
 		return false
 	}
 	var content []byte
@@ -65,6 +66,15 @@ func (w *watched) refresh() bool {
 	w.close()
 	w.fd, w.stamp, w.errno = fd, now, 0
 	return true
+}
+
+// settling is how long a file must have been left alone before its change is taken: who writes it in place empties it
+// first, and half an access file can be a good one that takes rights away.
+const settling = 100 * time.Millisecond
+
+func unsettled(st *unix.Stat_t) bool {
+	age := time.Since(time.Unix(st.Ctim.Unix()))
+	return age >= 0 && age < settling
 }
 
 // readFile reads a regular file that does not change meanwhile.

@@ -14,6 +14,7 @@ func watchFiles(ctx context.Context, asked <-chan os.Signal, files []string, cha
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	last := stamps(files)
+	seen := last
 	for {
 		select {
 		case <-ctx.Done():
@@ -21,7 +22,8 @@ func watchFiles(ctx context.Context, asked <-chan os.Signal, files []string, cha
 		case <-asked:
 		case <-tick.C:
 			now := stamps(files)
-			if now == last {
+			settled := now == seen
+			if seen = now; !settled || now == last { // what is half written waits for the next tick
 				continue
 			}
 			last = now
