@@ -45,7 +45,7 @@ rules:
 // from run to run is {took}, a duration, {port}, {hex} or {id}.
 func says(lines ...string) *regexp.Regexp {
 	text := regexp.QuoteMeta("sallyport: " + strings.Join(lines, "\nsallyport: ") + "\n")
-	for name, pattern := range map[string]string{"took": `[0-9.]+m?s`, "port": `[0-9]+`, "hex": `[0-9a-f]{64}`, "id": `[0-9a-f]+`, "date": `\d{4}-\d\d-\d\d \d\d:\d\d UTC`} {
+	for name, pattern := range map[string]string{"took": `[0-9.]+m?s`, "port": `[0-9]+`, "hex": `[0-9a-f]{64}`, "id": `[0-9a-f]+`, "more": `(: .*)?`, "date": `\d{4}-\d\d-\d\d \d\d:\d\d UTC`} {
 		text = strings.ReplaceAll(text, `\{`+name+`\}`, pattern)
 	}
 	return regexp.MustCompile("^(?:" + text + ")$")
