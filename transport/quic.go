@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -46,7 +47,11 @@ const retryRate, retryBurst = 64, 128
 // ServeQUIC serves clients on pc until ctx ends.
 func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
 	calm := rate.NewLimiter(retryRate, retryBurst)
-	t := &quic.Transport{Conn: pc, VerifySourceAddress: func(net.Addr) bool { return !calm.Allow() }}
+	reset, err := s.resetKey()
+	if err != nil {
+		return err
+	}
+	t := &quic.Transport{Conn: pc, StatelessResetKey: reset, VerifySourceAddress: func(net.Addr) bool { return !calm.Allow() }}
 	defer t.Close()
 	l, err := t.Listen(s.tlsConfig(alpnQUIC), quicConfig())
 	if err != nil {
@@ -64,6 +69,17 @@ func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
 		}
 		wg.Go(func() { s.quicConn(ctx, c) })
 	}
+}
+
+// resetKey lets an appliance that was started again tell clients of its former life, at their next packet that is large
+// enough, that their connections are gone (RFC 9000 §10.3). It follows from the identity, as nothing else stays.
+func (s *Server) resetKey() (*quic.StatelessResetKey, error) {
+	secret, err := s.Identity.Sign([]byte("sallyport/1 stateless reset\x00"))
+	if err != nil {
+		return nil, fmt.Errorf("derive the key of stateless resets: %w", err)
+	}
+	key := quic.StatelessResetKey(sha256.Sum256(secret))
+	return &key, nil
 }
 
 // quicConn serves one connection: HELLO on the control stream first, then every stream is a flow.
