@@ -12,7 +12,18 @@
 // # The seam
 //
 // Commands know a Dialer, never a transport. Direct holds a transport session of its own for as long as the process
-// lives; an agent that holds sessions for many commands is another Dialer.
+// lives. Shared uses the sessions that an Agent, another process of the same person, holds for many commands.
+//
+// # The agent
+//
+// A Shared asks the Agent over a local socket for a carrier; then frames go between command and appliance as they are,
+// and the Agent passes bytes on without looking:
+//
+//	command ── frame.Stream ── local socket ── Agent ── QUIC stream, or HTTPS connection ── appliance
+//
+// So half-close, limits, refusals and reasons are the appliance's own, and the Agent holds no more of a flow than it is
+// about to write. It costs a tenth of a bulk flow's speed, and nothing on a flow that waits for the network. A flow whose
+// carrier breaks asks the Agent why.
 //
 // # Errors
 //
