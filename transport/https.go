@@ -9,9 +9,12 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pires/go-proxyproto"
 
 	"sallyport/frame"
 )
@@ -32,13 +35,14 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 		mux.Handle("/", s.HTTP)
 	}
 	server := &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: s.login(),
-		IdleTimeout:       30 * time.Second,
-		MaxHeaderBytes:    8 << 10,
-		ErrorLog:          log.New(io.Discard, "", 0), // strangers' handshake errors are not news
-		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		Handler:        mux,
+		ReadTimeout:    s.login(), // nobody sends a body here; who takes a connection over sets deadlines of its own
+		WriteTimeout:   2 * s.login(),
+		MaxHeaderBytes: 8 << 10,
+		ErrorLog:       log.New(io.Discard, "", 0), // strangers' handshake errors are not news
+		TLSNextProto:   map[string]func(*http.Server, *tls.Conn, http.Handler){},
 	}
+	server.SetKeepAlivesEnabled(false) // an answer that is no flow is the last one
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	err := server.Serve(tls.NewListener(&countingListener{s.behindBalancers(l), s}, s.tlsConfig(append([]string{alpnHTTPS}, s.Protocols...)...)))
@@ -59,7 +63,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		leave, ok := l.server.admitPending()
+		leave, ok := l.server.wait(sourceAt(c))
 		if !ok {
 			c.Close()
 			continue
@@ -67,8 +71,18 @@ func (l *countingListener) Accept() (net.Conn, error) {
 		if t := tcpOf(c); t != nil {
 			tune(t)
 		}
-		return &countedConn{c, leave}, nil
+		// Whatever a stranger does, it is known or gone by then.
+		late := time.AfterFunc(3*l.server.login(), func() { c.Close() })
+		return &countedConn{c, func() { late.Stop(); leave() }}, nil
 	}
+}
+
+// sourceAt is where a connection comes from, as far as that is known without reading from it.
+func sourceAt(c net.Conn) (from netip.Addr) {
+	if _, ok := c.(*proxyproto.Conn); !ok {
+		from = addrPort(c.RemoteAddr()).Addr()
+	}
+	return from
 }
 
 // keepAlive finds a client that went away without a word, within half a minute.
@@ -123,7 +137,10 @@ func (s *Server) httpsFlow(ctx context.Context, w http.ResponseWriter, r *http.R
 		return
 	}
 	peer := &frame.Peer{Transport: "https", Remote: addrPort(conn.RemoteAddr())}
-	if _, _, err := s.greeter(ctx, peer).Greet(c, ch); err != nil {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	enter := func(p *frame.Peer) error { return s.door.enter(ctx, p, cancel) }
+	if _, _, err := s.greeter(ctx, peer, enter).Greet(c, ch); err != nil {
 		// What the client sent meanwhile is read, or closing would destroy the reason on its way.
 		conn.CloseWrite()
 		io.Copy(io.Discard, io.LimitReader(conn, 64<<10))

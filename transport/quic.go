@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -17,15 +18,14 @@ import (
 	"sallyport/frame"
 )
 
-// quicConfig is common to both ends. Before a peer has proved who it is, unread streams may pin no more than the
-// initial windows; auto-tuning grows them for those who move bulk. The number of streams cannot grow later, and every
-// unread stream costs memory, so it is what a busy person's flows need and no more.
+// quicConfig is common to both ends. The number of streams cannot grow later, and every unread stream costs memory, so
+// it is what a busy person's flows need and no more.
 func quicConfig() *quic.Config {
 	return &quic.Config{
 		HandshakeIdleTimeout:           loginTimeout,
 		MaxIdleTimeout:                 30 * time.Second,
-		InitialStreamReceiveWindow:     64 << 10,
-		InitialConnectionReceiveWindow: 128 << 10,
+		InitialStreamReceiveWindow:     32 << 10,
+		InitialConnectionReceiveWindow: 64 << 10,
 		MaxStreamReceiveWindow:         16 << 20,
 		MaxConnectionReceiveWindow:     32 << 20,
 		MaxIncomingStreams:             320,
@@ -33,12 +33,35 @@ func quicConfig() *quic.Config {
 	}
 }
 
+// strangerConfig is a server's. Before a client has proved who it is, what it sends pins no more than the initial
+// windows, which hold a HELLO and some: bytes that come one by one cost the library a hundred times themselves.
+// Auto-tuning grows the windows of those who are admitted.
+func strangerConfig(login time.Duration) *quic.Config {
+	c := quicConfig()
+	c.HandshakeIdleTimeout = login / 2 // a handshake may take twice as long
+	c.AllowConnectionWindowIncrease = func(conn *quic.Conn, _ uint64) bool {
+		v, ok := conn.Context().Value(visitKey{}).(*visit)
+		return ok && v.admitted.Load()
+	}
+	return c
+}
+
+// A visit is what is known of a connection from its first packet on.
+type visit struct {
+	leave    func() // it is a stranger no more
+	admitted atomic.Bool
+}
+
+type visitKey struct{}
+
 // Application error codes on the wire: none of them carries the reason, which is a REFUSED frame's business.
 const (
 	quicClosed  quic.ApplicationErrorCode = 0
 	quicRefused quic.ApplicationErrorCode = 1
-	quicBusy    quic.ApplicationErrorCode = 2
 )
+
+// errBusy turns a stranger away; it does not hear why.
+var errBusy = errors.New("too many strangers")
 
 // retryRate is how many connections a second may begin without the source address having been validated by Retry,
 // which costs its owner a round trip and a spoofer everything (RFC 9000 §8.1.2).
@@ -51,9 +74,21 @@ func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
 	if err != nil {
 		return err
 	}
-	t := &quic.Transport{Conn: pc, StatelessResetKey: reset, VerifySourceAddress: func(net.Addr) bool { return !calm.Allow() }}
+	t := &quic.Transport{
+		Conn: pc, StatelessResetKey: reset,
+		VerifySourceAddress: func(net.Addr) bool { return !calm.Allow() },
+		// Half a handshake costs more than a connection: it is counted from its first packet.
+		ConnContext: func(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+			leave, ok := s.wait(addrPort(info.RemoteAddr).Addr())
+			if !ok {
+				return nil, errBusy
+			}
+			context.AfterFunc(ctx, leave)
+			return context.WithValue(ctx, visitKey{}, &visit{leave: leave}), nil
+		},
+	}
 	defer t.Close()
-	l, err := t.Listen(s.tlsConfig(alpnQUIC), quicConfig())
+	l, err := t.Listen(s.tlsConfig(alpnQUIC), strangerConfig(s.login()))
 	if err != nil {
 		return err
 	}
@@ -84,12 +119,8 @@ func (s *Server) resetKey() (*quic.StatelessResetKey, error) {
 
 // quicConn serves one connection: HELLO on the control stream first, then every stream is a flow.
 func (s *Server) quicConn(ctx context.Context, c *quic.Conn) {
-	leave, ok := s.admitPending()
-	if !ok {
-		c.CloseWithError(quicBusy, "")
-		return
-	}
-	defer leave()
+	visit := c.Context().Value(visitKey{}).(*visit)
+	defer visit.leave()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(c.Context(), func() {
@@ -99,11 +130,12 @@ func (s *Server) quicConn(ctx context.Context, c *quic.Conn) {
 	defer c.CloseWithError(quicClosed, "")
 
 	peer := &frame.Peer{Transport: "quic", Remote: addrPort(c.RemoteAddr())}
-	control, err := s.quicLogin(ctx, c, peer)
+	control, err := s.quicLogin(ctx, c, peer, func(p *frame.Peer) error { return s.door.enter(ctx, p, cancel) })
 	if err != nil {
 		return
 	}
-	leave()
+	visit.admitted.Store(true)
+	visit.leave()
 
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -124,7 +156,7 @@ func (s *Server) quicConn(ctx context.Context, c *quic.Conn) {
 }
 
 // quicLogin reads HELLO from the first stream and answers it.
-func (s *Server) quicLogin(ctx context.Context, c *quic.Conn, peer *frame.Peer) (*quic.Stream, error) {
+func (s *Server) quicLogin(ctx context.Context, c *quic.Conn, peer *frame.Peer, enter func(*frame.Peer) error) (*quic.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.login())
 	defer cancel()
 	control, err := c.AcceptStream(ctx)
@@ -137,7 +169,7 @@ func (s *Server) quicLogin(ctx context.Context, c *quic.Conn, peer *frame.Peer) 
 		return nil, err
 	}
 	control.SetDeadline(time.Now().Add(s.login()))
-	if _, _, err := s.greeter(c.Context(), peer).Greet(control, ch); err != nil {
+	if _, _, err := s.greeter(c.Context(), peer, enter).Greet(control, ch); err != nil {
 		// The client reads why, and hangs up; closing now could overtake the reason.
 		control.Close()
 		select {
@@ -183,7 +215,7 @@ func (s *Server) renew(ctx context.Context, c *quic.Conn, control *quic.Stream, 
 	}
 	control.SetDeadline(time.Now().Add(s.login()))
 	again := readWriter{io.MultiReader(&replay{append(h.Append(nil), p...)}, control), control}
-	if _, _, err := s.greeter(ctx, peer).Greet(again, ch); err != nil {
+	if _, _, err := s.greeter(ctx, peer, nil).Greet(again, ch); err != nil {
 		return err
 	}
 	return control.SetDeadline(time.Time{})

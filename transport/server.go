@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sallyport/frame"
@@ -48,25 +47,19 @@ type Server struct {
 	MaxPending int           // connections that have not said who they are; default 64
 	Login      time.Duration // that they may take to say it; default 5 seconds
 
-	pending atomic.Int64
-	shown   shownKeys
+	door  door
+	shown shownKeys
 }
 
 func (s *Server) login() time.Duration { return cmp.Or(s.Login, loginTimeout) }
 
-// admitPending counts a stranger in, or says that there are too many. leave may be called more than once.
-func (s *Server) admitPending() (leave func(), ok bool) {
-	if s.pending.Add(1) > int64(cmp.Or(s.MaxPending, 64)) {
-		s.pending.Add(-1)
-		return nil, false
-	}
-	var left atomic.Bool
-	return func() {
-		if left.CompareAndSwap(false, true) {
-			s.pending.Add(-1)
-		}
-	}, true
+// wait counts a stranger in; see door.
+func (s *Server) wait(from netip.Addr) (leave func(), ok bool) {
+	return s.door.wait(from, cmp.Or(s.MaxPending, 64))
 }
+
+// Disconnect ends the connections of a device, with all that they carry.
+func (s *Server) Disconnect(device string, why error) { s.door.showOut(device, why) }
 
 func (s *Server) tlsConfig(alpn ...string) *tls.Config {
 	return &tls.Config{
@@ -83,8 +76,9 @@ func (s *Server) tlsConfig(alpn ...string) *tls.Config {
 	}
 }
 
-// greeter answers HELLOs of peer, whose user and device it sets. A HELLO that renews must come from the same two.
-func (s *Server) greeter(ctx context.Context, peer *frame.Peer) *frame.Greeter {
+// greeter answers HELLOs of peer, whose user and device it sets; enter is asked about the first one that is admitted. A
+// HELLO that renews must come from the same two.
+func (s *Server) greeter(ctx context.Context, peer *frame.Peer, enter func(*frame.Peer) error) *frame.Greeter {
 	return &frame.Greeter{
 		Identity: s.Identity,
 		Software: s.Software,
@@ -95,7 +89,12 @@ func (s *Server) greeter(ctx context.Context, peer *frame.Peer) *frame.Greeter {
 			if err != nil {
 				return nil, err
 			}
-			if peer.Device != "" && (next.Device != peer.Device || next.User != peer.User) {
+			switch {
+			case peer.Device == "":
+				if err := enter(&next); err != nil {
+					return nil, err
+				}
+			case next.Device != peer.Device || next.User != peer.User:
 				return nil, &frame.SessionError{Reason: frame.Reason{Code: frame.Auth,
 					Sentence: "a connection belongs to one person and one device"}}
 			}
@@ -119,7 +118,7 @@ type shownKeys struct {
 	last []byte   // the certificate that the latest belongs to
 }
 
-const maxShown = 4
+const maxShown = 64
 
 func (k *shownKeys) note(cert *tls.Certificate) error {
 	k.mu.Lock()

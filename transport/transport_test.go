@@ -307,9 +307,12 @@ func TestOrdinaryRequests(t *testing.T) {
 func TestSilence(t *testing.T) {
 	b := start(t)
 	for name, say := range map[string]string{
-		"nothing": "",
-		"garbage": "GET /v1/flow HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: sallyport/1\r\n\r\n\x20\x00\x00\x05hello",
-		"silence": "GET /v1/flow HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: sallyport/1\r\n\r\n",
+		"nothing":  "",
+		"garbage":  "GET /v1/flow HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: sallyport/1\r\n\r\n\x20\x00\x00\x05hello",
+		"no body":  "POST /v1/flow HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+		"dripping": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1",
+		"again":    "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"silence":  "GET /v1/flow HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: sallyport/1\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, err := tls.Dial("tcp", b.address, &tls.Config{RootCAs: b.roots, NextProtos: []string{"http/1.1"}})

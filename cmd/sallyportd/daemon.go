@@ -147,7 +147,10 @@ func (d *daemon) serve(ctx context.Context) error {
 		start("metrics", func(ctx context.Context) error { return d.serveMetrics(ctx, l) })
 	}
 	wg.Go(func() { d.watch(serving) })
-	unwatch := d.registry.OnRevoke(d.gateway.EndDevice)
+	unwatch := d.registry.OnRevoke(func(device auth.Device) {
+		d.gateway.EndDevice(device)
+		server.Disconnect(device.ID, auth.ErrRevoked)
+	})
 	defer unwatch()
 
 	if d.acme != nil {
