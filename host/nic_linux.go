@@ -34,12 +34,12 @@ func moveIn(path, nic string) error {
 	if err := inNamespace(path, silence); err != nil {
 		return err
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	ns, err := namespaceAt(path)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
-	if err := netlink.LinkSetNsFd(link, fd); err != nil {
+	defer ns.Close()
+	if err := netlink.LinkSetNsFd(link, int(ns.Fd())); err != nil {
 		return fmt.Errorf("move %s into %s: %w", nic, path, err)
 	}
 	return nil

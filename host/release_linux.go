@@ -18,36 +18,50 @@ func Release(runDir, vnet string) error {
 	if !validName.MatchString(vnet) {
 		return fmt.Errorf("release: bad VNet name %q", vnet)
 	}
-	path := namespacePath(runDir, vnet)
-	if _, err := os.Stat(path); err != nil {
+	if err := release(runDir, vnet); err != nil {
 		return fmt.Errorf("release %s: %w", vnet, err)
 	}
+	return nil
+}
+
+func release(runDir, vnet string) error {
+	folder, err := openFolder(filepath.Dir(namespacePath(runDir, vnet)), false)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
 	lock, err := lockRunDir(runDir)
 	if err != nil {
-		return fmt.Errorf("release %s: %w", vnet, err)
+		return err
 	}
 	defer lock.Close()
-	if err := moveOut(path); err != nil {
-		return fmt.Errorf("release %s: %w", vnet, err)
+	ns, bound, err := openNamespace(folder, vnet, false)
+	if err != nil {
+		return err
 	}
-	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: not mounted
-		return fmt.Errorf("release %s: unmount: %w", vnet, err)
+	defer ns.Close()
+	if bound {
+		if err := moveOut(ns); err != nil {
+			return err
+		}
+		if err := unix.Unmount(byDescriptor(ns), unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmount: %w", err)
+		}
 	}
-	return os.Remove(path)
+	if err := unix.Unlinkat(int(folder.Fd()), vnet, 0); err != nil {
+		return fmt.Errorf("remove %s: %w", namespacePath(runDir, vnet), err)
+	}
+	return nil
 }
 
 // moveOut moves the NICs of a namespace into the caller's.
-func moveOut(path string) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil || st.Type != unix.NSFS_MAGIC {
-		return err // a file that was never bound holds nothing
-	}
+func moveOut(ns *os.File) error {
 	home, err := unix.Open(ownNamespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(home)
-	return inNamespace(path, func() error {
+	return within(ns, func() error {
 		names, err := nics()
 		if err != nil {
 			return err
@@ -70,11 +84,17 @@ func lockRunDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	folder, err := openClosed(unix.AT_FDCWD, dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	defer folder.Close()
+	fd, err := unix.Openat(int(folder.Fd()), "lock", unix.O_CREAT|unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	f := os.NewFile(uintptr(fd), "lock")
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = errors.New("sallyportd is running")
