@@ -20,10 +20,11 @@ func (g *Gateway) serveAPI(ctx context.Context, s *frame.Stream, p frame.Peer) {
 	defer s.Wait()
 	defer s.Close()
 	server := &http.Server{
-		Handler:           g.apiFor(p),
-		ReadHeaderTimeout: 30 * time.Second,
-		IdleTimeout:       5 * time.Minute,
-		MaxHeaderBytes:    8 << 10,
+		Handler:        g.apiFor(p),
+		ReadTimeout:    30 * time.Second,
+		WriteTimeout:   60 * time.Second,
+		IdleTimeout:    5 * time.Minute,
+		MaxHeaderBytes: 8 << 10,
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()

@@ -221,6 +221,70 @@ func TestFlowEnds(t *testing.T) {
 	}
 }
 
+// TestFlowElsewhere: a flow ends when what it was allowed to is another thing now, although asking again would be
+// allowed; what does not concern it leaves it alone.
+func TestFlowElsewhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		old, new string
+		ends     bool
+	}{
+		"port":               {"ssh: 22, tcp", "ssh: 2222, tcp", true},
+		"address":            {"address: 10.0.0.5,", "address: 10.0.0.6,", true},
+		"lifetime":           {"lifetime: 1h", "lifetime: 1ms", true},
+		"denied addresses":   {"lifetime: 1h", "addresses: [10.0.9.0/24]", true},
+		"another's target":   {"db.corp.example", "db2.corp.example", false},
+		"a longer lifetime":  {"lifetime: 1h", "lifetime: 9h", false},
+		"another protocol":   {"tcp: 5432", "tcp: 5433", false},
+		"addresses that fit": {"lifetime: 1h", "addresses: [10.0.0.0/24]", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.target("10.0.0.5:22", echo)
+			f, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := io.ReadFull(f, make([]byte, 14)); err != nil {
+				t.Fatal(err)
+			}
+			changed := strings.Replace(siteAccess, c.old, c.new, 1)
+			if changed == siteAccess {
+				t.Fatal("nothing changed")
+			}
+			time.Sleep(2 * time.Millisecond) // longer than the shortest lifetime
+			s.SetPolicy(s.parse(changed))
+			io.WriteString(f, "SSH-2.0-still\r\n")
+			_, err = io.ReadFull(f, make([]byte, 15))
+			if ended := err != nil; ended != c.ends {
+				t.Errorf("the flow went on: %v (%v)", !ended, err)
+			}
+		})
+	}
+}
+
+// TestFlowWhilePolicyChanges: a policy that comes while a flow is being opened counts for it.
+func TestFlowWhilePolicyChanges(t *testing.T) {
+	s := newSite(t)
+	s.target("10.0.0.5:22", echo)
+	for range 200 {
+		var wg sync.WaitGroup
+		wg.Go(func() { s.SetPolicy(s.parse(strings.Replace(siteAccess, "[ann, bob]", "[bob]", 1))) })
+		f, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
+		wg.Wait()
+		if err == nil {
+			if _, err = io.ReadAll(f); err == nil {
+				t.Fatal("the flow ended in order")
+			}
+			f.Close()
+		}
+		if code := codeOf(err); code != "E_TARGET_UNKNOWN" {
+			t.Fatalf("the flow ended with %v", err)
+		}
+		s.SetPolicy(s.parse(siteAccess))
+	}
+}
+
 // TestFlowOfAnother: what ends one person's right leaves another's flows alone.
 func TestFlowOfAnother(t *testing.T) {
 	s := newSite(t)

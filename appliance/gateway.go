@@ -90,16 +90,45 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// SetPolicy replaces the policy. Flows that the new one would not allow end.
+// SetPolicy replaces the policy. Flows that the new one would not allow as they stand end.
 func (g *Gateway) SetPolicy(p *policy.Policy) {
 	g.policy.Store(p)
 	g.live.each(func(f *flow) {
-		if _, err := p.Decide(f.request(time.Now())); err != nil {
-			reason := reasonOf(err)
-			reason.Sentence = "the rules have changed: " + reason.Sentence
-			f.end(&frame.StreamError{Reason: reason})
+		if err := f.still(p, time.Now()); err != nil {
+			f.end(rulesChanged(err))
 		}
 	})
+}
+
+// still asks p about a flow as it stands: its protocol and port, the machine and the address that it leads to, and its
+// age. The answer is nil, or why p does not allow it.
+func (f *flow) still(p *policy.Policy, now time.Time) error {
+	again := f.request(now)
+	again.Protocol, again.Port = f.grant.Protocol, f.grant.Port
+	g, err := p.Decide(again)
+	switch {
+	case err != nil:
+		return err
+	case g.VNet != f.grant.VNet || g.Host != f.grant.Host:
+		return frame.Refuse(policy.CodeDenied, f.grant.Target+" is another machine now", "connect again")
+	case g.Lifetime > 0 && now.Sub(f.begun) > g.Lifetime:
+		return lifetimeOver(g.Lifetime)
+	}
+	if addr := f.addr.Load(); addr != nil {
+		return p.DecideAddress(g, addr.Addr())
+	}
+	return nil
+}
+
+// rulesChanged says why a flow ends that was allowed when it began.
+func rulesChanged(err error) error {
+	reason := reasonOf(err)
+	reason.Sentence = "the rules have changed: " + reason.Sentence
+	return &frame.StreamError{Reason: reason}
+}
+
+func lifetimeOver(lifetime time.Duration) error {
+	return frame.Refuse("E_LIFETIME", fmt.Sprintf("the flow has reached its lifetime of %v", lifetime), "connect again")
 }
 
 // EndDevice ends the live flows of a revoked device.
@@ -120,7 +149,7 @@ type flow struct {
 	incoming *frame.Incoming
 	open     frame.OpenRequest
 	grant    policy.Grant
-	addr     netip.AddrPort // of the target
+	addr     atomic.Pointer[netip.AddrPort] // of the target, once it is known
 	begun    time.Time
 	stream   atomic.Pointer[frame.Stream] // once it is open
 	end      context.CancelCauseFunc
@@ -142,6 +171,11 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 		return
 	}
 	if in.Open.Protocol == api.Protocol {
+		if err := g.live.addAPI(p.User); err != nil {
+			in.Refuse(err)
+			return
+		}
+		defer g.live.removeAPI(p.User)
 		g.serveAPI(ctx, in.Accept(frame.Opened{Flow: random(), Session: random(), Target: api.Protocol}), p)
 		return
 	}
@@ -176,7 +210,6 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 func (f *flow) reach(ctx context.Context) (net.Conn, error) {
 	g, limits := f.gateway, f.gateway.Limits.withDefaults()
 	p := g.policy.Load()
-	decided := p
 	var err error
 	if f.grant, err = p.Decide(f.request(f.begun)); err != nil {
 		return nil, err
@@ -184,12 +217,7 @@ func (f *flow) reach(ctx context.Context) (net.Conn, error) {
 	if err := g.live.add(f, limits); err != nil {
 		return nil, err
 	}
-	// Who changes the policy or revokes a device now finds the flow in the list; who did so before is asked for.
-	if p = g.policy.Load(); p != decided {
-		if _, err := p.Decide(f.request(f.begun)); err != nil {
-			return nil, err
-		}
-	}
+	// Who revokes the device now finds the flow in the list; who did so before is asked for.
 	if g.Devices.Revoked(f.peer.Device) {
 		return nil, auth.ErrRevoked
 	}
@@ -198,6 +226,11 @@ func (f *flow) reach(ctx context.Context) (net.Conn, error) {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
+		return nil, err
+	}
+	// The same with the policy: it may have changed before the flow was in the list, or before its address was known.
+	if err := f.still(g.policy.Load(), time.Now()); err != nil {
+		conn.Close()
 		return nil, err
 	}
 	return conn, nil
@@ -215,10 +248,11 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (net.C
 	if err := p.DecideAddress(f.grant, addr); err != nil {
 		return nil, err
 	}
-	f.addr = netip.AddrPortFrom(addr, f.grant.Port)
+	at := netip.AddrPortFrom(addr, f.grant.Port)
+	f.addr.Store(&at)
 	ctx, cancel := context.WithTimeout(ctx, limits.DialTimeout)
 	defer cancel()
-	conn, err := vnet.DialContext(ctx, "tcp", f.addr.String())
+	conn, err := vnet.DialContext(ctx, "tcp", at.String())
 	if err != nil {
 		return nil, dialReason(f.name(), limits.DialTimeout, err)
 	}
@@ -254,8 +288,7 @@ func (f *flow) opened() frame.Opened {
 func (f *flow) relay(ctx context.Context, conn net.Conn) relay.Result {
 	if f.grant.Lifetime > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, f.grant.Lifetime, frame.Refuse("E_LIFETIME",
-			fmt.Sprintf("the flow has reached its lifetime of %v", f.grant.Lifetime), "connect again"))
+		ctx, cancel = context.WithTimeoutCause(ctx, f.grant.Lifetime, lifetimeOver(f.grant.Lifetime))
 		defer cancel()
 	}
 	stream := f.stream.Load()
@@ -306,8 +339,8 @@ func (f *flow) attrs() []any {
 	attrs := []any{"flow", hex.EncodeToString(f.id[:6]), "user", f.peer.User, "device", f.peer.Device, "source", f.peer.Remote.Addr(),
 		"target", frame.Clip(target, 255), "protocol", frame.Clip(cmp.Or(f.grant.Protocol, f.open.Protocol), 16), "rule", f.grant.Rule,
 		"transport", f.peer.Transport}
-	if f.addr.IsValid() {
-		attrs = append(attrs, "addr", f.addr, "vnet", f.grant.VNet)
+	if addr := f.addr.Load(); addr != nil {
+		attrs = append(attrs, "addr", *addr, "vnet", f.grant.VNet)
 	}
 	return attrs
 }

@@ -14,7 +14,33 @@ type live struct {
 	mu       sync.Mutex
 	flows    map[*flow]struct{}
 	byUser   map[string]int
+	apis     map[string]int // api flows, by user
 	draining bool
+}
+
+// maxAPI is how many api flows a person may have: one for each command that runs, and some.
+const maxAPI = 32
+
+// addAPI counts an api flow in. While the appliance drains they go on: people may want to see why.
+func (l *live) addAPI(user string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.apis == nil {
+		l.apis = map[string]int{}
+	}
+	if l.apis[user] >= maxAPI {
+		return frame.Refuse("E_LIMIT", fmt.Sprintf("%d commands ask the appliance at once, which is the limit", maxAPI), "wait until some have ended")
+	}
+	l.apis[user]++
+	return nil
+}
+
+func (l *live) removeAPI(user string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.apis[user]--; l.apis[user] == 0 {
+		delete(l.apis, user)
+	}
 }
 
 // add counts f in, or says why there may be no more.
