@@ -291,8 +291,7 @@ func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var reason interface{ Timeout() bool }
-	if errors.As(err, &reason) && reason.Timeout() {
+	if timedOut(err) {
 		return &frame.SessionError{Reason: frame.Reason{Code: "E_NO_PATH", Sentence: "the appliance did not answer in time"}}
 	}
 	return err

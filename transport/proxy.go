@@ -32,7 +32,7 @@ func (c *Client) dialTCP(ctx context.Context) (net.Conn, error) {
 	}
 	if proxy == nil {
 		conn, err := d.DialContext(ctx, "tcp", c.Address)
-		if errors.Is(err, context.DeadlineExceeded) {
+		if err != nil && timedOut(err) {
 			err = errors.New("no answer")
 		}
 		return conn, err
@@ -89,10 +89,16 @@ func plainly(err error) error {
 	if errors.As(err, &call) {
 		return call.Err
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	if timedOut(err) {
 		return errors.New("no answer")
 	}
 	return err
+}
+
+// timedOut says whether err is that time ran out: by the context, or by the socket's deadline that follows from it.
+func timedOut(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
 }
 
 func proxyError(code frame.Code, sentence string) error {
