@@ -180,7 +180,7 @@ func TestAgentStartRace(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var agents, commands sync.WaitGroup
 	var started atomic.Int32
-	start := func() error {
+	start := func() (<-chan struct{}, error) {
 		started.Add(1)
 		agents.Go(func() {
 			time.Sleep(20 * time.Millisecond) // a process takes a moment
@@ -188,7 +188,7 @@ func TestAgentStartRace(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		return nil
+		return nil, nil
 	}
 	defer agents.Wait()
 	defer cancel()
@@ -222,13 +222,23 @@ func TestAgentStartRace(t *testing.T) {
 func TestAgentThatDoesNotStart(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", "")
 	home := signedIn(t, clienttest.Start(t, clienttest.Config{}))
-	for _, start := range []func() error{nil, func() error { return errors.New("no such file") }} {
+	dead := make(chan struct{})
+	close(dead)
+	for _, start := range []func() (<-chan struct{}, error){
+		nil,
+		func() (<-chan struct{}, error) { return nil, errors.New("no such file") },
+		func() (<-chan struct{}, error) { return dead, nil },
+	} {
+		begin := time.Now()
 		d := shared(t, home, client.Options{}, client.AgentOptions{Version: "v1", Start: start})
 		if me, err := client.NewAPI(d).Me(t.Context()); err != nil || me.User != clienttest.User {
 			t.Errorf("%+v, %v", me, err)
 		}
 		if path, err := d.Path(t.Context()); err != nil || path.Agent != 0 {
 			t.Errorf("%+v, %v", path, err)
+		}
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("that took %v", took)
 		}
 	}
 }
@@ -307,10 +317,10 @@ func TestAgentUpgrade(t *testing.T) {
 	var started atomic.Int32
 	for range 5 {
 		commands.Go(func() {
-			d := shared(t, home, client.Options{}, client.AgentOptions{Version: "v2", Start: func() error {
+			d := shared(t, home, client.Options{}, client.AgentOptions{Version: "v2", Start: func() (<-chan struct{}, error) {
 				started.Add(1)
 				agents.Go(func() { (&client.Agent{Home: home, Version: "v2"}).Run(ctx) })
-				return nil
+				return nil, nil
 			}})
 			if path, err := d.Path(t.Context()); err != nil || path.Agent == 0 {
 				t.Errorf("%+v, %v", path, err)

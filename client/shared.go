@@ -32,8 +32,11 @@ type Shared struct {
 
 // AgentOptions say how a command finds its agent.
 type AgentOptions struct {
-	Version string       // of the program; an agent of another makes room for one of this
-	Start   func() error // starts an agent for the Home, in a process of its own; nil: one that runs is used, if any
+	Version string // of the program; an agent of another makes room for one of this
+
+	// Start starts an agent for the Home, in a process of its own; ended is closed if that ends while this one lives.
+	// If Start is nil an agent that runs is used, if there is one.
+	Start func() (ended <-chan struct{}, err error)
 }
 
 // NewShared returns a Dialer for the appliance of a profile; it does not connect yet.
@@ -208,8 +211,11 @@ func (s *Shared) start(ctx context.Context, places agentPlaces) error {
 			return err != nil || answers(places.socket)
 		}
 		defer lock.Close()
-		if !answers(places.socket) && s.agent.Start() == nil {
-			poll(patience, func() bool { return answers(places.socket) })
+		if answers(places.socket) {
+			return true
+		}
+		if ended, err := s.agent.Start(); err == nil {
+			poll(patience, func() bool { return answers(places.socket) || closed(ended) })
 		}
 		return true
 	})
@@ -229,6 +235,15 @@ func answers(socket string) bool {
 		c.Close()
 	}
 	return err == nil
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // poll asks done again and again until it says so or ctx ends.

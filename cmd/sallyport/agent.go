@@ -52,19 +52,24 @@ func agentVersion() string {
 }
 
 // startAgent starts the agent of a Home as a process of its own, which outlives this one.
-func (c *command) startAgent(home client.Home) error {
+func (c *command) startAgent(home client.Home) (ended <-chan struct{}, err error) {
 	dir, err := filepath.Abs(home.Dir())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cmd := exec.Command(c.Self, "agent", "run", "--log")
 	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+dir)
 	cmd.Dir = string(filepath.Separator)
 	detach(cmd)
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
-	return cmd.Process.Release()
+	over := make(chan struct{})
+	go func() { // nobody waits for it: the agent may live longer than this process
+		cmd.Wait()
+		close(over)
+	}()
+	return over, nil
 }
 
 // maxAgentLog is how much of the agents before is kept in the log.

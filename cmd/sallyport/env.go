@@ -108,7 +108,7 @@ func (c *command) dial() (client.Dialer, *client.Profile, error) {
 	}
 	return client.NewShared(home, profile, c.options(), client.AgentOptions{
 		Version: agentVersion(),
-		Start:   func() error { return c.startAgent(home) },
+		Start:   func() (<-chan struct{}, error) { return c.startAgent(home) },
 	}), profile, nil
 }
 
