@@ -85,6 +85,7 @@ func (c *command) agentRun(x *cli.Context) error {
 	}
 	out := c.Stderr
 	if x.Bool("log") {
+		letGo()
 		f, err := openAgentLog(filepath.Join(home.Dir(), "agent.log"))
 		if err != nil {
 			return err
