@@ -214,6 +214,7 @@ func (c *Client) httpsConn(ctx context.Context) (*clientConn, error) {
 	}
 	if t := tcpOf(raw); t != nil {
 		tune(t)
+		impatient(t, 30*time.Second)
 	}
 	conn := tls.Client(raw, c.tlsConfig(alpnHTTPS))
 	fail := func(err error) (*clientConn, error) {
