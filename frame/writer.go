@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
@@ -150,10 +151,13 @@ func (s *Stream) cut() {
 func lost(cause error) error {
 	e := Refuse(Lost, "the connection to the appliance was lost", "connect again")
 	var timeout interface{ Timeout() bool }
+	var call *os.SyscallError
 	switch {
 	case cause == nil, errors.Is(cause, io.EOF), errors.Is(cause, io.ErrUnexpectedEOF):
 	case errors.As(cause, &timeout) && timeout.Timeout():
 		e.Sentence += ": it has gone silent"
+	case errors.As(cause, &call): // without the addresses around it
+		e.Sentence += ": " + call.Err.Error()
 	default:
 		e.Sentence += ": " + Clip(cause.Error(), 200)
 	}
