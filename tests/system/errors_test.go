@@ -51,6 +51,9 @@ func says(lines ...string) *regexp.Regexp {
 	return regexp.MustCompile("^(?:" + text + ")$")
 }
 
+// nothing is what stands on stderr when all is well.
+var nothing = regexp.MustCompile("^$")
+
 // A mistake is a row of the table of bad inputs: what somebody does, and exactly what the person sees.
 type mistake struct {
 	row  string // of the table, and what it is about
