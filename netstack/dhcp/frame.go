@@ -100,8 +100,16 @@ func (f file) ReadFrame(ctx context.Context, p []byte) (int, error) {
 	if err := f.SetReadDeadline(time.Time{}); err != nil {
 		return 0, err
 	}
-	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	set := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(set)
+		f.SetReadDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !stop() {
+			<-set // or the deadline might end the next call, which has cleared it
+		}
+	}()
 	for {
 		n, err := f.Read(p)
 		switch {

@@ -61,7 +61,7 @@ func (h *vnetHeader) datagrams() int {
 }
 
 // split cuts a frame of several UDP datagrams, as a sender's UDP_SEGMENT or a NIC's GRO makes them, into one frame for
-// each. TCP needs no such thing, for it has no message boundaries to lose.
+// each, and none out of what is no such frame. TCP needs no such thing, for it has no message boundaries to lose.
 func split(frame []byte, size int) [][]byte {
 	if len(frame) < header.EthernetMinimumSize+header.IPv4MinimumSize {
 		return nil
@@ -70,6 +70,9 @@ func split(frame []byte, size int) [][]byte {
 	headers := header.EthernetMinimumSize + header.UDPMinimumSize
 	v4 := header.Ethernet(frame).Type() == header.IPv4ProtocolNumber
 	if v4 {
+		if ip := header.IPv4(ip); ip.HeaderLength() < header.IPv4MinimumSize || ip.TransportProtocol() != header.UDPProtocolNumber {
+			return nil
+		}
 		headers += int(header.IPv4(ip).HeaderLength())
 	} else {
 		headers += header.IPv6MinimumSize

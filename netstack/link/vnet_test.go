@@ -87,6 +87,44 @@ func TestIntact(t *testing.T) {
 	}
 }
 
+// A frame is cut only if its header is one, for the kernel passes on what a neighbour says.
+func TestSplit(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		frame  []byte
+		pieces int
+	}{
+		{"IPv4", inFrame(packet(false, header.UDPProtocolNumber, "abcde")), 3},
+		{"IPv6", inFrame(packet(true, header.UDPProtocolNumber, "abcde")), 3},
+		{"TCP", inFrame(packet(false, header.TCPProtocolNumber, "abcde")), 0},
+		{"no header at all", withFirst(0x40), 0},
+		{"a header of 16 bytes", withFirst(0x44), 0},
+		{"a header that is longer than the frame", withFirst(0x4f), 0},
+		{"no packet", inFrame(nil), 0},
+	} {
+		if got := split(test.frame, 2); len(got) != test.pieces {
+			t.Errorf("%s: %d pieces", test.name, len(got))
+		}
+	}
+}
+
+// inFrame puts a packet into an Ethernet frame.
+func inFrame(ip []byte) []byte {
+	f := make([]byte, header.EthernetMinimumSize, header.EthernetMinimumSize+len(ip))
+	f[12], f[13] = 0x08, 0x00
+	if len(ip) > 0 && ip[0]>>4 == 6 {
+		f[12], f[13] = 0x86, 0xdd
+	}
+	return append(f, ip...)
+}
+
+// withFirst is a frame of a UDP datagram whose packet begins with the byte, for version and header length.
+func withFirst(b byte) []byte {
+	f := inFrame(packet(false, header.UDPProtocolNumber, "abcde"))
+	f[header.EthernetMinimumSize] = b
+	return f
+}
+
 func FuzzIntact(f *testing.F) {
 	f.Add(packet(false, header.TCPProtocolNumber, "x"), uint16(30))
 	f.Add(packet(true, header.UDPProtocolNumber, "x"), uint16(48))
@@ -95,5 +133,6 @@ func FuzzIntact(f *testing.F) {
 		intact(header.IPv4ProtocolNumber, b[:n], b[n:])
 		intact(header.IPv6ProtocolNumber, b[:n], b[n:])
 		split(b, 1+int(cut))
+		split(inFrame(b), 1+int(cut))
 	})
 }
