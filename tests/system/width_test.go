@@ -77,9 +77,16 @@ func (b *bastion) script(w way, work, script string) run {
 }
 
 // TestSSHWidth: what people do with OpenSSH beyond a command is the same through Sallyport as from inside the VNet:
-// stdout, stderr and exit code.
-func TestSSHWidth(t *testing.T) {
+// stdout, stderr and exit code; without the agent and with it.
+func TestSSHWidth(t *testing.T) { width(t, start(t, settings{})) }
+
+func TestSSHWidthByAgent(t *testing.T) {
 	b := start(t, settings{})
+	b.withAgent()
+	width(t, b)
+}
+
+func width(t *testing.T, b *bastion) {
 	for _, address := range []string{"127.0.0.1:18081", "10.99.0.10:18081"} {
 		b.page(b.VNet.Namespace, address, "a page of the VNet\n")
 	}
