@@ -42,6 +42,7 @@ type Agent struct {
 	flows    uint64             // numbers them
 	numbered uint64             // numbers transport sessions
 	broken   []brokenFlow
+	awake    time.Time // when slept was asked last
 }
 
 // A sessionKey is what makes two commands share a session.
@@ -173,7 +174,6 @@ func (a *Agent) use(n int) {
 func (a *Agent) tend(ctx context.Context) {
 	ticker := time.NewTicker(tendEvery)
 	defer ticker.Stop()
-	last := time.Now().Round(0)
 	for {
 		select {
 		case <-ticker.C:
@@ -184,10 +184,18 @@ func (a *Agent) tend(ctx context.Context) {
 			a.quit(errors.New("the sign-in's folder is gone"))
 			return
 		}
-		now := time.Now().Round(0) // by the wall, which goes on while a computer sleeps
-		a.sweep(now.Sub(last) > 3*tendEvery)
-		last = now
+		a.sweep(a.slept())
 	}
+}
+
+// slept says that the computer has slept since somebody asked last.
+func (a *Agent) slept() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now().Round(0) // by the wall, which goes on meanwhile
+	was := a.awake
+	a.awake = now
+	return !was.IsZero() && now.Sub(was) > 3*tendEvery
 }
 
 // sweep takes out of use what should not be used any more. After a sleep an idle QUIC connection is probably dead and

@@ -167,6 +167,9 @@ func (a *Agent) dead(h *held, number uint64) *transport.Session {
 // connect answers a question for a path or a flow, and carries the flow.
 func (a *Agent) connect(ctx context.Context, c *net.UnixConn, q question) {
 	asking, stop := whileThere(ctx, c)
+	if a.slept() {
+		a.sweep(true)
+	}
 	h, err := a.hold(q)
 	if err == nil {
 		defer a.end(h)
