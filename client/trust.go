@@ -73,7 +73,7 @@ func (t *Trust) config(address string) *tls.Config {
 		config.VerifyConnection = func(state tls.ConnectionState) error {
 			if leaf := state.PeerCertificates[0]; !bytes.Equal(transport.SPKI(leaf), want) {
 				return certificateError(fmt.Sprintf("%s shows a certificate with another key than the pinned one: %s", address, fingerprint(leaf)),
-					"if the appliance has a new certificate, its administrator can tell you the new fingerprint; log in again with --fingerprint")
+					"if the appliance has a new certificate, its administrator can tell you the new fingerprint; log in again with --fingerprint; if it has not, this network decrypts TLS")
 			}
 			return nil
 		}

@@ -97,7 +97,7 @@ func TestCertificates(t *testing.T) {
 		b.wrong(mistake{"18 unknown", nil, 14, says("the certificate of 10.77.2.2:443 is not known; its fingerprint is sha256:"+b.pinned,
 			"hint: compare it with the one that the appliance's administrator sees; only if they are equal, log in with --fingerprint and that value, or with --ca FILE")}, login())
 		b.wrong(mistake{"18 another key", nil, 14, says("10.77.2.2:443 shows a certificate with another key than the pinned one: sha256:"+b.pinned,
-			"hint: if the appliance has a new certificate, its administrator can tell you the new fingerprint; log in again with --fingerprint")}, login("--fingerprint", strings.Repeat("ab", 32)))
+			"hint: if the appliance has a new certificate, its administrator can tell you the new fingerprint; log in again with --fingerprint; if it has not, this network decrypts TLS")}, login("--fingerprint", strings.Repeat("ab", 32)))
 	}
 	for _, c := range []struct {
 		mistake
@@ -188,7 +188,7 @@ func TestProxies(t *testing.T) {
 	writeFile(t, caFile, ca.pem)
 	r := through(b.home, "", "http://10.77.1.1:3129", "--transport", "https", "ls")
 	b.wrong(mistake{"22 pinned", nil, 14, says("10.77.2.2:443 shows a certificate with another key than the pinned one: sha256:{hex}",
-		"hint: if the appliance has a new certificate, its administrator can tell you the new fingerprint; log in again with --fingerprint")}, r)
+		"hint: if the appliance has a new certificate, its administrator can tell you the new fingerprint; log in again with --fingerprint; if it has not, this network decrypts TLS")}, r)
 	code := b.code("ann")
 	b.wrong(mistake{"22 inspected", nil, 14, says("TLS does not end at this appliance: the client saw another certificate",
 		"hint: this network decrypts TLS; ask for an exception, or use another network")},
