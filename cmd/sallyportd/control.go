@@ -12,11 +12,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"sallyport/appliance/config"
+	"sallyport/frame"
 )
 
 // controlSocket is where the daemon hears its own commands, in the state folder, for root and its own user only.
@@ -164,7 +166,21 @@ func askForCode(ctx context.Context, cfg *config.Config, user string) (a enrolAn
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-		return a, fail(1, "", "%s", bytes.TrimSpace(text))
+		return a, fail(1, "", "%s", frame.Clip(string(bytes.TrimSpace(text)), 600))
 	}
-	return a, json.NewDecoder(resp.Body).Decode(&a)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&a); err != nil || !a.wellFormed() {
+		return enrolAnswer{}, fail(1, "", "the daemon's answer on %s makes no sense", path)
+	}
+	return a, nil
+}
+
+var (
+	codeForm        = regexp.MustCompile(`^[0-9A-Z]{4}(-[0-9A-Z]{4}){3}$`)
+	fingerprintForm = regexp.MustCompile(`^([0-9a-f]{64})?$`)
+	listenForm      = regexp.MustCompile(`^([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]):[A-Za-z0-9-]+$`)
+)
+
+// wellFormed says whether the answer may be printed for root, who will paste it: the socket's folder is the worker's.
+func (a enrolAnswer) wellFormed() bool {
+	return codeForm.MatchString(a.Code) && fingerprintForm.MatchString(a.Fingerprint) && listenForm.MatchString(a.Listen)
 }
