@@ -81,6 +81,24 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// What lies in the worker's directory, the parent does not read for it.
+func TestValidateFilesInState(t *testing.T) {
+	for file, ok := range map[string]bool{
+		"/var/lib/sallyport/tls.key": false, "/var/lib/sallyport/a/b": false, "/var/lib/sallyport": false, "/var/lib/sallyport/": false,
+		"/var/lib/x/../sallyport//tls.key": false, "/var/lib/sallyport/..data/key": false,
+		"/var/lib/sallyport.key": true, "/var/lib/sallyport2/key": true, "/var/lib/sallyport/../key": true, "/etc/key": true,
+	} {
+		for _, state := range []string{"/var/lib/sallyport", "/var/lib/sallyport/"} {
+			if err := (Plan{Files: []string{file}, State: state}).Validate(); (err == nil) != ok {
+				t.Errorf("%s with %s: %v", file, state, err)
+			}
+		}
+	}
+	if err := (Plan{Files: []string{"/etc/key"}}).Validate(); err != nil {
+		t.Errorf("without a state directory: %v", err)
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	var b backoff
 	var got []time.Duration

@@ -13,7 +13,7 @@ import (
 type Plan struct {
 	Listen []Listen
 	Links  []LinkPlan
-	Files  []string // absolute paths whose content the worker is given; watched for changes
+	Files  []string // absolute paths outside State whose content the worker is given; watched for changes
 	State  string   // the worker's directory: made if needed, mode 0700, owned by the worker's user; may be empty
 	RunAs  string   // the worker's user, by name or as "uid:gid"; default sallyport if it exists, else nobody; the parent's own if that is not root
 }
@@ -81,6 +81,9 @@ func (p Plan) Validate() error {
 		if !filepath.IsAbs(f) {
 			fault("file %q: not an absolute path", f)
 		}
+		if below(f, p.State) {
+			fault("file %q: in the state directory %s, where the worker could put a link in its place", f, p.State)
+		}
 	}
 	if p.State != "" && !filepath.IsAbs(p.State) {
 		fault("state %q: not an absolute path", p.State)
@@ -91,6 +94,15 @@ func (p Plan) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// below says whether a path is the directory's, or the directory itself.
+func below(path, dir string) bool {
+	if dir == "" {
+		return false
+	}
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 func repeated(list []string) string {
