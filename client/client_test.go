@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -245,6 +246,36 @@ func TestIdentity(t *testing.T) {
 		_, err = client.NewAPI(d).Me(t.Context())
 		if f := client.Explain(err); f.Code != "E_APPLIANCE_CERT" || f.Exit() != 14 || !strings.Contains(f.Sentence, "is not the appliance that this device logged in to") {
 			t.Errorf("%s: got %+v", mode, f)
+		}
+	}
+}
+
+// A successor that signs takes the place of the key that named it, which is no identity of the appliance from then on.
+func TestSuccessorReplacesThePin(t *testing.T) {
+	former, next := bytes.Repeat([]byte{7}, 32), bytes.Repeat([]byte{8}, 32)
+	a := clienttest.Start(t, clienttest.Config{Successors: [][]byte{next}})
+	home := signedIn(t, a)
+	p, err := home.Profile("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := p.Identity[0]
+	p.Identity = [][]byte{former, now} // as it was before the change of keys
+	d, err := client.NewDirect(home, p, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := client.NewAPI(d).Me(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := home.Profile("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range [][][]byte{p.Identity, kept.Identity} {
+		if want := [][]byte{now, next}; !slices.EqualFunc(got, want, bytes.Equal) {
+			t.Errorf("pinned %x, not %x", got, want)
 		}
 	}
 }

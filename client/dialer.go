@@ -119,7 +119,8 @@ func (d *Direct) tell(text string) {
 }
 
 // check makes sure that a WELCOME comes from the appliance that this device logged in to. Successors that a pinned
-// key names are pinned too.
+// key names are pinned too. When one of them signs, its keys replace those that were pinned: the key before it is good
+// no more.
 func (d *Direct) check(w *frame.Welcome) error {
 	d.identity.Lock()
 	defer d.identity.Unlock()
@@ -130,13 +131,17 @@ func (d *Direct) check(w *frame.Welcome) error {
 		return certificateError(fmt.Sprintf("%s is not the appliance that this device logged in to: it has another identity key", d.profile.Address),
 			"ask the appliance's administrator; if it was set up anew, log out with --local and log in again")
 	}
-	before := len(d.profile.Identity)
-	for _, k := range w.Identity[1:] {
-		if !known(k) {
-			d.profile.Identity = append(d.profile.Identity, k)
+	pins := slices.Clone(w.Identity)
+	if bytes.Equal(w.Identity[0], d.profile.Identity[0]) {
+		pins = slices.Clone(d.profile.Identity)
+		for _, k := range w.Identity[1:] {
+			if !known(k) {
+				pins = append(pins, k)
+			}
 		}
 	}
-	if len(d.profile.Identity) > before {
+	if !slices.EqualFunc(pins, d.profile.Identity, bytes.Equal) {
+		d.profile.Identity = pins
 		if err := d.home.put(*d.profile, false); err != nil {
 			d.tell("the appliance's next identity key was not kept: " + err.Error())
 		}

@@ -34,12 +34,15 @@ func ownerOf(table io.Reader, from, to netip.AddrPort) (uid int, err error) {
 	lines := bufio.NewScanner(table)
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
-		if len(fields) < 8 {
+		if len(fields) < 10 {
 			continue
 		}
 		local, localErr := parseEndpoint(fields[1])
 		remote, remoteErr := parseEndpoint(fields[2])
 		if localErr == nil && remoteErr == nil && local == from && remote == to {
+			if fields[9] == "0" {
+				return 0, fmt.Errorf("nobody holds the connection from %v to %v any more", from, to) // and the user is then said to be root
+			}
 			return strconv.Atoi(fields[7])
 		}
 	}
