@@ -59,6 +59,8 @@ var compiledIn = []struct {
 	{netip.MustParsePrefix("100.100.100.200/32"), Metadata},
 	{netip.MustParsePrefix("fd00:ec2::254/128"), Metadata},
 	{netip.MustParsePrefix("fd20:ce::254/128"), Metadata},
+	{netip.MustParsePrefix("fd00:c1::a9fe:a9fe/128"), Metadata},
+	{netip.MustParsePrefix("192.0.0.192/32"), Metadata},
 	{netip.MustParsePrefix("168.63.129.16/32"), Platform},
 	{netip.MustParsePrefix("0.0.0.0/32"), Unspecified},
 	{netip.MustParsePrefix("0.0.0.0/8"), ThisNetwork},

@@ -67,6 +67,12 @@ var spellings = []struct {
 	{"fd20:ce::254", Metadata},
 	{"100.100.100.200", Metadata},
 	{"1684301000", Metadata},
+	{"fd00:c1::a9fe:a9fe", Metadata},
+	{"fd00:c1::169.254.169.254", Metadata},
+	{"192.0.0.192", Metadata},
+	{"3221225664", Metadata},
+	{"::ffff:192.0.0.192", Metadata},
+	{"64:ff9b::c000:c0", Metadata},
 	// the platform
 	{"168.63.129.16", Platform},
 	{"0xa83f8110", Platform},
