@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"text/tabwriter"
+	"unicode"
 
 	"golang.org/x/term"
 
@@ -52,7 +54,7 @@ func (c *command) fail(err error) int {
 	if c.json {
 		c.voice.Lock()
 		defer c.voice.Unlock()
-		json.NewEncoder(c.Stderr).Encode(f)
+		writeJSON(c.Stderr, f, "")
 		return f.Exit()
 	}
 	for _, line := range f.Lines() {
@@ -63,9 +65,28 @@ func (c *command) fail(err error) int {
 
 // print writes a result as JSON.
 func (c *command) print(v any) error {
-	e := json.NewEncoder(c.Stdout)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	return writeJSON(c.Stdout, v, "  ")
+}
+
+// writeJSON writes a value and the end of a line. Strings of others keep what they say, but what might move a terminal's
+// cursor, or turn round what it shows, is written as \u and its number.
+func writeJSON(w io.Writer, v any, indent string) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", indent)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	var text strings.Builder
+	for _, r := range b.String() {
+		if r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
+			fmt.Fprintf(&text, `\u%04x`, r)
+		} else {
+			text.WriteRune(r)
+		}
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
 }
 
 // table writes rows in columns. What comes from others is made harmless to a terminal.

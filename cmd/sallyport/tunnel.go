@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"sync"
@@ -74,7 +73,7 @@ func (c *command) tunnels(ctx context.Context, d client.Dialer, requests []frame
 // announce tells where a tunnel begins.
 func (c *command) announce(at net.Addr, req frame.OpenRequest) {
 	if c.json {
-		json.NewEncoder(c.Stdout).Encode(map[string]any{"listen": at.String(), "target": req.Target, "port": req.Port, "protocol": req.Protocol})
+		writeJSON(c.Stdout, map[string]any{"listen": at.String(), "target": req.Target, "port": req.Port, "protocol": req.Protocol}, "")
 		return
 	}
 	target := req.Target
