@@ -120,7 +120,10 @@ func (s *Stack) configure(c Config) error {
 		try(fmt.Sprintf("set %T", o), s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, o))
 	}
 
-	sack, recovery := tcpip.TCPSACKEnabled(true), tcpip.TCPRACKLossDetection
+	// Not RACK: at this version, when a burst is lost, it sends one or two segments each retransmission timeout. Measured by
+	// 1 MiB four times over a path that holds 90 packets: the worst of 27 runs took 11 seconds (of 12 others, 48), without
+	// RACK 1.6; the medians are half a second.
+	sack, recovery := tcpip.TCPSACKEnabled(true), tcpip.TCPRecovery(0)
 	set(&sack)
 	set(&recovery)
 	// Nagle's delay would hold back keystrokes; what can be sent together, the relay writes together.
