@@ -91,8 +91,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	tending.Go(func() { a.tend(ctx) })
 	for {
 		c, err := l.Accept()
-		if err != nil {
-			break // closed by finish
+		if errors.Is(err, net.ErrClosed) {
+			break // by finish
+		}
+		if err != nil { // too many open files: others will be closed
+			a.Log.Warn("accept", "cause", err)
+			time.Sleep(100 * time.Millisecond)
+			continue
 		}
 		a.use(1)
 		a.conns.Go(func() {
