@@ -10,13 +10,13 @@ import (
 	"sallyport/frame"
 )
 
-// release is set by the linker in released builds.
-var release string
+// version is set by the linker.
+var version string
 
 // versionText is the release, or what the build knows of its source.
 func versionText() string {
-	if release != "" {
-		return release
+	if version != "" {
+		return version
 	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version

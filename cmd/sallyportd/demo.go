@@ -251,7 +251,7 @@ func (d *demo) run(ctx context.Context, once bool) (err error) {
 	ended := make(chan error, 1)
 	wg.Go(func() { ended <- runDaemon(ctx, cfg, demoSupply{d}, d.log) })
 
-	if err := d.transcript(ctx, cfg); err != nil {
+	if err := d.transcript(ctx, cfg, once); err != nil {
 		select {
 		case daemonErr := <-ended:
 			err = errors.Join(err, daemonErr)
@@ -272,7 +272,7 @@ func (d *demo) run(ctx context.Context, once bool) (err error) {
 }
 
 // transcript does what a person would do, and says what happened.
-func (d *demo) transcript(ctx context.Context, cfg *config.Config) error {
+func (d *demo) transcript(ctx context.Context, cfg *config.Config, once bool) error {
 	address := d.tcp.Addr().String()
 	fmt.Fprintf(d.out, `Sallyport demo
 
@@ -304,10 +304,16 @@ func (d *demo) transcript(ctx context.Context, cfg *config.Config) error {
 	if err := d.refusal(ctx, home); err != nil {
 		return err
 	}
+	if once {
+		return nil
+	}
 	d.step("now by hand, in another terminal")
 	d.line("export SALLYPORT_HOME=%s", home.Dir())
-	d.line("%s ls", d.sibling())
-	d.line("%s ssh -i %s %s@demo-1", d.sibling(), filepath.Join(d.dir, "key"), d.user)
+	d.line("export PATH=%s:$PATH", filepath.Dir(d.sibling()))
+	d.line("sallyport ls")
+	d.line("sallyport ssh -i %s %s@demo-1", filepath.Join(d.dir, "key"), d.user)
+	d.line("sallyport status")
+	d.line("sallyport doctor")
 	return nil
 }
 
@@ -348,7 +354,7 @@ func (d *demo) enrol(ctx context.Context, cfg *config.Config) (client.Home, erro
 		return home, err
 	}
 	url := "https://" + d.tcp.Addr().String()
-	d.line("$ sallyportd enrol-code --user ann\n$ sallyport login %s --user ann --fingerprint %s…", url, answer.Fingerprint[:16])
+	d.line("the appliance makes the code (sallyportd enrol-code), ann's device proves its new key with it (sallyport login)")
 	profile, err := client.Login(ctx, home, client.LoginOptions{
 		URL: url, Code: answer.Code, User: "ann", Device: "demo", Profile: "demo", Fingerprint: answer.Fingerprint})
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os/user"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/crypto/ssh"
@@ -114,6 +116,8 @@ func (m *machine) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 	var resize chan pty.Winsize
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	ctx, hangUp := context.WithCancel(context.Background()) // whoever was connected has gone
+	defer hangUp()
 	for r := range requests {
 		ok := false
 		switch r.Type {
@@ -129,11 +133,15 @@ func (m *machine) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 				default:
 				}
 			}
-		case "shell", "exec":
+		case "shell", "exec", "subsystem":
 			var ask struct{ Command string }
-			if ok = r.Type == "shell" || ssh.Unmarshal(r.Payload, &ask) == nil; ok {
+			ok = r.Type == "shell" || ssh.Unmarshal(r.Payload, &ask) == nil
+			if ok && r.Type == "subsystem" {
+				ask.Command, ok = subsystem(ask.Command)
+			}
+			if ok {
 				wg.Go(func() {
-					status := m.run(channel, ask.Command, terminal, resize)
+					status := m.run(ctx, channel, ask.Command, terminal, resize)
 					channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
 					channel.Close()
 				})
@@ -145,6 +153,16 @@ func (m *machine) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 	}
 }
 
+// subsystem is the program of an SSH subsystem: sftp's, which scp uses too, where this computer has it.
+func subsystem(name string) (command string, ok bool) {
+	for _, path := range []string{"/usr/lib/openssh/sftp-server", "/usr/lib/ssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/libexec/sftp-server"} {
+		if _, err := os.Stat(path); name == "sftp" && err == nil {
+			return path, true
+		}
+	}
+	return "", false
+}
+
 // window and changed are the payloads of pty-req and window-change.
 type window struct {
 	Term                         string
@@ -154,8 +172,8 @@ type window struct {
 
 type changed struct{ Columns, Rows, Width, Height uint32 }
 
-// run runs command, or a login shell if it is empty, and returns its exit status.
-func (m *machine) run(channel ssh.Channel, command string, terminal *window, resize <-chan pty.Winsize) uint32 {
+// run runs command, or a login shell if it is empty, and returns its exit status. The end of ctx ends it.
+func (m *machine) run(ctx context.Context, channel ssh.Channel, command string, terminal *window, resize <-chan pty.Winsize) uint32 {
 	shell := os.Getenv("SHELL")
 	if shell == "" {
 		shell = "/bin/sh"
@@ -167,7 +185,7 @@ func (m *machine) run(channel ssh.Channel, command string, terminal *window, res
 	cmd.Dir = m.shell.HomeDir
 	cmd.Env = []string{"HOME=" + m.shell.HomeDir, "USER=" + m.shell.Username, "PATH=" + os.Getenv("PATH"), "SALLYPORT_DEMO=" + m.name}
 	if terminal == nil {
-		return status(m.pipes(cmd, channel))
+		return status(m.pipes(ctx, cmd, channel))
 	}
 	cmd.Env = append(cmd.Env, "TERM="+terminal.Term)
 	f, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: uint16(terminal.Columns), Rows: uint16(terminal.Rows)})
@@ -175,6 +193,7 @@ func (m *machine) run(channel ssh.Channel, command string, terminal *window, res
 		return status(err)
 	}
 	defer f.Close()
+	defer endWith(ctx, cmd)()
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -195,9 +214,18 @@ func (m *machine) run(channel ssh.Channel, command string, terminal *window, res
 	return status(err)
 }
 
-func (m *machine) pipes(cmd *exec.Cmd, channel ssh.Channel) error {
+// endWith hangs up on cmd and all that it has started when ctx ends, and makes sure a moment later.
+func endWith(ctx context.Context, cmd *exec.Cmd) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGHUP)
+		time.Sleep(300 * time.Millisecond)
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	})
+}
+
+func (m *machine) pipes(ctx context.Context, cmd *exec.Cmd, channel ssh.Channel) error {
 	cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return err
@@ -205,6 +233,7 @@ func (m *machine) pipes(cmd *exec.Cmd, channel ssh.Channel) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	defer endWith(ctx, cmd)()
 	go func() {
 		io.Copy(in, channel)
 		in.Close()

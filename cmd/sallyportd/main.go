@@ -72,31 +72,48 @@ func run(ctx context.Context, e env) int {
 				},
 			},
 		},
-		CommandNotFound: func(c *cli.Context, name string) {
-			fmt.Fprintf(e.stderr, "sallyportd: there is no command %q\nsallyportd: hint: sallyportd help lists them\n", name)
+		Action: func(c *cli.Context) error {
+			if !c.Args().Present() {
+				return cli.ShowAppHelp(c)
+			}
+			return fail(exitUsage, "sallyportd --help lists them", "there is no command %q", c.Args().First())
 		},
+		OnUsageError: badUsage("sallyportd"),
+	}
+	for _, command := range app.Commands {
+		command.HideHelpCommand = true
+		command.OnUsageError = badUsage("sallyportd " + command.Name)
 	}
 	err := app.RunContext(ctx, e.args)
 	var status *exit
 	var ended *host.ExitError
 	var faults config.Faults
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.As(err, &ended):
+	}
+	if errors.As(err, &ended) {
 		return ended.Code
-	case errors.As(err, &faults):
+	}
+	code := 1
+	if errors.As(err, &status) {
+		code = status.code
+	}
+	if errors.As(err, &faults) {
 		fmt.Fprintln(e.stderr, strings.TrimRight(faults.Error(), "\n"))
-		return 1
-	case errors.As(err, &status):
-		fmt.Fprintf(e.stderr, "sallyportd: %v\n", status.err)
-		if status.hint != "" {
-			fmt.Fprintf(e.stderr, "sallyportd: hint: %s\n", status.hint)
-		}
-		return status.code
+		return code
 	}
 	fmt.Fprintf(e.stderr, "sallyportd: %v\n", err)
-	return 1
+	if status != nil && status.hint != "" {
+		fmt.Fprintf(e.stderr, "sallyportd: hint: %s\n", status.hint)
+	}
+	return code
+}
+
+// badUsage says what is wrong with a command's words, in one line.
+func badUsage(command string) cli.OnUsageErrorFunc {
+	return func(_ *cli.Context, err error, _ bool) error {
+		return fail(exitUsage, "see "+command+" --help", "%w", err)
+	}
 }
 
 // exit is an error with a status and, perhaps, a hint.

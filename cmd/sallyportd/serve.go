@@ -29,11 +29,11 @@ func serveCommand(e env) *cli.Command {
 				return err
 			}
 			cfg, err := config.Load(path)
-			if err != nil {
-				return err
+			if err == nil {
+				err = supported(cfg)
 			}
-			if err := supported(cfg); err != nil {
-				return err
+			if err != nil {
+				return &exit{exitConfig, err, "name the configuration with --config FILE; sallyportd check says what is wrong with it"}
 			}
 			log := logger(e)
 			if !needsParent(cfg) {
