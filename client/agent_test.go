@@ -134,14 +134,10 @@ func TestAgentReasons(t *testing.T) {
 
 // Bulk both ways at once, with half-close, over both transports.
 func TestAgentBulk(t *testing.T) {
-	size := 64 << 20
-	if testing.Short() {
-		size = 4 << 20
-	}
 	a := clienttest.Start(t, clienttest.Config{})
 	home := signedIn(t, a)
 	running(t, &client.Agent{Home: home, Version: "v1"})
-	sent := bytes.Repeat([]byte("sallyport"), size/9)
+	sent := bytes.Repeat([]byte("sallyport"), bulk/9)
 	for _, mode := range modes[:2] {
 		d := viaAgent(t, home, client.Options{Transport: mode})
 		begin := time.Now()
@@ -149,7 +145,7 @@ func TestAgentBulk(t *testing.T) {
 		if err := client.Proxy(t.Context(), d, echo("echo"), bytes.NewReader(sent), got); err != nil || got.differs || len(got.want) > 0 {
 			t.Errorf("%s: %d bytes missing, differs %v, %v", mode, len(got.want), got.differs, err)
 		}
-		t.Logf("%s: %d MiB there and back in %v", mode, size>>20, time.Since(begin).Round(time.Millisecond))
+		t.Logf("%s: %d MiB there and back in %v", mode, bulk>>20, time.Since(begin).Round(time.Millisecond))
 		var out bytes.Buffer
 		if err := client.Proxy(t.Context(), d, echo("count"), bytes.NewReader(sent), &out); err != nil || out.String() != fmt.Sprintf("%d bytes, <nil>\n", len(sent)) {
 			t.Errorf("%s: %q, %v", mode, out.String(), err)
