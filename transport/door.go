@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// perSource is how many connections of one source may not have said yet who they are.
+	// perSource is how many connections of one source that nobody has come from lately may not have said yet who they
+	// are. Where somebody has, a program that opens many flows at once is likelier than an attack.
 	perSource = 16
 
 	// A tenth of the places is kept for sources that somebody has come from lately; of so many it is remembered.
@@ -56,11 +57,14 @@ func (d *door) wait(from netip.Addr, most int) (leave func(), ok bool) {
 	source := sourceOf(from) // not valid if from is not
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	limit := most
+	limit, share := most, most
 	if time.Since(d.recent[source]) > recentFor {
 		limit -= most / 10
+		if from.IsValid() {
+			share = min(perSource, most)
+		}
 	}
-	if d.waiting >= limit || from.IsValid() && d.bySource[source] >= min(perSource, most) {
+	if d.waiting >= limit || d.bySource[source] >= share {
 		return nil, false
 	}
 	if d.bySource == nil {

@@ -60,6 +60,7 @@ type bastion struct {
 	pinned  string // the certificate's fingerprint
 	address string // the appliance, host:port
 	wrap    []string
+	targets []string // the names of its SSH server, by IPv4 and by IPv6
 }
 
 // settings of a bastion; the zero value attaches vnet0 by a packet link.
@@ -99,7 +100,7 @@ func start(t *testing.T, s settings) *bastion {
 	}
 	l := lab.New(t)
 	b := &bastion{Lab: l, t: t, bin: bin, dir: filepath.Join(l.Dir, "appliance"), home: filepath.Join(l.Dir, "home"),
-		run: filepath.Join(l.Dir, "run"), address: lab.ApplianceAddr4.String() + ":443", url: "https://" + lab.ApplianceAddr4.String()}
+		run: filepath.Join(l.Dir, "run"), address: lab.ApplianceAddr4.String() + ":443", url: "https://" + lab.ApplianceAddr4.String(), targets: []string{"db-1", "db-6"}}
 	for _, dir := range []string{b.dir, b.home} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)

@@ -22,7 +22,7 @@ func TestRDPCommand(t *testing.T) {
 		t.Run(transport, func(t *testing.T) {
 			b := b.on(t)
 			screen := b.Xvfb(b.Client, "1024x768")
-			rdp := b.desktop(screen, x, "--transport", transport, "rdp", "db-1", "--user", x.User, "--", "/d:", "/from-stdin:force", "/cert:ignore",
+			rdp := b.desktop(screen, x.Password, "--transport", transport, "rdp", "db-1", "--user", x.User, "--", "/d:", "/from-stdin:force", "/cert:ignore",
 				"/size:1000x700", "-decorations", "-grab-keyboard", "-dynamic-resolution")
 			screen.WaitText("XRDP DESKTOP", 60*time.Second)
 			typed := "HELLO " + map[string]string{"quic": "4711", "https": "1147"}[transport]
@@ -53,11 +53,11 @@ func TestRDPCommand(t *testing.T) {
 }
 
 // desktop starts the person's command on a display, with the desktop's password on stdin.
-func (b *bastion) desktop(screen *lab.Display, x *lab.XRDP, args ...string) *lab.Process {
+func (b *bastion) desktop(screen *lab.Display, password string, args ...string) *lab.Process {
 	b.t.Helper()
 	cmd := screen.Command(b.t.Context(), b.bin+"/sallyport", args...)
 	cmd.Env = append(cmd.Env, "SALLYPORT_HOME="+b.home)
-	cmd.Stdin = strings.NewReader(x.Password + "\n")
+	cmd.Stdin = strings.NewReader(password + "\n")
 	return lab.Start(b.t, cmd)
 }
 

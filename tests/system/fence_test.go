@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -117,12 +118,14 @@ func TestBlocked(t *testing.T) {
 		t.Errorf("without UDP ls took %v, with it %v: %v", took, usual, r)
 	}
 	t.Logf("ls took %v, without UDP %v", usual, took)
+	b.enrol("ann", filepath.Join(b.Dir, "home-without-udp"))
 	b.Unblock("udp", 443)
 	b.Block("tcp", 443)
 	if r, took = timed(); r.exit != 0 {
 		t.Errorf("without TCP: %v", r)
 	}
 	t.Logf("without TCP %v", took)
+	b.enrol("ann", filepath.Join(b.Dir, "home-without-tcp"))
 	b.Block("udp", 443)
 	begin := time.Now()
 	r = b.client("ls")

@@ -122,44 +122,21 @@ func TestSSHCommand(t *testing.T) {
 	}
 }
 
-// TestDesktop: xfreerdp shows the desktop of a server that demands NLA, and what is typed into it echoes.
+// TestDesktop: sallyport rdp shows the desktop of a server that demands NLA, and what is typed into it echoes.
 func TestDesktop(t *testing.T) {
 	b := start(t, settings{})
 	shadow := b.Shadow(b.VNet.Namespace, lab.ShadowOptions{})
 	for _, transport := range transports {
 		t.Run(transport, func(t *testing.T) {
 			b := b.on(t)
-			tunnel := b.tunnel("--transport", transport, "tunnel", "--listen", "127.0.0.1:13389", "--protocol", "rdp", "db-1")
-			defer tunnel.Stop()
 			screen := b.Xvfb(b.Client, "1024x768")
-			client := screen.XFreeRDP(lab.RDPLogin{Addr: "127.0.0.1:13389", User: shadow.User, Password: shadow.Password})
-			defer client.Stop()
+			rdp := b.desktop(screen, shadow.Password, "--transport", transport, "rdp", "db-1", "--user", shadow.User, "--", "/d:", "/from-stdin:force",
+				"/cert:ignore", "/sec:nla", "-decorations", "-grab-keyboard", "-dynamic-resolution")
+			defer rdp.Stop()
 			screen.WaitText("SHADOW DESKTOP", 30*time.Second)
 			screen.Click(500, 400)
 			screen.Type("typed over " + transport + "\n")
 			screen.WaitText("typed over "+transport, 20*time.Second)
 		})
 	}
-}
-
-// tunnel starts a command that listens on 127.0.0.1:13389 and waits until it does.
-func (b *bastion) tunnel(args ...string) *lab.Process {
-	b.t.Helper()
-	cmd := b.Client.Command(b.t.Context(), b.bin+"/sallyport", args...)
-	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+b.home)
-	p := lab.Start(b.t, cmd)
-	b.eventually(10*time.Second, "the tunnel listens", func() error {
-		select {
-		case <-p.Done():
-			b.t.Fatalf("the tunnel ended: %s", p.Output())
-		default:
-		}
-		l, err := b.Client.Listen("tcp", "127.0.0.1:13389")
-		if err != nil {
-			return nil
-		}
-		l.Close()
-		return os.ErrNotExist
-	})
-	return p
 }
