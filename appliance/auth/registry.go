@@ -192,8 +192,11 @@ func (r *Registry) redeem(e Enrolment, now time.Time) (code, error) {
 	case !found.used.IsZero():
 		return code{}, ErrCodeUsed
 	case !now.Before(found.expires):
-		ago := now.Sub(found.expires).Truncate(time.Minute)
-		return code{}, &Error{ErrCodeExpired.Code, fmt.Sprintf("%s %s ago", ErrCodeExpired.Sentence, cmp.Or(ago, time.Minute)), ErrCodeExpired.Hint}
+		no := *ErrCodeExpired
+		if ago := now.Sub(found.expires).Truncate(time.Minute); ago > 0 {
+			no.Sentence += fmt.Sprintf(" %s ago", ago)
+		}
+		return code{}, &no
 	case e.User != "" && e.User != found.user:
 		return code{}, ErrCodeOtherUser
 	}

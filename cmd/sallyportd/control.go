@@ -50,12 +50,16 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		code, err := d.registry.NewCode(ask.User, codeLife)
+		if ask.Valid <= 0 || ask.Valid > codeLife {
+			http.Error(w, fmt.Sprintf("a code is good for at most %v", codeLife), http.StatusBadRequest)
+			return
+		}
+		code, err := d.registry.NewCode(ask.User, ask.Valid)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		d.log.Info("enrolment code made", "user", ask.User, "valid", codeLife)
+		d.log.Info("enrolment code made", "user", ask.User, "valid", ask.Valid)
 		json.NewEncoder(w).Encode(enrolAnswer{Code: code, Fingerprint: d.fingerprint(),
 			Listen: where(d.cfg), Pinned: d.cfg.TLS.SelfSigned})
 	})
@@ -68,11 +72,12 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// codeLife is how long an enrolment code is good.
+// codeLife is how long an enrolment code is good, at most.
 const codeLife = 10 * time.Minute
 
 type enrolRequest struct {
-	User string `json:"user"`
+	User  string        `json:"user"`
+	Valid time.Duration `json:"valid"` // nanoseconds
 }
 
 type enrolAnswer struct {
@@ -86,10 +91,11 @@ func enrolCodeCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "enrol-code", Usage: "make a one-time code that enrols a person's device",
 		Description: "Prints the line that the person runs and, on a line of its own, the code that it asks for.\n" +
-			"The code is good for ten minutes and once.",
+			"The code is good once, and for ten minutes unless you say less.",
 		Flags: []cli.Flag{
 			configFlag,
 			&cli.StringFlag{Name: "user", Required: true, Usage: "the device will act for `NAME`"},
+			&cli.DurationFlag{Name: "valid", Value: codeLife, Usage: "let the code be good for `TIME`, at most ten minutes"},
 			&cli.StringFlag{Name: "url", Usage: "tell the person to log in at `URL`"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		},
@@ -102,7 +108,7 @@ func enrolCodeCommand(e env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			answer, err := askForCode(c.Context, cfg, c.String("user"))
+			answer, err := askForCode(c.Context, cfg, c.String("user"), c.Duration("valid"))
 			if err != nil {
 				return err
 			}
@@ -139,7 +145,7 @@ func publicName(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
-func askForCode(ctx context.Context, cfg *config.Config, user string) (a enrolAnswer, err error) {
+func askForCode(ctx context.Context, cfg *config.Config, user string, valid time.Duration) (a enrolAnswer, err error) {
 	path := filepath.Join(cfg.State, controlSocket)
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -148,7 +154,7 @@ func askForCode(ctx context.Context, cfg *config.Config, user string) (a enrolAn
 			return d.DialContext(ctx, "unix", path)
 		},
 	}}
-	body, err := json.Marshal(enrolRequest{User: user})
+	body, err := json.Marshal(enrolRequest{User: user, Valid: valid})
 	if err != nil {
 		return a, err
 	}

@@ -37,7 +37,7 @@ func askSomebody(t *testing.T, status int, body string) (enrolAnswer, error) {
 		server.Close()
 		<-done
 	})
-	return askForCode(t.Context(), &config.Config{State: dir}, "ann")
+	return askForCode(t.Context(), &config.Config{State: dir}, "ann", codeLife)
 }
 
 func TestAnswersOfADaemon(t *testing.T) {

@@ -342,7 +342,7 @@ func (d *demo) enrol(ctx context.Context, cfg *config.Config) (client.Home, erro
 	var answer enrolAnswer
 	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		var err error
-		if answer, err = askForCode(ctx, cfg, "ann"); err == nil {
+		if answer, err = askForCode(ctx, cfg, "ann", codeLife); err == nil {
 			break
 		}
 		if ctx.Err() != nil || time.Since(begin) > 10*time.Second {

@@ -15,9 +15,9 @@ import (
 
 // WireGuardOptions says how a peer differs from the usual one.
 type WireGuardOptions struct {
-	Outside *Namespace   // where its UDP socket is; default the router
-	Port    uint16       // of that socket; default 51820
-	Other   netip.Prefix // what the other end may send from, as one address
+	Outside *Namespace     // where its UDP socket is; default the router
+	Port    uint16         // of that socket; default 51820
+	Other   []netip.Prefix // what the other end may send from, each as one address
 }
 
 // A WireGuard is a peer in a tunnel: a kernel's TUN in one namespace, with its socket in another.
@@ -47,11 +47,16 @@ func (l *Lab) WireGuardPeer(n *Namespace, o WireGuardOptions) *WireGuard {
 	}); err != nil {
 		l.t.Fatalf("make a TUN: %v", err)
 	}
-	n.ip("link set wg0 up", fmt.Sprintf("route replace %s dev wg0", o.Other))
+	n.ip("link set wg0 up")
+	var allowed string
+	for _, p := range o.Other {
+		n.ip(fmt.Sprintf("route replace %s dev wg0", p))
+		allowed += fmt.Sprintf("allowed_ip=%s\n", p)
+	}
 	d := device.NewDevice(card, outsideBind{conn.NewStdNetBind(), o.Outside}, device.NewLogger(device.LogLevelSilent, ""))
 	l.t.Cleanup(d.Close)
-	err := d.IpcSet(fmt.Sprintf("private_key=%x\nlisten_port=%d\npublic_key=%x\npreshared_key=%x\nallowed_ip=%s\n",
-		ours.Bytes(), o.Port, other.PublicKey().Bytes(), shared, o.Other))
+	err := d.IpcSet(fmt.Sprintf("private_key=%x\nlisten_port=%d\npublic_key=%x\npreshared_key=%x\n%s",
+		ours.Bytes(), o.Port, other.PublicKey().Bytes(), shared, allowed))
 	if err := errors.Join(err, d.Up()); err != nil {
 		l.t.Fatalf("wireguard: %v", err)
 	}

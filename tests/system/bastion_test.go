@@ -60,7 +60,6 @@ type bastion struct {
 	pinned  string // the certificate's fingerprint
 	address string // the appliance, host:port
 	wrap    []string
-	targets []string // the names of its SSH server, by IPv4 and by IPv6
 }
 
 // settings of a bastion; the zero value attaches vnet0 by a packet link.
@@ -100,7 +99,7 @@ func start(t *testing.T, s settings) *bastion {
 	}
 	l := lab.New(t)
 	b := &bastion{Lab: l, t: t, bin: bin, dir: filepath.Join(l.Dir, "appliance"), home: filepath.Join(l.Dir, "home"),
-		run: filepath.Join(l.Dir, "run"), address: lab.ApplianceAddr4.String() + ":443", url: "https://" + lab.ApplianceAddr4.String(), targets: []string{"db-1", "db-6"}}
+		run: filepath.Join(l.Dir, "run"), address: lab.ApplianceAddr4.String() + ":443", url: "https://" + lab.ApplianceAddr4.String()}
 	for _, dir := range []string{b.dir, b.home} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -191,9 +190,10 @@ func (b *bastion) eventually(limit time.Duration, what string, try func() error)
 }
 
 // code asks the daemon for an enrolment code.
-func (b *bastion) code(user string) (code string) {
+func (b *bastion) code(user string, more ...string) (code string) {
 	b.t.Helper()
-	out := b.Appliance.Run(b.bin+"/sallyportd", "enrol-code", "--user", user, "--json", "--config", filepath.Join(b.dir, "sallyport.yaml"))
+	args := append([]string{"enrol-code", "--user", user, "--json", "--config", filepath.Join(b.dir, "sallyport.yaml")}, more...)
+	out := b.Appliance.Run(b.bin+"/sallyportd", args...)
 	var answer struct{ Code, Fingerprint string }
 	if err := json.Unmarshal([]byte(out), &answer); err != nil {
 		b.t.Fatalf("enrol-code printed %q: %v", out, err)

@@ -201,6 +201,9 @@ func TestEnrolment(t *testing.T) {
 				t.Errorf("login: %v", r)
 			}
 			b.wrong(mistake{"used code", nil, 10, says("this enrolment code has been used", "hint: ask an administrator for a new code; if it was not you who used it, say so at once")}, login("bob", code))
+			expired := b.code("bob", "--valid", "10ms")
+			time.Sleep(20 * time.Millisecond)
+			b.wrong(mistake{"expired code", nil, 10, says("this enrolment code has expired", "hint: ask an administrator for a new code")}, login("bob", expired))
 			b.wrong(mistake{"no code", nil, 2, says("that is no enrolment code", "hint: an administrator gives you one; it works once and for ten minutes")}, login("bob", ""))
 			b.wrong(mistake{"53 user's name", nil, 2, says(`a user name is 1 to 64 of a-z, 0-9, dot, dash, _ and @`, `hint: "ann\n\x1b[2J" is not one`)}, login("ann\n\x1b[2J", b.code("bob")))
 			b.wrong(mistake{"no administrator", nil, 11, says("only administrators may do this", "hint: ask one of them")}, b.as(home, "", "admin", "devices"))
@@ -272,7 +275,7 @@ vnets:
 	file := filepath.Join(l.Dir, "sallyport.yaml")
 	check, serve := b.daemonRun("check", "--config", file), b.daemonRun("serve", "--config", file)
 	t.Logf("\n%s", check.stderr)
-	if check.exit != 1 || serve.exit != 1 || check.stderr != serve.stderr || check.stdout+serve.stdout != "" {
+	if check.exit != 1 || serve.exit != 78 || check.stderr != serve.stderr || check.stdout+serve.stdout != "" {
 		t.Errorf("check: %v\nserve: %v", check, serve)
 	}
 	for _, want := range []string{`:2:13: .*missing\.crt`, `:2:31: .*server\.key`, `:4:1: .*"acces".*`, `:8:\d+: .*10\.99\.0\.4/160`} {

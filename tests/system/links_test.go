@@ -31,10 +31,10 @@ vnets:
 %s`, filepath.Join(b.Dir, "state"), vnets))
 }
 
-// copies moves 64 MiB each way over each transport, and compares.
+// copies moves 256 MiB each way over each transport, and compares.
 func (b *bastion) copies() {
 	b.t.Helper()
-	const size = 64 << 20
+	const size = 256 << 20
 	source := filepath.Join(b.Dir, "source")
 	sum := randomFile(b.t, source, size)
 	for _, transport := range transports {
@@ -79,23 +79,28 @@ func (b *bastion) mustSSH(command, want string) {
 // from is the address that the target sees.
 const from = "set -- $SSH_CONNECTION; echo $1"
 
-// TestWireGuard reaches a VNet through a tunnel, whose outside goes over the public NIC.
-func TestWireGuard(t *testing.T) {
-	b := start(t, settings{prepare: func(b *bastion) {
-		peer := b.WireGuardPeer(b.VNet.Namespace, lab.WireGuardOptions{Other: netip.MustParsePrefix("10.200.0.1/32")})
-		b.write("wg.key", peer.OtherKey+"\n")
-		b.write("wg.psk", peer.Preshared+"\n")
-		b.attach(fmt.Sprintf(`
+// tunnelled attaches the VNet through a tunnel, whose outside goes over the public NIC.
+func (b *bastion) tunnelled() {
+	b.t.Helper()
+	peer := b.WireGuardPeer(b.VNet.Namespace, lab.WireGuardOptions{
+		Other: []netip.Prefix{netip.MustParsePrefix("10.200.0.1/32"), netip.MustParsePrefix("fd20::1/128")}})
+	b.write("wg.key", peer.OtherKey+"\n")
+	b.write("wg.psk", peer.Preshared+"\n")
+	b.attach(fmt.Sprintf(`
   hub:
     link:
       wireguard:
         private_key_file: wg.key
         listen_port: 500
-        peers: [{public_key: %q, preshared_key_file: wg.psk, endpoint: %q, allowed: [10.99.0.0/16], keepalive: 5s}]
-    addresses: [10.200.0.1/32]
-    prefixes: [10.99.0.0/16]
+        peers: [{public_key: %q, preshared_key_file: wg.psk, endpoint: %q, allowed: [10.99.0.0/16, "fd99::/64"], keepalive: 5s}]
+    addresses: [10.200.0.1/32, "fd20::1/128"]
+    prefixes: [10.99.0.0/16, "fd99::/64"]
 `, peer.PublicKey, peer.Addr))
-	}})
+}
+
+// TestWireGuard reaches a VNet through a tunnel.
+func TestWireGuard(t *testing.T) {
+	b := start(t, settings{prepare: (*bastion).tunnelled})
 	b.mustSSH(from, "10.200.0.1")
 	b.copies()
 	if r := b.client("proxy", "closed"); r.exit != 12 || !strings.Contains(r.stderr, "nothing listens") {
