@@ -70,13 +70,14 @@ func (c *Conn) Buffered() int {
 // WaitReadable blocks until Read would not: there are bytes, the end, an error, or the read deadline has passed. It
 // returns the cause of ctx when that ends first.
 func (c *Conn) WaitReadable(ctx context.Context) error {
-	due := c.readBy.passed()
-	for {
-		if c.ep.Readiness(waiter.ReadableEvents)&waiter.ReadableEvents != 0 {
-			return nil
-		}
+	return c.await(ctx, waiter.ReadableEvents, c.wake.readable, c.readBy.passed())
+}
+
+// await blocks until the endpoint is ready for one of events, which wake tells, or the connection or due has ended.
+func (c *Conn) await(ctx context.Context, events waiter.EventMask, wake, due <-chan struct{}) error {
+	for c.ep.Readiness(events)&events == 0 {
 		select {
-		case <-c.wake.readable:
+		case <-wake:
 		case <-c.closed:
 			return nil
 		case <-due:
@@ -85,6 +86,7 @@ func (c *Conn) WaitReadable(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+	return nil
 }
 
 // Read fills p with as much as has arrived, and blocks only while that is nothing.
@@ -144,21 +146,7 @@ func (c *Conn) take(p []byte) (int, error) {
 
 // WaitWritable blocks until Take would accept something or fail. It returns the cause of ctx when that ends first.
 func (c *Conn) WaitWritable(ctx context.Context) error {
-	due := c.writeBy.passed()
-	for {
-		if c.ep.Readiness(waiter.WritableEvents)&waiter.WritableEvents != 0 {
-			return nil
-		}
-		select {
-		case <-c.wake.writable:
-		case <-c.closed:
-			return nil
-		case <-due:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+	return c.await(ctx, waiter.WritableEvents, c.wake.writable, c.writeBy.passed())
 }
 
 // Write blocks until the stack has taken all of p.
