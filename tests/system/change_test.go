@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -75,6 +76,9 @@ func (b *bastion) flow(home, transport, target string) *liveRun {
 	return r
 }
 
+// sshsOwn is what ssh itself says when its connection ends: as it was reading, or as it was writing.
+var sshsOwn = regexp.MustCompile(`(?m)^(Connection to db-1 closed by remote host\.|client_loop: send disconnect: Broken pipe)\r\n`)
+
 // ends waits until the run is over, and checks how.
 func (r *liveRun) ends(limit time.Duration, m mistake) {
 	r.t.Helper()
@@ -85,7 +89,7 @@ func (r *liveRun) ends(limit time.Duration, m mistake) {
 		r.t.Errorf("%s: %q lives after %v; stderr %q", m.row, r.name, limit, r.stderr.String())
 		return
 	}
-	ours := strings.Replace(r.stderr.String(), "Connection to db-1 closed by remote host.\r\n", "", 1) // ssh's own line
+	ours := sshsOwn.ReplaceAllString(r.stderr.String(), "")
 	if exit := r.ProcessState.ExitCode(); exit != m.exit || !m.says.MatchString(ours) {
 		r.t.Errorf("%s: %q: exit %d, stderr %q\nwant exit %d and %s", m.row, r.name, exit, r.stderr.String(), m.exit, m.says)
 	}
