@@ -12,7 +12,7 @@ want ssh openssh-client
 want rsync rsync
 want curl curl
 want setpriv util-linux
-want curl curl
+want tcpdump tcpdump
 want xfreerdp freerdp2-x11
 want freerdp-shadow-cli freerdp2-shadow-x11
 want winpr-hash winpr-utils
