@@ -369,12 +369,10 @@ func TestOpenCancelled(t *testing.T) {
 
 // TestAcceptRefuses: what a client can begin with, and what it is told.
 func TestAcceptRefuses(t *testing.T) {
-	resume := Append(nil, TypeResume, &Resume{Flow: make([]byte, 16), Nonce: make([]byte, 16), Proof: make([]byte, 32)})
 	for name, c := range map[string]struct {
 		say  []byte
 		code Code
 	}{
-		"RESUME":        {resume, ResumeUnknown},
 		"DATA":          {data("x"), FrameType},
 		"FIN":           {fin(0), FrameType},
 		"unknown":       {header(0x44, 0), FrameType},

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -27,32 +27,29 @@ type model [2]struct {
 	eof         bool   // and the receiver knows
 }
 
-// play runs a random schedule on a flow and compares each result with the model.
+// play runs a random schedule on a flow and compares each result with the model. In every other schedule the flow's
+// carriers are cut again and again, which the model does not know.
 func play(t *testing.T, seed uint64, steps int) {
 	r := rand.New(rand.NewPCG(seed, 20))
 	g := frame.NewGovernor(1 << 20)
 	start := g.Free()
 	sizes := []int{1, 3, 100, 4096, 64 << 10}
-	a, b := frametest.Pipe(sizes[r.IntN(len(sizes))])
+	b := &frametest.Broker{T: t, Buffer: sizes[r.IntN(len(sizes))],
+		Client: frame.Options{Governor: g}, Appliance: frame.Options{Governor: g}}
 	var ends [2]*frame.Stream
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		in, err := frame.Accept(t.Context(), b, frame.Options{Governor: g})
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		ends[1] = in.Accept(frame.Opened{Flow: make([]byte, 16), Session: make([]byte, 16)})
-	})
-	var err error
-	ends[0], _, err = frame.Open(t.Context(), a, frame.OpenRequest{Target: "db-1", Protocol: "ssh"}, frame.Options{Governor: g})
-	wg.Wait()
-	if err != nil || ends[1] == nil {
-		t.Fatal(err)
+	ends[0], ends[1] = b.Open()
+	for _, s := range ends {
+		s.Read(nil) // begins to listen
 	}
+	synctest.Wait()
+	go b.Hold(t.Context(), ends[0])
+	cuts := r.IntN(2) == 0
 
 	var m model
 	for step := range steps {
+		if cuts && r.IntN(4) == 0 {
+			b.Cut()
+		}
 		if t.Failed() {
 			return
 		}
@@ -101,15 +98,18 @@ func play(t *testing.T, seed uint64, steps int) {
 		case op == 96:
 			here.Notify(frame.Notice{Text: "still here"})
 		case op == 97:
+			synctest.Wait() // a cut is over, or the end that one side has seen
 			if err := here.CloseWrite(); err != nil && !(m[0].eof && m[1].eof) {
 				t.Errorf("%s: CloseWrite says %v", where, err)
 			}
 			out.ended = true
 		case op == 98 && r.IntN(3) == 0:
+			synctest.Wait()
 			playReset(t, where, here, ends[1-x], m, x)
 			settle(t, g, start, where)
 			return
 		case op == 99 && r.IntN(3) == 0:
+			synctest.Wait()
 			playClose(t, where, here, ends[1-x], m, x)
 			settle(t, g, start, where)
 			return
@@ -174,12 +174,11 @@ func settle(t *testing.T, g *frame.Governor, want int64, where string) {
 	}
 }
 
+var modelSchedules = flag.Int("model", 400, "how many schedules TestModel plays, of 85 steps on average")
+
 // TestModel compares flows with the model over random schedules.
 func TestModel(t *testing.T) {
-	schedules := 200
-	if testing.Short() {
-		schedules = 50
-	}
+	schedules := *modelSchedules
 	base := rand.Uint64()
 	t.Logf("seeds from %d", base)
 	for i := range schedules {

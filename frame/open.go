@@ -39,17 +39,15 @@ func Open(ctx context.Context, c Carrier, req OpenRequest, o Options) (*Stream, 
 
 // await has the reader's role until a frame comes that is not the stream's own business.
 func (s *Stream) await(ctx context.Context) (h Header, p []byte, err error) {
-	stop := context.AfterFunc(ctx, func() {
-		s.carrier.SetReadDeadline(time.Unix(1, 0))
-		s.carrier.SetWriteDeadline(time.Unix(1, 0))
-	})
+	at := s.at // the only one yet
+	stop := context.AfterFunc(ctx, at.cut)
 	defer func() {
 		if !stop() {
 			err = context.Cause(ctx) // the carrier has had its deadlines, or will
 		}
 	}()
 	for {
-		h, p, err := ReadFrame(s.carrier)
+		h, p, err := ReadFrame(at)
 		if ctx.Err() != nil {
 			return h, nil, context.Cause(ctx)
 		}
@@ -62,38 +60,39 @@ func (s *Stream) await(ctx context.Context) (h Header, p []byte, err error) {
 		}
 		switch h.Type {
 		case TypePing, TypePong, TypeNotice, TypeDrain, TypeAck:
-			if err := s.control(ctx, h, p, nil); err != nil {
+			if err := s.control(ctx, at, h, p, nil); err != nil {
 				return h, nil, err
 			}
 		case TypeReset:
-			return h, nil, s.control(ctx, h, p, nil)
+			return h, nil, s.control(ctx, at, h, p, nil)
 		default:
 			return h, p, nil
 		}
 	}
 }
 
-// An Incoming is a client's request for a flow, to be accepted or refused.
+// An Incoming is a client's request for a flow, to be accepted or refused, or for one that it has to be resumed.
 type Incoming struct {
-	// Open is what the client asks for.
-	Open OpenRequest
+	Open   OpenRequest
+	Resume *Resume // if it is not nil there is no Open
 
-	s *Stream
+	s  *Stream // of the carrier alone, until Attach gives that to another
+	at *attachment
 }
 
-// Accept reads from c what the client wants. A RESUME is refused: this version keeps no flow without its carrier.
-// After an error c is closed.
+// Accept reads from c what the client wants. After an error c is closed.
 func Accept(ctx context.Context, c Carrier, o Options) (*Incoming, error) {
 	in := &Incoming{s: newStream(c, o)}
+	in.at = in.s.at
 	h, p, err := in.s.await(ctx)
 	switch {
 	case err != nil:
 	case h.Type == TypeOpen:
 		err = Parse(h.Type, p, &in.Open)
 	case h.Type == TypeResume:
-		var r Resume
-		if err = Parse(h.Type, p, &r); err == nil {
-			err = Refuse(ResumeUnknown, "there is no such flow", "connect again")
+		in.Resume = new(Resume)
+		if err = Parse(h.Type, p, in.Resume); err == nil {
+			in.s.settle()
 		}
 	default:
 		err = unexpectedFrame(h.Type)
@@ -111,7 +110,7 @@ func Accept(ctx context.Context, c Carrier, o Options) (*Incoming, error) {
 
 // abandon closes the carrier and waits for the writer.
 func (s *Stream) abandon() {
-	s.carrier.Close()
+	s.at.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.end(net.ErrClosed)
@@ -134,12 +133,57 @@ func (in *Incoming) Refuse(err error) {
 	if !ok {
 		reason.Sentence = "the appliance could not open this flow"
 	}
+	in.last(TypeRefused, ptr(reason.clipped()))
+}
+
+// Supersede tells the client that another attempt to resume has the flow.
+func (in *Incoming) Supersede() { in.lastFrame(Header{TypeSuperseded, 0}.Append(nil)) }
+
+// last answers with a frame that nothing follows, waits until the client has hung up or a moment has passed, and closes
+// the carrier.
+func (in *Incoming) last(t Type, message any) { in.lastFrame(Append(nil, t, message)) }
+
+func (in *Incoming) lastFrame(frame []byte) {
 	s := in.s
-	s.owe(Append(nil, TypeRefused, ptr(reason.clipped())))
+	s.owe(frame)
 	s.mu.Lock()
 	s.reading = true
 	s.closing = true
 	s.start()
 	s.mu.Unlock()
 	s.hangUp()
+}
+
+// settle lets the answer to a PING leave.
+func (s *Stream) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at.SetWriteDeadline(time.Now().Add(lastWrites))
+	s.rest()
+	s.at.SetWriteDeadline(time.Time{})
+}
+
+// handOver gives the carrier to the flow that it resumes.
+func (in *Incoming) handOver(to *Stream) *attachment {
+	in.s.mu.Lock()
+	defer in.s.mu.Unlock()
+	in.s.at = nil
+	in.s.end(net.ErrClosed)
+	in.s = to
+	return in.at
+}
+
+// Wait returns when the carrier that the request came on is closed. If ctx ends first the flow loses the carrier, for
+// the cause of ctx.
+func (in *Incoming) Wait(ctx context.Context) {
+	select {
+	case <-in.at.gone:
+		return
+	case <-ctx.Done():
+	}
+	s := in.s
+	s.mu.Lock()
+	s.lose(in.at, context.Cause(ctx))
+	s.mu.Unlock()
+	<-in.at.gone
 }

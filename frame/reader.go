@@ -31,7 +31,11 @@ func (s *Stream) Deliver(ctx context.Context, dst Taker) error {
 	// A Take that fails while the reader is parked ends the reader through ctx.
 	cut := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		s.carrier.SetReadDeadline(time.Unix(1, 0))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.at != nil {
+			s.at.SetReadDeadline(time.Unix(1, 0))
+		}
 		close(cut)
 	})
 	err := s.read(ctx, cancel)
@@ -59,74 +63,124 @@ func (s *Stream) Deliver(ctx context.Context, dst Taker) error {
 	return err
 }
 
-// read reads frames until the flow has ended; nil means in order. A failing next hop is told to fail.
+// read reads frames, from one carrier after the other, until the flow has ended; nil means in order. A failing next hop
+// is told to fail.
 func (s *Stream) read(ctx context.Context, fail context.CancelCauseFunc) error {
 	for {
-		h, err := ReadHeader(s.carrier, &s.head)
+		at, err := s.board(ctx)
 		if err == nil {
-			err = s.frame(ctx, h, fail)
+			err = s.readFrom(ctx, at, fail)
 		}
-		if err == nil {
-			continue
+		if again, err := s.alight(ctx, at, err); !again {
+			return err
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		var session *SessionError
-		var stream *StreamError
-		switch {
-		case s.finished():
-			return nil
-		case s.err != nil:
-			return s.err
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.As(err, &session):
-			s.fail(session)
-		case errors.As(err, &stream) && stream.Remote:
-			s.end(stream)
-			s.cut()
-		case errors.As(err, &stream):
-			s.fail(stream)
-		default:
-			s.lose(err)
-		}
-		return s.err
 	}
 }
 
+// board waits for a carrier to read from.
+func (s *Stream) board(ctx context.Context) (*attachment, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.at == nil && s.err == nil && ctx.Err() == nil {
+		changed := s.wait()
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case s.at == nil:
+		return nil, s.err
+	}
+	s.at.reading = true
+	return s.at, nil
+}
+
+// readFrom reads frames from a carrier until that ends, or a frame ends the flow.
+func (s *Stream) readFrom(ctx context.Context, at *attachment, fail context.CancelCauseFunc) error {
+	for {
+		h, err := ReadHeader(at, &s.head)
+		if err == nil {
+			err = s.frame(ctx, at, h, fail)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// alight says what the end of reading from a carrier means: the flow is over, nil in order, or goes on elsewhere.
+func (s *Stream) alight(ctx context.Context, at *attachment, err error) (again bool, _ error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at != nil {
+		at.reading = false
+		s.leave(at)
+	}
+	var session *SessionError
+	var stream *StreamError
+	switch {
+	case s.finished():
+		return false, nil
+	case s.err != nil:
+		return false, s.err
+	case ctx.Err() != nil:
+		return false, context.Cause(ctx)
+	case at != s.at:
+		return true, nil // it was fenced: whatever it said last is void
+	case errors.As(err, &session):
+		s.fail(session)
+	case errors.As(err, &stream) && stream.Code == Superseded && stream.Remote && s.supersededHere():
+		s.lose(at, err)
+	case errors.As(err, &stream) && stream.Remote:
+		s.end(stream)
+		at.cut()
+	case errors.As(err, &stream):
+		s.fail(stream)
+	default:
+		s.lose(at, err)
+	}
+	return s.err == nil, s.err
+}
+
 // frame reads the rest of one frame and acts on it.
-func (s *Stream) frame(ctx context.Context, h Header, fail context.CancelCauseFunc) error {
+func (s *Stream) frame(ctx context.Context, at *attachment, h Header, fail context.CancelCauseFunc) error {
+	s.hear(at, h.Type)
 	switch {
 	case h.Type == TypeData:
-		return s.data(ctx, h.Length, fail)
+		return s.data(ctx, at, h.Length, fail)
 	case !h.Type.known():
-		return skip(s.carrier, h.Length)
+		return skip(at, h.Length)
 	}
 	p := s.short[:min(h.Length, len(s.short))]
 	if h.Length > len(p) {
 		p = make([]byte, h.Length)
 	}
-	if _, err := io.ReadFull(s.carrier, p); err != nil {
+	if _, err := io.ReadFull(at, p); err != nil {
 		return unexpected(err)
 	}
-	return s.control(ctx, h, p, fail)
+	return s.control(ctx, at, h, p, fail)
 }
 
 // control acts on a frame that is not DATA.
-func (s *Stream) control(ctx context.Context, h Header, p []byte, fail context.CancelCauseFunc) error {
+func (s *Stream) control(ctx context.Context, at *attachment, h Header, p []byte, fail context.CancelCauseFunc) error {
 	switch h.Type {
 	case TypeAck:
 		a, err := ParseAck(p)
 		if err != nil {
 			return err
 		}
-		return s.acknowledged(a)
+		return s.acknowledged(at, a)
 	case TypeFin:
 		offset, err := parseFin(p)
 		if err != nil {
 			return err
 		}
-		return s.fin(ctx, offset, fail)
+		return s.fin(ctx, at, offset, fail)
 	case TypeReset:
 		var r Reason
 		if err := Parse(h.Type, p, &r); err != nil {
@@ -136,11 +190,12 @@ func (s *Stream) control(ctx context.Context, h Header, p []byte, fail context.C
 	case TypePing:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if len(s.pongs) < maxPongs {
+		if at == s.at && len(s.pongs) < maxPongs {
 			s.pongs = append(s.pongs, [8]byte(p))
 			s.start()
 		}
 	case TypePong:
+		s.ponged([8]byte(p))
 	case TypeNotice:
 		var n Notice
 		if err := Parse(h.Type, p, &n); err != nil {
@@ -166,9 +221,15 @@ func (s *Stream) control(ctx context.Context, h Header, p []byte, fail context.C
 }
 
 // acknowledged frees what the peer has taken and notes how far we may send.
-func (s *Stream) acknowledged(a Ack) error {
+func (s *Stream) acknowledged(at *attachment, a Ack) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if at != s.at {
+		return errFenced
+	}
+	if at.mute {
+		return s.confirmed(at, a)
+	}
 	most := s.sent
 	if s.finSent {
 		most++
@@ -184,6 +245,7 @@ func (s *Stream) acknowledged(a Ack) error {
 		return Refuse(AckBad, "an acknowledgement went back", "")
 	}
 	s.acked, s.sendLimit = a.Acked, a.Limit
+	s.ackAt, s.met = time.Now(), true
 	for s.unsent > 0 {
 		b := s.replay.at(0)
 		if b.offset+uint64(b.to-b.from) > s.acked {
@@ -200,9 +262,15 @@ func (s *Stream) acknowledged(a Ack) error {
 }
 
 // data reads a DATA frame's payload into a slab and offers it to the next hop.
-func (s *Stream) data(ctx context.Context, n int, fail context.CancelCauseFunc) error {
+func (s *Stream) data(ctx context.Context, at *attachment, n int, fail context.CancelCauseFunc) error {
 	s.mu.Lock()
 	switch {
+	case at != s.at:
+		s.mu.Unlock()
+		return errFenced
+	case at.mute:
+		s.mu.Unlock()
+		return unexpectedFrame(TypeData)
 	case s.finSeen:
 		s.mu.Unlock()
 		return Refuse(FinBad, "data came after FIN", "")
@@ -215,13 +283,17 @@ func (s *Stream) data(ctx context.Context, n int, fail context.CancelCauseFunc) 
 
 	b := newSlab(n)
 	b.to = n
-	if _, err := io.ReadFull(s.carrier, b.mem[:n]); err != nil {
+	if _, err := io.ReadFull(at, b.mem[:n]); err != nil {
 		b.release()
 		return unexpected(err)
 	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if at != s.at {
+		b.release()
+		return errFenced
+	}
 	s.received += uint64(n)
 	if s.deaf || s.err != nil {
 		b.release()
@@ -241,14 +313,19 @@ func (s *Stream) data(ctx context.Context, n int, fail context.CancelCauseFunc) 
 	}
 	s.wake()
 	s.offer(ctx, fail)
+	s.watchTaker()
 	return nil
 }
 
 // fin notes where the peer's direction ends.
-func (s *Stream) fin(ctx context.Context, offset uint64, fail context.CancelCauseFunc) error {
+func (s *Stream) fin(ctx context.Context, at *attachment, offset uint64, fail context.CancelCauseFunc) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case at != s.at:
+		return errFenced
+	case at.mute:
+		return unexpectedFrame(TypeFin)
 	case s.finSeen:
 		return Refuse(FinBad, "a second FIN came", "")
 	case offset != s.received:
@@ -316,9 +393,12 @@ func (s *Stream) pass(ctx context.Context, fail context.CancelCauseFunc, writabl
 	for s.spill.len() > 0 {
 		b := s.spill.at(0)
 		offered := b.mem[b.from:b.to] // what arrives meanwhile may join b behind it
+		s.taking = true
 		s.mu.Unlock()
 		n, err := s.taker.Take(offered)
 		s.mu.Lock()
+		s.taking = false
+		s.wake()
 		b.from += n
 		s.took(n)
 		if b.from == b.to {
@@ -340,9 +420,12 @@ func (s *Stream) pass(ctx context.Context, fail context.CancelCauseFunc, writabl
 		if !writable {
 			return false
 		}
+		s.taking = true
 		s.mu.Unlock()
 		err := s.taker.CloseWrite()
 		s.mu.Lock()
+		s.taking = false
+		s.wake()
 		if err != nil {
 			fail(err)
 			return true

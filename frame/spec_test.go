@@ -3,10 +3,7 @@ package frame
 import (
 	"bytes"
 	"crypto/ed25519"
-	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"flag"
 	"fmt"
@@ -234,52 +231,17 @@ func TestSpecProofs(t *testing.T) {
 	if err := Parse(TypeResumed, find("RESUMED").payload(), &resumed); err != nil {
 		t.Fatal(err)
 	}
-	r0 := firstKey(rep(0x44, 32), opened.Flow, opened.Session, device, "ann")
-	r1 := nextKey(r0, rep(0x55, 16), rep(0x66, 16), rep(0x33, 32))
-	if !bytes.Equal(resume.Proof, clientProof(r1, rep(0x33, 32), &resume)) {
+	bond := &Bond{User: "ann", Device: sha256.Sum256(device), Binding: sha256.Sum256(rep(0x33, 32)),
+		Secret: func([]byte) ([]byte, error) { return rep(0x44, 32), nil }}
+	r0, err := firstKey(bond, opened.Flow, opened.Session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r1 := r0.next(bond, rep(0x55, 16), rep(0x66, 16))
+	if !bytes.Equal(resume.Proof, r1.clientProof(bond, &resume)) {
 		t.Error("RESUME's proof is not what §7 says")
 	}
-	if !bytes.Equal(resumed.Proof, applianceProof(r1, rep(0x33, 32), &resume, &resumed)) {
+	if !bytes.Equal(resumed.Proof, r1.applianceProof(bond, &resume, &resumed)) {
 		t.Error("RESUMED's proof is not what §7 says")
 	}
-}
-
-// The key schedule of §7, for its examples: nothing resumes yet.
-
-func firstKey(secret, flow, session, device []byte, user string) []byte {
-	sum := sha256.Sum256(device)
-	info := slices.Concat([]byte("sallyport/1 resume\x00"), session, sum[:], []byte(user))
-	return derive(secret, flow, info)
-}
-
-func nextKey(key, client, appliance, binding []byte) []byte {
-	sum := sha256.Sum256(binding)
-	return derive(key, slices.Concat(client, appliance), append([]byte("sallyport/1 next\x00"), sum[:]...))
-}
-
-func derive(secret, salt, info []byte) []byte {
-	k, err := hkdf.Key(sha256.New, secret, salt, string(info), 32)
-	if err != nil {
-		panic(err)
-	}
-	return k
-}
-
-func clientProof(key, binding []byte, r *Resume) []byte {
-	return mac(key, "sallyport/1 client\x00", binding, r.Flow, r.Nonce, r.Epoch, r.Received, r.Limit, nil)
-}
-
-func applianceProof(key, binding []byte, r *Resume, d *Resumed) []byte {
-	return mac(key, "sallyport/1 appliance\x00", binding, r.Flow, r.Nonce, r.Epoch, d.Received, d.Limit, d.Nonce)
-}
-
-func mac(key []byte, label string, binding, flow, client []byte, epoch, received, limit uint64, appliance []byte) []byte {
-	sum := sha256.Sum256(binding)
-	m := slices.Concat([]byte(label), sum[:], flow)
-	for _, n := range []uint64{epoch, received, limit} {
-		m = binary.BigEndian.AppendUint64(m, n)
-	}
-	h := hmac.New(sha256.New, key)
-	h.Write(slices.Concat(m, client, appliance))
-	return h.Sum(nil)
 }

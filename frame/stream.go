@@ -51,7 +51,6 @@ const (
 //
 // After the flow has ended every call returns why: a *StreamError whose Remote says which side decided.
 type Stream struct {
-	carrier         Carrier
 	opts            Options
 	send            sync.Mutex       // held by Write, so that what one call writes stays together
 	head            [HeaderSize]byte // the reader's
@@ -61,9 +60,12 @@ type Stream struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed when something below changes; nil while nobody waits
 	err     error         // why the flow ended
+	at      *attachment   // the carrier; nil while the flow is detached
 	reading bool          // somebody has the reader's role, or had it when it was cut off
 	orphan  bool          // the reader was cut off, perhaps within a frame: nothing more can be read
-	gone    bool          // the carrier is closed
+	gone    bool          // the flow has ended and its carrier is closed
+
+	resumption
 
 	// Sending.
 	replay                       queue  // unacknowledged slabs, the sent ones first
@@ -89,6 +91,7 @@ type Stream struct {
 	room              int    // that the next limit allows beyond taken
 	used              int    // bytes taken since room last grew
 	draining          bool   // somebody takes from spill
+	taking            bool   // and has the next hop at work
 	deaf              bool   // Close was called: nothing more is read
 	wasted            bool   // bytes came that nobody will take
 	finSeen, finTaken bool
@@ -102,7 +105,6 @@ type Stream struct {
 	extra    []byte  // whole frames to go before anything else: OPEN, OPENED, NOTICE, DRAIN
 	reset    *Reason // to be sent
 	closing  bool    // the carrier's direction is to be closed when nothing else is due
-	last     bool    // everything was sent: the carrier's direction is closed
 	out      []byte  // the writer's own buffer
 	writer   func()  // write, bound once: starting it costs no memory
 
@@ -118,7 +120,7 @@ type Taker = interface {
 
 func newStream(c Carrier, o Options) *Stream {
 	s := &Stream{
-		carrier: c, opts: o.withDefaults(),
+		at: newAttachment(c), opts: o.withDefaults(),
 		sendLimit: FirstLimit,
 		limit:     FirstLimit, room: FirstLimit,
 	}
@@ -161,7 +163,7 @@ func (s *Stream) end(err error) {
 		s.spare.release()
 		s.spare = nil
 	}
-	for _, t := range []*time.Timer{s.ackTime, s.grace} {
+	for _, t := range []*time.Timer{s.ackTime, s.grace, s.stall, s.stuck} {
 		if t != nil {
 			t.Stop()
 		}
@@ -212,7 +214,9 @@ func (s *Stream) fail(err error) {
 	reason, _ := ReasonOf(err)
 	s.end(err)
 	s.reset = ptr(reason.clipped())
-	s.carrier.SetWriteDeadline(time.Now().Add(lastWrites))
+	if s.at != nil {
+		s.at.SetWriteDeadline(time.Now().Add(lastWrites))
+	}
 	s.start()
 }
 
@@ -220,23 +224,25 @@ func (s *Stream) fail(err error) {
 // earlier could destroy frames that the peer has not read yet. The caller has the reader's role.
 func (s *Stream) hangUp() {
 	s.mu.Lock()
-	if s.writing {
+	at := s.at
+	if s.writing && at != nil {
 		// The peer may have stopped reading: a write must not hold us for ever.
-		s.carrier.SetWriteDeadline(time.Now().Add(lastWrites))
+		at.SetWriteDeadline(time.Now().Add(lastWrites))
 	}
 	s.rest()
-	last := s.last
 	if s.taker != nil {
 		s.discard()
 	}
 	s.end(net.ErrClosed)
 	underWay := int64(s.limit - min(s.limit, s.received)) // at most, if the peer is honest
 	s.mu.Unlock()
-	if last {
-		s.carrier.SetReadDeadline(time.Now().Add(farewell))
-		io.Copy(io.Discard, io.LimitReader(s.carrier, 2*underWay+maxFrames))
+	if at != nil {
+		if at.last {
+			at.SetReadDeadline(time.Now().Add(farewell))
+			io.Copy(io.Discard, io.LimitReader(at, 2*underWay+maxFrames))
+		}
+		at.close()
 	}
-	s.carrier.Close()
 	s.mu.Lock()
 	s.gone = true
 	s.wake()

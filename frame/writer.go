@@ -13,19 +13,23 @@ const maxOut = 160
 
 // start runs the writer if something is due and it does not run already. The caller holds mu.
 func (s *Stream) start() {
-	if !s.writing && !s.last && s.due() {
+	if !s.writing && s.due() {
 		s.writing = true
 		go s.writer()
 	}
 }
 
-// due says whether there is something to send. The caller holds mu.
+// due says whether there is something to send, and a carrier to send it on. The caller holds mu.
 func (s *Stream) due() bool {
-	if s.err != nil {
+	switch {
+	case s.at == nil || s.at.last:
+		return false
+	case s.err != nil:
 		return s.reset != nil
+	case len(s.at.first) > 0 || len(s.extra) > 0 || len(s.pongs) > 0:
+		return true
 	}
-	return s.ackDue || len(s.extra) > 0 || len(s.pongs) > 0 || s.unsent < s.replay.len() ||
-		s.finQueued && !s.finSent || s.over()
+	return !s.at.mute && (s.ackDue || s.unsent < s.replay.len() || s.finQueued && !s.finSent || s.over())
 }
 
 // over says that the flow has come to its end in order and the carrier's direction may be closed. The caller holds mu.
@@ -35,36 +39,42 @@ func (s *Stream) over() bool { return s.closing || s.finished() }
 func (s *Stream) write() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.last && s.due() {
+	for s.due() {
+		at := s.at
 		b, from := s.next()
-		over := s.err != nil || s.over() && len(s.extra) == 0
+		over := s.err != nil || s.over() && !at.mute && len(s.extra) == 0
 		s.reset = nil
+		at.writing = true
 		s.mu.Unlock()
 		var err error
 		if over {
-			s.carrier.SetWriteDeadline(time.Now().Add(lastWrites))
+			at.SetWriteDeadline(time.Now().Add(lastWrites))
 		}
 		if len(b) > 0 {
-			_, err = s.carrier.Write(b)
+			_, err = at.Write(b)
 		}
 		if over && err == nil {
-			err = s.carrier.CloseWrite()
-			s.carrier.SetReadDeadline(time.Now().Add(farewell))
+			err = at.CloseWrite()
+			at.SetReadDeadline(time.Now().Add(farewell))
 		}
 		s.mu.Lock()
+		at.writing, at.torn = false, err != nil
+		s.leave(at)
 		if from != nil {
 			if from.pinned = false; from.dropped {
 				from.release()
 			}
 		}
 		if over {
-			s.last = err == nil
+			at.last = err == nil
 		} else if s.deaf && !s.draining {
 			s.refuseRest()
 		}
 		if err != nil {
-			s.lose(err)
-			break
+			if at == s.at {
+				s.reset = nil // there is no telling it any more
+			}
+			s.lose(at, err)
 		}
 	}
 	s.writing = false
@@ -82,7 +92,8 @@ func (s *Stream) write() {
 // next takes what is to be written next: control frames, a slab with an ACK before it, FIN. The slab, if any, is
 // pinned. The caller holds mu.
 func (s *Stream) next() ([]byte, *slab) {
-	b := s.out[:0]
+	b := append(s.out[:0], s.at.first...)
+	s.at.first = nil
 	defer func() { s.out = b[:0] }()
 	if s.err != nil {
 		b = Append(b, TypeReset, s.reset)
@@ -95,6 +106,9 @@ func (s *Stream) next() ([]byte, *slab) {
 	b = append(b, s.extra...) // may end with REFUSED, which nothing follows
 	s.extra = nil
 
+	if s.at.mute {
+		return b, nil
+	}
 	var data *slab
 	if len(b) == 0 && s.unsent < s.replay.len() {
 		data = s.replay.at(s.unsent)
@@ -110,6 +124,10 @@ func (s *Stream) next() ([]byte, *slab) {
 		return b, nil
 	}
 
+	if s.acked >= s.sent {
+		s.ackAt = time.Now()
+	}
+	s.watchAcks()
 	s.unsent++
 	s.sent = data.offset + uint64(data.to-data.from)
 	data.pinned = true
@@ -130,21 +148,21 @@ func (s *Stream) ack() Ack {
 	return Ack{Acked: s.taken, Limit: s.limit}
 }
 
-// lose ends the flow because its carrier is gone. The caller holds mu.
-func (s *Stream) lose(err error) {
-	if s.finished() {
+// lose notes that a carrier is gone: the flow is detached, or ends. The caller holds mu.
+func (s *Stream) lose(at *attachment, err error) {
+	switch {
+	case at != s.at:
+		return // the flow is on another one already, or has been detached
+	case s.err == nil && !s.finished() && s.resumable():
+		s.detach(lost(err))
+		return
+	case s.finished():
 		s.end(net.ErrClosed)
-	} else {
+	default:
 		s.end(lost(err))
 	}
-	s.last = false
-	s.cut()
-}
-
-// cut makes whatever is blocked on the carrier return. The caller holds mu.
-func (s *Stream) cut() {
-	s.carrier.SetReadDeadline(time.Unix(1, 0))
-	s.carrier.SetWriteDeadline(time.Unix(1, 0))
+	at.last = false
+	at.cut()
 }
 
 // lost is the error of a flow whose carrier is gone.

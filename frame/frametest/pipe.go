@@ -31,6 +31,12 @@ func (p *PipeCarrier) SetReadDeadline(t time.Time) error  { return p.in.deadline
 func (p *PipeCarrier) SetWriteDeadline(t time.Time) error { return p.out.deadline(&p.out.writeBy, t) }
 func (p *PipeCarrier) CloseWrite() error                  { return p.out.end(io.EOF) }
 
+// Break ends both directions for both ends, as a network does that fails.
+func (p *PipeCarrier) Break() {
+	p.out.end(io.ErrUnexpectedEOF)
+	p.in.end(io.ErrUnexpectedEOF)
+}
+
 // Close ends both directions; what was not read is lost, as with a connection that is reset.
 func (p *PipeCarrier) Close() error {
 	p.out.end(io.ErrUnexpectedEOF)

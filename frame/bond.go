@@ -1,0 +1,234 @@
+package frame
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// A Bond is what an admitted connection gives the flows on it, so that they can be resumed on another connection of
+// the same person and device: PROTOCOL.md §7. A copy of it does not keep the connection.
+type Bond struct {
+	User    string   // as WELCOME calls the person
+	Device  [32]byte // SHA-256 of the device key
+	Binding [32]byte // SHA-256 of the handshake's binding value
+
+	// Secret derives 32 bytes for a flow, which both ends of the connection can and nobody else.
+	Secret func(flow []byte) ([]byte, error)
+}
+
+// The labels keep what is derived for one purpose from serving another.
+const (
+	resumeLabel    = "sallyport/1 resume\x00"
+	nextLabel      = "sallyport/1 next\x00"
+	clientLabel    = "sallyport/1 client\x00"
+	applianceLabel = "sallyport/1 appliance\x00"
+)
+
+// A resumeKey is R of one epoch. It is never sent, and never written anywhere but to memory.
+type resumeKey [32]byte
+
+// firstKey is the key of epoch 0.
+func firstKey(b *Bond, flow, session []byte) (resumeKey, error) {
+	secret, err := b.Secret(flow)
+	if err != nil {
+		return resumeKey{}, fmt.Errorf("derive the flow's key: %w", err)
+	}
+	return derive(secret, flow, slices.Concat([]byte(resumeLabel), session, b.Device[:], []byte(b.User))), nil
+}
+
+// next is the key of the epoch after k's, which an attempt on a connection makes.
+func (k resumeKey) next(b *Bond, client, appliance []byte) resumeKey {
+	return derive(k[:], slices.Concat(client, appliance), append([]byte(nextLabel), b.Binding[:]...))
+}
+
+func derive(secret, salt, info []byte) resumeKey {
+	k, err := hkdf.Key(sha256.New, secret, salt, string(info), 32)
+	if err != nil {
+		panic(err) // of lengths that are constant
+	}
+	return resumeKey(k)
+}
+
+func (k resumeKey) clientProof(b *Bond, r *Resume) []byte {
+	return k.mac(clientLabel, b, r.Flow, r.Epoch, r.Received, r.Limit, r.Nonce, nil)
+}
+
+func (k resumeKey) applianceProof(b *Bond, r *Resume, d *Resumed) []byte {
+	return k.mac(applianceLabel, b, r.Flow, r.Epoch, d.Received, d.Limit, r.Nonce, d.Nonce)
+}
+
+func (k resumeKey) mac(label string, b *Bond, flow []byte, epoch, received, limit uint64, client, appliance []byte) []byte {
+	m := slices.Concat([]byte(label), b.Binding[:], flow)
+	for _, n := range []uint64{epoch, received, limit} {
+		m = binary.BigEndian.AppendUint64(m, n)
+	}
+	h := hmac.New(sha256.New, k[:])
+	h.Write(slices.Concat(m, client, appliance))
+	return h.Sum(nil)
+}
+
+// proves says whether r's proof was made with k on the connection of b.
+func (k resumeKey) proves(b *Bond, r *Resume) bool { return hmac.Equal(r.Proof, k.clientProof(b, r)) }
+
+// A nonce names an attempt to resume.
+type nonce = [NonceSize]byte
+
+func newNonce() (n nonce) {
+	rand.Read(n[:])
+	return n
+}
+
+// A keyring has the keys of a flow, as the appliance knows them. The caller guards it.
+type keyring struct {
+	epoch      uint64
+	key        resumeKey   // of epoch
+	candidates []candidate // of epoch + 1: attempts at epoch that were answered, the latest last
+	before     resumeKey   // of epoch - 1, if there was one
+	listed     []nonce     // attempts at epoch - 1 that the client knows to be lost
+}
+
+// A candidate is the next epoch's key, as an attempt that was answered but not confirmed makes it.
+type candidate struct {
+	attempt nonce
+	key     resumeKey
+}
+
+// A verdict is about a RESUME.
+type verdict int
+
+const (
+	unknown verdict = iota // no key of ours makes its proof
+	proven
+	lostRace // an attempt that the client has given up for another
+	forked   // a good proof of an epoch that is past, by nobody whom the client knows of: the key is in two places
+)
+
+// judge verifies a RESUME that came on the connection of b. One at the epoch of a candidate confirms that candidate. It
+// takes the same time whatever is wrong.
+func (k *keyring) judge(b *Bond, r *Resume) verdict {
+	now, before := k.key.proves(b, r), k.before.proves(b, r)
+	confirmed := -1
+	for i, c := range k.candidates {
+		if c.key.proves(b, r) {
+			confirmed = i
+		}
+	}
+	switch {
+	case now && r.Epoch == k.epoch:
+		return proven
+	case confirmed >= 0 && r.Epoch == k.epoch+1:
+		all := make([]nonce, len(k.candidates))
+		for i, c := range k.candidates {
+			all[i] = c.attempt
+		}
+		k.advance(k.candidates[confirmed].key, all)
+		return proven
+	case before && r.Epoch+1 == k.epoch:
+		if slices.Contains(k.listed, nonce(r.Nonce)) {
+			return lostRace
+		}
+		return forked
+	}
+	return unknown
+}
+
+// answer makes the RESUMED for r, which judge found proven, but for its proof's other fields, and keeps the candidate.
+func (k *keyring) answer(b *Bond, r *Resume, d *Resumed) {
+	n := newNonce()
+	d.Nonce = n[:]
+	d.Proof = k.key.applianceProof(b, r, d)
+	k.candidates = append(k.candidates, candidate{nonce(r.Nonce), k.key.next(b, r.Nonce, d.Nonce)})
+	if extra := len(k.candidates) - maxNonces; extra > 0 {
+		k.candidates = slices.Delete(k.candidates, 0, extra)
+	}
+}
+
+// confirm takes the confirming ACK of an attempt; false if it is not that attempt's.
+func (k *keyring) confirm(attempt nonce, listed []nonce) bool {
+	i := slices.IndexFunc(k.candidates, func(c candidate) bool { return c.attempt == attempt })
+	if i < 0 || len(listed) == 0 || listed[0] != attempt {
+		return false
+	}
+	k.advance(k.candidates[i].key, listed)
+	return true
+}
+
+func (k *keyring) advance(key resumeKey, listed []nonce) {
+	k.before, k.listed = k.key, listed
+	k.key, k.candidates = key, nil
+	k.epoch++
+}
+
+// A ticket has the keys of a flow, as the client knows them. The caller guards it.
+type ticket struct {
+	flow  []byte
+	epoch uint64
+	key   resumeKey
+
+	// next is the key of epoch + 1 once an attempt at epoch was answered: the flow is attached there, but whether the
+	// appliance has heard so is not known before it says something.
+	next     *resumeKey
+	attempts []attempt // at epoch and at epoch + 1
+}
+
+// An attempt is one RESUME.
+type attempt struct {
+	epoch uint64
+	nonce nonce
+	key   resumeKey
+}
+
+// try makes the RESUME of an attempt, at the latest epoch that there is a key for.
+func (t *ticket) try(b *Bond, received, limit uint64) (attempt, *Resume) {
+	a := attempt{epoch: t.epoch, nonce: newNonce(), key: t.key}
+	if t.next != nil {
+		a.epoch, a.key = t.epoch+1, *t.next
+	}
+	t.attempts = append(t.attempts, a)
+	r := &Resume{Flow: t.flow, Epoch: a.epoch, Received: received, Limit: limit, Nonce: a.nonce[:]}
+	r.Proof = a.key.clientProof(b, r)
+	return a, r
+}
+
+// verify checks the answer to an attempt.
+func (a *attempt) verify(b *Bond, r *Resume, d *Resumed) bool {
+	return hmac.Equal(d.Proof, a.key.applianceProof(b, r, d))
+}
+
+// attach notes that an attempt was answered and that its carrier has the flow. It returns what the confirming ACK lists.
+func (t *ticket) attach(b *Bond, a attempt, d *Resumed) []nonce {
+	if a.epoch > t.epoch {
+		t.next = &a.key
+		t.settle() // the appliance had heard
+	}
+	key := t.key.next(b, a.nonce[:], d.Nonce)
+	t.next = &key
+	listed := []nonce{a.nonce}
+	for _, other := range slices.Backward(t.attempts) {
+		if other.epoch == a.epoch && other.nonce != a.nonce && len(listed) < maxNonces {
+			listed = append(listed, other.nonce)
+		}
+	}
+	return listed
+}
+
+// settle notes that the appliance has heard the confirming ACK.
+func (t *ticket) settle() {
+	t.epoch, t.key, t.next = t.epoch+1, *t.next, nil
+	t.attempts = slices.DeleteFunc(t.attempts, func(a attempt) bool { return a.epoch < t.epoch })
+}
+
+// refused notes that the appliance knows no key for an attempt: if it was one at an epoch that the appliance may not
+// have heard of, the next is at the one before.
+func (t *ticket) refused(a attempt) (again bool) {
+	if a.epoch != t.epoch+1 || t.next == nil {
+		return false
+	}
+	t.next = nil
+	return true
+}
