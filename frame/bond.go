@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -34,6 +35,9 @@ type resumeKey [32]byte
 
 // firstKey is the key of epoch 0.
 func firstKey(b *Bond, flow, session []byte) (resumeKey, error) {
+	if b == nil || b.Secret == nil {
+		return resumeKey{}, errors.New("frame: the connection has no secret for its flows")
+	}
 	secret, err := b.Secret(flow)
 	if err != nil {
 		return resumeKey{}, fmt.Errorf("derive the flow's key: %w", err)

@@ -16,6 +16,10 @@ import (
 // empty context, that a HELLO's proof is bound to.
 const ExporterLabel = "EXPORTER-sallyport-hello"
 
+// ResumeLabel is the label under which they export the 32 bytes, with a flow's id as context, that the flow's keys are
+// derived from.
+const ResumeLabel = "EXPORTER-sallyport-resume"
+
 // The contexts keep a signature made for one purpose from serving another.
 const (
 	deviceContext    = "sallyport/1 device proof\x00"
@@ -26,6 +30,9 @@ const (
 type Channel struct {
 	// Exporter is the TLS exporter's value; nil where TLS ends somewhere between the two.
 	Exporter []byte
+
+	// Secret exports under ResumeLabel what belongs to a flow; nil where Exporter is.
+	Secret func(flow []byte) ([]byte, error)
 
 	// ServerKeys are SHA-256 of the appliance's SubjectPublicKeyInfo: for a client the one that it saw, for an
 	// appliance those that it may have shown.
@@ -46,6 +53,7 @@ type Introduction struct {
 	channel Channel
 	sent    []byte // the HELLO that counts, encoded
 	binding []byte
+	secret  func(flow []byte) ([]byte, error)
 }
 
 // Introduce makes the HELLO for h, with binding and proof filled in, and returns it as a frame to write.
@@ -59,8 +67,14 @@ func Introduce(h Hello, signer Signer, ch Channel) (*Introduction, []byte, error
 		in.sent = Append(nil, TypeHello, &Hello{Versions: in.hello.Versions, Software: h.Software})
 		return in, in.sent, nil
 	}
+	in.secret = ch.Secret
 	frame, err := in.prove(BindExporter, ch.Exporter)
 	return in, frame, err
+}
+
+// Bond is what the connection gives its flows, once its WELCOME has called the person user.
+func (in *Introduction) Bond(user string) *Bond {
+	return &Bond{User: user, Device: sha256.Sum256(in.signer.Public()), Binding: sha256.Sum256(in.binding), Secret: in.secret}
 }
 
 // prove signs the HELLO over binding.
@@ -135,6 +149,7 @@ func (in *Introduction) answer(w io.Writer, challenge []byte) error {
 	if err != nil {
 		return err
 	}
+	in.secret = agreed(private, c.Share)
 	in.hello.Nonce, in.hello.Share = make([]byte, 32), private.PublicKey().Bytes()
 	rand.Read(in.hello.Nonce)
 	frame, err := in.prove(BindChallenge, challenge)
@@ -155,6 +170,9 @@ type Greeter struct {
 
 	// Software is told to the client.
 	Software string
+
+	// Bond is what the connection gives its flows, once Greet has admitted its client.
+	Bond *Bond
 }
 
 // Greet reads a HELLO from rw, asks for another with CHALLENGE if it has no proof or ch has no exporter, and answers
@@ -174,9 +192,9 @@ func (g *Greeter) greet(rw io.ReadWriter, ch Channel) (*Hello, *Welcome, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	binding := ch.Exporter
+	binding, secret := ch.Exporter, ch.Secret
 	if h.Binding != BindExporter || ch.Exporter == nil {
-		if binding, h, err = challenge(rw); err != nil {
+		if binding, secret, h, err = challenge(rw); err != nil {
 			return h, nil, err
 		}
 	}
@@ -194,6 +212,7 @@ func (g *Greeter) greet(rw io.ReadWriter, ch Channel) (*Hello, *Welcome, error) 
 	if err := g.sign(binding, Append(nil, TypeHello, h), w); err != nil {
 		return h, nil, err
 	}
+	g.Bond = &Bond{User: w.User, Device: sha256.Sum256(h.Device), Binding: sha256.Sum256(binding), Secret: secret}
 	_, err = rw.Write(Append(nil, TypeWelcome, w))
 	return h, w, err
 }
@@ -206,27 +225,39 @@ func (g *Greeter) sign(binding, hello []byte, w *Welcome) (err error) {
 }
 
 // challenge asks for a proof that does not need the exporter.
-func challenge(rw io.ReadWriter) (binding []byte, h *Hello, err error) {
+func challenge(rw io.ReadWriter) (binding []byte, secret func([]byte) ([]byte, error), h *Hello, err error) {
 	private, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	c := Challenge{Nonce: make([]byte, 32), Share: private.PublicKey().Bytes()}
 	rand.Read(c.Nonce)
 	frame := Append(nil, TypeChallenge, &c)
 	if _, err := rw.Write(frame); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if h, err = readHello(rw); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if h.Binding != BindChallenge {
-		return nil, nil, unexpectedFrame(TypeHello)
+		return nil, nil, nil, unexpectedFrame(TypeHello)
 	}
 	if _, err := ecdh.X25519().NewPublicKey(h.Share); err != nil {
-		return nil, nil, malformed("the HELLO's share is not an X25519 key")
+		return nil, nil, nil, malformed("the HELLO's share is not an X25519 key")
 	}
-	return frame[HeaderSize:], h, nil
+	return frame[HeaderSize:], agreed(private, h.Share), h, nil
+}
+
+// agreed derives what X25519 gives both ends of a challenge, which takes an exporter's place: it is the same for every
+// flow, and the flow's id is in what is made of it.
+func agreed(private *ecdh.PrivateKey, share []byte) func([]byte) ([]byte, error) {
+	return func([]byte) ([]byte, error) {
+		public, err := ecdh.X25519().NewPublicKey(share)
+		if err != nil {
+			return nil, err
+		}
+		return private.ECDH(public)
+	}
 }
 
 func readHello(r io.Reader) (*Hello, error) {

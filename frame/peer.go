@@ -11,4 +11,5 @@ type Peer struct {
 	// Set when its HELLO is admitted.
 	User   string
 	Device string
+	Bond   *Bond // what the connection gives its flows
 }

@@ -289,7 +289,7 @@ func (in *Incoming) Keep(b *Bond, flow, session []byte) error {
 	s := in.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keys, s.bond = &keyring{key: key}, b
+	s.keys, s.bond = &keyring{key: key}, &Bond{User: b.User, Device: b.Device} // its secret is not needed again
 	s.attached++
 	return nil
 }

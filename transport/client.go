@@ -98,13 +98,55 @@ type Session struct {
 // Carrier opens a carrier for one flow.
 func (s *Session) Carrier(ctx context.Context) (frame.Carrier, error) { return s.open(ctx) }
 
-// Open asks for a flow.
+// Bond is what the connection of a carrier gives its flows; it waits until the connection is admitted.
+func (s *Session) Bond(ctx context.Context, c frame.Carrier) (*frame.Bond, error) {
+	switch c := c.(type) {
+	case *quicCarrier:
+		return c.bond, nil
+	case *clientConn:
+		if c.in != nil {
+			if _, err := c.welcome(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return c.bond, nil
+	}
+	return nil, fmt.Errorf("transport: a carrier of another session: %T", c)
+}
+
+// Open asks for a flow. It may be kept when its carrier is lost, if the appliance keeps it too.
 func (s *Session) Open(ctx context.Context, req frame.OpenRequest) (*frame.Stream, *frame.Opened, error) {
 	c, err := s.open(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	return frame.Open(ctx, c, req, s.opts)
+	stream, opened, err := frame.Open(ctx, c, req, s.opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	bond, err := s.Bond(ctx, c)
+	if err == nil {
+		err = stream.Keep(bond, opened)
+	}
+	if err != nil {
+		stream.Close()
+		return nil, nil, err
+	}
+	return stream, opened, nil
+}
+
+// Resume moves a flow to this session.
+func (s *Session) Resume(ctx context.Context, stream *frame.Stream) error {
+	c, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	bond, err := s.Bond(ctx, c)
+	if err != nil {
+		c.Close()
+		return err
+	}
+	return stream.Resume(ctx, c, bond)
 }
 
 // Done is closed when the session's connection has ended; over HTTPS, where each flow has its own, never.

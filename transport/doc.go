@@ -42,13 +42,18 @@ func SPKI(c *x509.Certificate) []byte {
 	return sum[:]
 }
 
+// secretOf exports what a flow's keys are derived from.
+func secretOf(state *tls.ConnectionState) func(flow []byte) ([]byte, error) {
+	return func(flow []byte) ([]byte, error) { return state.ExportKeyingMaterial(frame.ResumeLabel, flow, 32) }
+}
+
 // channelOf is what a TLS connection gives the handshake, as a client sees it.
 func channelOf(state *tls.ConnectionState) (frame.Channel, error) {
 	exporter, err := state.ExportKeyingMaterial(frame.ExporterLabel, nil, 32)
 	if err != nil {
 		return frame.Channel{}, err
 	}
-	ch := frame.Channel{Exporter: exporter}
+	ch := frame.Channel{Exporter: exporter, Secret: secretOf(state)}
 	if len(state.PeerCertificates) > 0 {
 		ch.ServerKeys = [][]byte{SPKI(state.PeerCertificates[0])}
 	}

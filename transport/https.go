@@ -139,7 +139,8 @@ func (s *Server) httpsFlow(ctx context.Context, w http.ResponseWriter, r *http.R
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	enter := func(p *frame.Peer) error { return s.door.enter(ctx, p, cancel) }
-	if _, _, err := s.greeter(ctx, peer, enter).Greet(c, ch); err != nil {
+	greeter := s.greeter(ctx, peer, enter)
+	if _, _, err := greeter.Greet(c, ch); err != nil {
 		// What the client sent meanwhile is read, or closing would destroy the reason on its way.
 		conn.CloseWrite()
 		io.Copy(io.Discard, io.LimitReader(conn, 64<<10))
@@ -151,6 +152,7 @@ func (s *Server) httpsFlow(ctx context.Context, w http.ResponseWriter, r *http.R
 	if !stop() || conn.SetDeadline(time.Time{}) != nil {
 		return
 	}
+	peer.Bond = greeter.Bond
 	s.Handler.Flow(ctx, c, *peer)
 }
 
@@ -246,6 +248,7 @@ type clientConn struct {
 	tlsCarrier
 	client *Client
 	in     *frame.Introduction // nil when WELCOME has come
+	bond   *frame.Bond         // from then on
 }
 
 // errNotAppliance is the error of a server that answers HTTPS but is no appliance.
@@ -283,6 +286,7 @@ func (c *clientConn) welcome(ctx context.Context) (*frame.Welcome, error) {
 	if err != nil {
 		return nil, cause(ctx, err)
 	}
+	c.bond = in.Bond(w.User)
 	return w, c.SetDeadline(time.Time{})
 }
 

@@ -169,7 +169,8 @@ func (s *Server) quicLogin(ctx context.Context, c *quic.Conn, peer *frame.Peer, 
 		return nil, err
 	}
 	control.SetDeadline(time.Now().Add(s.login()))
-	if _, _, err := s.greeter(c.Context(), peer, enter).Greet(control, ch); err != nil {
+	greeter := s.greeter(c.Context(), peer, enter)
+	if _, _, err := greeter.Greet(control, ch); err != nil {
 		// The client reads why, and hangs up; closing now could overtake the reason.
 		control.Close()
 		select {
@@ -179,6 +180,7 @@ func (s *Server) quicLogin(ctx context.Context, c *quic.Conn, peer *frame.Peer, 
 		c.CloseWithError(quicRefused, "")
 		return nil, err
 	}
+	peer.Bond = greeter.Bond
 	return control, control.SetDeadline(time.Time{})
 }
 
@@ -241,7 +243,8 @@ func (r *replay) Read(p []byte) (int, error) {
 // quicCarrier is a flow's stream.
 type quicCarrier struct {
 	*quic.Stream
-	closed bool // our direction was ended in order
+	bond   *frame.Bond // the client's
+	closed bool        // our direction was ended in order
 }
 
 // CloseWrite ends our direction in order.
@@ -295,7 +298,7 @@ func (c *Client) dialQUIC(ctx context.Context, address *net.UDPAddr) (*Session, 
 	if err != nil {
 		return nil, err
 	}
-	control, welcome, err := c.quicHello(ctx, conn)
+	control, welcome, bond, err := c.quicHello(ctx, conn)
 	if err != nil {
 		end()
 		return nil, err
@@ -306,7 +309,7 @@ func (c *Client) dialQUIC(ctx context.Context, address *net.UDPAddr) (*Session, 
 		if err != nil {
 			return nil, err
 		}
-		return &quicCarrier{Stream: st}, nil
+		return &quicCarrier{Stream: st, bond: bond}, nil
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -321,37 +324,37 @@ func (c *Client) dialQUIC(ctx context.Context, address *net.UDPAddr) (*Session, 
 }
 
 // quicHello introduces the client on the control stream.
-func (c *Client) quicHello(ctx context.Context, conn *quic.Conn) (*quic.Stream, *frame.Welcome, error) {
+func (c *Client) quicHello(ctx context.Context, conn *quic.Conn) (*quic.Stream, *frame.Welcome, *frame.Bond, error) {
 	state := conn.ConnectionState().TLS
 	ch, err := channelOf(&state)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	in, hello, err := frame.Introduce(c.hello(), c.Signer, ch)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	control, err := conn.OpenStreamSync(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { control.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	control.SetDeadline(time.Now().Add(2 * loginTimeout))
 	if _, err := control.Write(hello); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	w, err := in.ReadWelcome(control)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := c.accept(w); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return control, w, control.SetDeadline(time.Time{})
+	return control, w, in.Bond(w.User), control.SetDeadline(time.Time{})
 }
 
 // readControl passes on what the appliance says on the control stream until it ends.

@@ -107,7 +107,7 @@ func (s *Server) greeter(ctx context.Context, peer *frame.Peer, enter func(*fram
 // channel is the appliance's view of a TLS connection.
 func (s *Server) channel(state *tls.ConnectionState) (frame.Channel, error) {
 	exporter, err := state.ExportKeyingMaterial(frame.ExporterLabel, nil, 32)
-	return frame.Channel{Exporter: exporter, ServerKeys: s.shown.all()}, err
+	return frame.Channel{Exporter: exporter, Secret: secretOf(state), ServerKeys: s.shown.all()}, err
 }
 
 // shownKeys are SPKI of the certificates that were shown last: a connection that was made before a certificate changed
