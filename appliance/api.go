@@ -28,7 +28,23 @@ func (g *Gateway) serveAPI(ctx context.Context, s *frame.Stream, p frame.Peer) {
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	server.Serve(newOnce(s))
+	server.Serve(newOnce(&apiConn{s, g, p}))
+}
+
+// apiConn is an api flow's stream, which notes if the client breaks the protocol.
+type apiConn struct {
+	*frame.Stream
+	gateway *Gateway
+	peer    frame.Peer
+}
+
+// Read has an error once: the server, which gets it, hangs up.
+func (c *apiConn) Read(p []byte) (int, error) {
+	n, err := c.Stream.Read(p)
+	if err != nil {
+		c.gateway.Breach(c.peer, err)
+	}
+	return n, err
 }
 
 // once is a listener that has one conn, and ends when that is closed.

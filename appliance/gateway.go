@@ -68,8 +68,9 @@ type Gateway struct {
 	// Governor bounds the memory that all flows' senders may make us hold; nil: each flow for itself.
 	Governor *frame.Governor
 
-	policy atomic.Pointer[policy.Policy]
-	live   live
+	policy   atomic.Pointer[policy.Policy]
+	live     live
+	breaches breaches
 }
 
 // Limits of a Gateway. The zero value means the defaults.
@@ -168,6 +169,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	in, err := frame.Accept(accept, c, frame.Options{Governor: g.Governor})
 	cancel()
 	if err != nil {
+		g.Breach(p, err)
 		return
 	}
 	if in.Open.Protocol == api.Protocol {
@@ -299,14 +301,19 @@ func (f *flow) relay(ctx context.Context, conn net.Conn) relay.Result {
 	return result
 }
 
-// account writes the flow's one line.
+// account writes the flow's one line, which says why if the client broke the protocol.
 func (f *flow) account(r relay.Result) {
-	cause := "ended"
+	cause, level, why := "ended", slog.LevelInfo, []any(nil)
 	if r.Err != nil {
 		cause = string(endReason(f, r.Err).Code)
 	}
+	if breach, ok := breachOf(r.Err); ok {
+		f.gateway.Metrics.breach(breach.Code)
+		level, why = slog.LevelWarn, []any{"why", breach.Sentence}
+	}
 	f.gateway.Metrics.flowEnded(r, cause)
-	f.log(slog.LevelInfo, "flow ended", "up", r.Up, "down", r.Down, "dur", time.Since(f.begun).Round(time.Millisecond), "cause", cause)
+	line := []any{"up", r.Up, "down", r.Down, "dur", time.Since(f.begun).Round(time.Millisecond), "cause", cause}
+	f.log(level, "flow ended", append(line, why...)...)
 }
 
 // panicked ends a flow whose own goroutine met a bug.

@@ -107,6 +107,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		HTTP:        d.health(),
 		MaxPending:  d.cfg.Limits.Unauthenticated,
 		Balancers:   d.cfg.Listen.ProxyProtocol,
+		Breach:      d.gateway.Breach,
 	}
 	tcp, udp, err := d.listen()
 	if err != nil {
