@@ -17,8 +17,11 @@ import (
 
 // serveAPI answers requests on one flow until the client ends it.
 func (g *Gateway) serveAPI(ctx context.Context, s *frame.Stream, p frame.Peer) {
-	defer s.Wait()
-	defer s.Close()
+	defer func() {
+		s.Close()
+		s.Wait()
+		g.Breach(p, s.CloseWrite()) // which says why the flow has ended
+	}()
 	server := &http.Server{
 		Handler:        g.apiFor(p),
 		ReadTimeout:    30 * time.Second,
@@ -28,23 +31,7 @@ func (g *Gateway) serveAPI(ctx context.Context, s *frame.Stream, p frame.Peer) {
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	server.Serve(newOnce(&apiConn{s, g, p}))
-}
-
-// apiConn is an api flow's stream, which notes if the client breaks the protocol.
-type apiConn struct {
-	*frame.Stream
-	gateway *Gateway
-	peer    frame.Peer
-}
-
-// Read has an error once: the server, which gets it, hangs up.
-func (c *apiConn) Read(p []byte) (int, error) {
-	n, err := c.Stream.Read(p)
-	if err != nil {
-		c.gateway.Breach(c.peer, err)
-	}
-	return n, err
+	server.Serve(newOnce(s))
 }
 
 // once is a listener that has one conn, and ends when that is closed.

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -61,10 +62,12 @@ func TestBreach(t *testing.T) {
 			s.Log = slog.New(slog.NewTextHandler(&log, nil))
 			s.target("10.0.0.5:22", echo)
 			client, appliance := frametest.Pipe(0)
-			s.wg.Go(func() { s.Flow(t.Context(), appliance, s.peer) })
+			ctx, lose := context.WithCancelCause(t.Context())
+			s.wg.Go(func() { s.Flow(ctx, appliance, s.peer) })
 			go client.Write(c.says)
 			s.wg.Go(func() {
 				io.Copy(io.Discard, client)
+				lose(frame.Refuse(frame.Lost, "the liar has hung up", "")) // which is not why the flow ended
 				client.Close()
 			})
 			s.wg.Wait()

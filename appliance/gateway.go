@@ -295,6 +295,9 @@ func (f *flow) relay(ctx context.Context, conn net.Conn) relay.Result {
 	}
 	stream := f.stream.Load()
 	result := relay.Pump(ctx, stream, &containedConn{guarded(f.grant.Protocol, relay.Wrap(conn)), f}, relay.Options{Idle: f.grant.Idle})
+	if _, ok := breachOf(result.Delivered); ok {
+		result.Err = result.Delivered // and not that the client hung up when it was told
+	}
 	if result.Err != nil {
 		stream.Reset(endReason(f, result.Err))
 	}

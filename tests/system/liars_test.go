@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -139,6 +140,27 @@ func TestLiars(t *testing.T) {
 			}
 		})
 	}
+	t.Run("25 in the log", func(t *testing.T) {
+		b := b.on(t)
+		if n := b.counted(`sallyport_protocol_errors_total{code="E_FRAME_SIZE"`); n != 6 {
+			t.Errorf("%d frames that were too long are counted, 6 were sent", n)
+		}
+		for _, transport := range transports {
+			for _, why := range []string{`a DATA frame has at most 65536 bytes, this one 16777215`, `a NOTICE frame has at most 4096 bytes, this one 5000`} {
+				line := regexp.MustCompile(`(?m)^.* msg="flow ended" flow=\w+ user=ann device=\S+ source=10\.77\.1\.2 target=db-1 .* transport=` + transport + ` .* cause=E_FRAME_SIZE why="` + why + `".*$`)
+				b.eventually(5*time.Second, "one line about it", func() error {
+					if lines := line.FindAllString(b.daemon.Output(), -1); len(lines) != 1 {
+						return fmt.Errorf("%d lines %s: %q", len(lines), line, lines)
+					}
+					return nil
+				})
+			}
+		}
+		// Strangers, who have said more than that here, share ten lines.
+		if n := strings.Count(b.daemon.Output(), `msg="protocol broken" user="" device=""`); n != 10 {
+			t.Errorf("strangers have %d lines", n)
+		}
+	})
 	t.Run("streams before HELLO", func(t *testing.T) { r.with(t).manyStreams() })
 	t.Run("24 another application protocol", func(t *testing.T) {
 		_, err := r.with(t).dialQUIC("h3")
