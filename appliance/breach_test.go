@@ -19,7 +19,7 @@ import (
 	"sallyport/frame/frametest"
 )
 
-// counted is what a counter stands at, for one value of its label.
+// counted is what a counter stands at, for one value of its label if it has one.
 func counted(t *testing.T, m *Metrics, name, value string) (n float64) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
@@ -30,7 +30,7 @@ func counted(t *testing.T, m *Metrics, name, value string) (n float64) {
 	}
 	for _, f := range families {
 		for _, one := range f.Metric {
-			if f.GetName() == name && one.Label[0].GetValue() == value {
+			if f.GetName() == name && (value == "" || one.Label[0].GetValue() == value) {
 				n += one.Counter.GetValue()
 			}
 		}
@@ -112,4 +112,30 @@ func TestBreachesDoNotFlood(t *testing.T) {
 			t.Errorf("then the log says %q", left)
 		}
 	})
+}
+
+// TestSkipped: optional frames of a world to come are skipped, before a flow is open and after, and counted.
+func TestSkipped(t *testing.T) {
+	s := newSite(t)
+	s.target("10.0.0.5:22", echo)
+	client, appliance := frametest.Pipe(0)
+	s.wg.Go(func() { s.Flow(t.Context(), appliance, s.peer) })
+	optional := append(frame.Header{Type: frame.Optional, Length: 3}.Append(nil), "new"...)
+	if _, err := client.Write(optional); err != nil {
+		t.Fatal(err)
+	}
+	f, _, err := frame.Open(t.Context(), client, frame.OpenRequest{Target: "db-1", Protocol: "ssh"}, frame.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Write(optional)
+	io.WriteString(f, "SSH-2.0-client\r\n")
+	f.CloseWrite()
+	if got, err := io.ReadAll(f); string(got) != "SSH-2.0-echo\r\nSSH-2.0-client\r\n" || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+	f.Close()
+	if n := counted(t, s.Metrics, "sallyport_frames_skipped_total", ""); n != 2 {
+		t.Errorf("%v are counted", n)
+	}
 }

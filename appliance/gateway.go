@@ -166,7 +166,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	c = &containedCarrier{c, g, p}
 	defer c.Close()
 	accept, cancel := context.WithTimeout(ctx, g.Limits.withDefaults().Patience)
-	in, err := frame.Accept(accept, c, frame.Options{Governor: g.Governor})
+	in, err := frame.Accept(accept, c, frame.Options{Governor: g.Governor, Skipped: g.Metrics.frameSkipped})
 	cancel()
 	if err != nil {
 		g.Breach(p, err)

@@ -230,7 +230,7 @@ func challenge(rw io.ReadWriter) (binding []byte, h *Hello, err error) {
 }
 
 func readHello(r io.Reader) (*Hello, error) {
-	hd, p, err := readFrame(r, func(t Type) bool { return t == TypeHello })
+	hd, p, err := readFrame(r, func(t Type) bool { return t == TypeHello }, func(Type) {})
 	if err != nil {
 		return nil, err
 	}

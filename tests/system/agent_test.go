@@ -206,8 +206,8 @@ func (b *bastion) counted(begins string) (n int) {
 	b.t.Helper()
 	for line := range strings.Lines(b.metrics()) {
 		var one int
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), "} "); ok && strings.HasPrefix(name, begins) {
-			fmt.Sscan(value, &one)
+		if space := strings.LastIndexByte(line, ' '); strings.HasPrefix(line, begins) {
+			fmt.Sscan(line[space:], &one)
 			n += one
 		}
 	}

@@ -140,10 +140,13 @@ func TestLiars(t *testing.T) {
 			}
 		})
 	}
-	t.Run("25 in the log", func(t *testing.T) {
+	t.Run("25 and 27, counted and in the log", func(t *testing.T) {
 		b := b.on(t)
 		if n := b.counted(`sallyport_protocol_errors_total{code="E_FRAME_SIZE"`); n != 6 {
 			t.Errorf("%d frames that were too long are counted, 6 were sent", n)
+		}
+		if n := b.counted("sallyport_frames_skipped_total"); n != 2 {
+			t.Errorf("%d optional frames are counted, 2 were sent in flows", n)
 		}
 		for _, transport := range transports {
 			for _, why := range []string{`a DATA frame has at most 65536 bytes, this one 16777215`, `a NOTICE frame has at most 4096 bytes, this one 5000`} {
