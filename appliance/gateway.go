@@ -195,8 +195,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	if err != nil {
 		g.live.remove(f)
 		reason := reasonOf(err)
-		g.Metrics.flowRefused(string(reason.Code))
-		f.log(slog.LevelInfo, "flow refused", "cause", string(reason.Code), "why", reason.Sentence)
+		f.refused(reason)
 		in.Refuse(&frame.StreamError{Reason: reason})
 		return
 	}
@@ -206,6 +205,12 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	f.log(slog.LevelInfo, "flow opened")
 	result := f.relay(ctx, conn)
 	f.account(result)
+}
+
+// refused counts and logs that there is no flow.
+func (f *flow) refused(why frame.Reason) {
+	f.gateway.Metrics.flowRefused(string(why.Code))
+	f.log(slog.LevelInfo, "flow refused", "cause", string(why.Code), "why", why.Sentence)
 }
 
 // reach decides, resolves, decides again and dials. A flow that it reaches a target for is in the list of live ones.

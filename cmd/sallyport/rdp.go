@@ -45,6 +45,9 @@ func (c *command) rdp() *cli.Command {
 				return err
 			}
 			defer d.Close()
+			if err := granted(x.Context, d, req); err != nil {
+				return err
+			}
 			l, err := client.ListenLocal(x.Context, "")
 			if err != nil {
 				return err
