@@ -34,7 +34,7 @@ func (c *command) rdp() *cli.Command {
 		},
 		Action: func(x *cli.Context) error {
 			if x.NArg() == 0 {
-				return usage("rdp takes a target", "see: sallyport rdp --help")
+				return misused(x, "takes a target")
 			}
 			req, err := request(x.Args().First(), "rdp")
 			if err != nil {

@@ -27,7 +27,7 @@ On Linux only your own programs can connect; elsewhere, so can whoever else can 
 		},
 		Action: func(x *cli.Context) error {
 			if x.NArg() == 0 {
-				return usage("tunnel takes one target or more", "see: sallyport tunnel --help")
+				return misused(x, "takes one target or more")
 			}
 			if x.NArg() > 1 && x.IsSet("listen") {
 				return usage("--listen is for one target", "run sallyport tunnel once for each, or leave --listen out")
