@@ -79,8 +79,8 @@ func (a *authority) issue(name string, from, to time.Time) (cert, key string) {
 }
 
 // TestCertificates is rows 18 and 19: an appliance's certificate that is unknown, for another name, expired or not yet
-// valid; and the daemon takes up a new certificate, but not a broken one. (That the clock of a person's computer is
-// wrong is tested where a test can set the clock: in package client.)
+// valid; and the daemon takes up a new certificate, but not a broken one. (TestClock has a person's computer whose clock
+// is wrong.)
 func TestCertificates(t *testing.T) {
 	ca := newAuthority(t)
 	now := time.Now()
