@@ -47,7 +47,7 @@ func (s *Stream) await(ctx context.Context) (h Header, p []byte, err error) {
 		}
 	}()
 	for {
-		h, p, err := ReadFrame(at)
+		h, p, err := readFrame(at, anyType, s.opts.Skipped)
 		if ctx.Err() != nil {
 			return h, nil, context.Cause(ctx)
 		}

@@ -154,6 +154,7 @@ func (s *Stream) frame(ctx context.Context, at *attachment, h Header, fail conte
 	case h.Type == TypeData:
 		return s.data(ctx, at, h.Length, fail)
 	case !h.Type.known():
+		s.opts.Skipped(h.Type)
 		return skip(at, h.Length)
 	}
 	p := s.short[:min(h.Length, len(s.short))]

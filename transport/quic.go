@@ -171,6 +171,7 @@ func (s *Server) quicLogin(ctx context.Context, c *quic.Conn, peer *frame.Peer, 
 	control.SetDeadline(time.Now().Add(s.login()))
 	greeter := s.greeter(c.Context(), peer, enter)
 	if _, _, err := greeter.Greet(control, ch); err != nil {
+		s.breach(*peer, err)
 		// The client reads why, and hangs up; closing now could overtake the reason.
 		control.Close()
 		select {
@@ -189,6 +190,7 @@ func (s *Server) quicControl(ctx context.Context, c *quic.Conn, control *quic.St
 	for {
 		h, p, err := frame.ReadFrame(control)
 		if err != nil {
+			s.breach(*peer, err)
 			return
 		}
 		switch h.Type {
@@ -200,9 +202,12 @@ func (s *Server) quicControl(ctx context.Context, c *quic.Conn, control *quic.St
 		case frame.TypePong:
 		case frame.TypeHello:
 			if err := s.renew(ctx, c, control, h, p, peer); err != nil {
+				s.breach(*peer, err)
 				return
 			}
 		default:
+			s.breach(*peer, &frame.SessionError{Reason: frame.Reason{Code: frame.FrameType,
+				Sentence: fmt.Sprintf("a %v frame does not belong on the control stream", h.Type)}})
 			return
 		}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 func protocolFlag() cli.Flag {
-	return &cli.StringFlag{Name: "protocol", Value: "ssh", Usage: "what is spoken: `ssh`, rdp or tcp"}
+	return &cli.StringFlag{Name: "protocol", Value: "ssh", Usage: "`PROTOCOL` that is spoken: ssh, rdp or tcp"}
 }
 
 // request reads a target argument and the protocol.

@@ -34,7 +34,7 @@ func (c *command) rdp() *cli.Command {
 		},
 		Action: func(x *cli.Context) error {
 			if x.NArg() == 0 {
-				return usage("rdp takes a target", "see: sallyport rdp --help")
+				return misused(x, "takes a target")
 			}
 			req, err := request(x.Args().First(), "rdp")
 			if err != nil {
@@ -45,6 +45,9 @@ func (c *command) rdp() *cli.Command {
 				return err
 			}
 			defer d.Close()
+			if err := granted(x.Context, d, req); err != nil {
+				return err
+			}
 			l, err := client.ListenLocal(x.Context, "")
 			if err != nil {
 				return err

@@ -94,17 +94,19 @@ func enrolCodeCommand(e env) *cli.Command {
 			"The code is good once, and for ten minutes unless you say less.",
 		Flags: []cli.Flag{
 			configFlag,
-			&cli.StringFlag{Name: "user", Required: true, Usage: "the device will act for `NAME`"},
+			&cli.StringFlag{Name: "user", Usage: "the device will act for `NAME`; must be given"},
 			&cli.DurationFlag{Name: "valid", Value: codeLife, Usage: "let the code be good for `TIME`, at most ten minutes"},
 			&cli.StringFlag{Name: "url", Usage: "tell the person to log in at `URL`"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		},
 		Action: func(c *cli.Context) error {
-			path, err := filepath.Abs(c.String("config"))
-			if err != nil {
+			if err := none(c); err != nil {
 				return err
 			}
-			cfg, err := config.Load(path)
+			if c.String("user") == "" {
+				return misused(c, "needs --user NAME")
+			}
+			_, cfg, err := load(c)
 			if err != nil {
 				return err
 			}

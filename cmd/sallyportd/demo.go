@@ -44,6 +44,9 @@ func demoCommand(e env) *cli.Command {
 			&cli.BoolFlag{Name: "verbose", Usage: "show the appliance's log"},
 		},
 		Action: func(c *cli.Context) error {
+			if err := none(c); err != nil {
+				return err
+			}
 			if os.Geteuid() == 0 && !c.Bool("allow-root") {
 				return fail(exitUsage, "run it as an ordinary user, or add --allow-root", "the demo's machines would give root's shell")
 			}

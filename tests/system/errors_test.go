@@ -63,9 +63,9 @@ type mistake struct {
 }
 
 // TestErrors is the table of what can go wrong with a request: the sentence, the hint and the exit status, over both
-// transports.
+// transports. What the rules refuse, sallyport tunnel says in the same words before it opens a port.
 func TestErrors(t *testing.T) {
-	b := start(t, settings{access: errorAccess})
+	b := start(t, settings{access: errorAccess, extra: "metrics: {listen: \"127.0.0.1:9090\"}\n"})
 	b.DNS(b.VNet.Namespace, map[string]lab.Record{
 		"rebound.corp.example.": {Addrs: []netip.Addr{lab.TargetAddr4, netip.MustParseAddr("169.254.169.254")}},
 		"slow.corp.example.":    {Addrs: []netip.Addr{lab.TargetAddr4}, Delay: 6 * time.Second},
@@ -115,6 +115,28 @@ func TestErrors(t *testing.T) {
 	wg.Wait()
 	for i, r := range results {
 		t.Run(mistakes[i/2].row+"/"+transports[i%2], func(t *testing.T) { b.on(t).wrong(mistakes[i/2], r) })
+	}
+	opened := b.counted("sallyport_flows_opened_total")
+	for i, m := range mistakes {
+		if m.exit == 12 || strings.HasPrefix(m.row, "11 ") {
+			continue // which only a flow shows
+		}
+		t.Run(m.row+"/tunnel", func(t *testing.T) {
+			b.on(t).wrong(m, b.client(append([]string{"--transport", transports[i%2], "tunnel"}, m.args...)...))
+		})
+	}
+	for i, m := range []mistake{
+		{"1 unknown", []string{"db9"}, 11, says(`no target "db9" that you may use`, "hint: near: db-09, db-1")},
+		{"2 another protocol", []string{"db-09"}, 11, says("db-09 does not offer rdp", "hint: you may use ssh on 22")},
+		{"2 not for this person", []string{"db-1:22"}, 11, says(`db-1:22 denied by rule "operators"`, "hint: you may use ssh on 22, rdp on 3389 there; ask an administrator for more")},
+		{"9 port not granted", []string{"db-1:8022"}, 11, says("port 8022 is not part of this grant (22, 3389)", "hint: use one of these ports, or ask an administrator to add it to the target and the rule")},
+	} {
+		t.Run(m.row+"/rdp", func(t *testing.T) {
+			b.on(t).wrong(m, b.client(append([]string{"--transport", transports[i%2], "rdp", "--print"}, m.args...)...))
+		})
+	}
+	if n := b.counted("sallyport_flows_opened_total") - opened; n != 0 {
+		t.Errorf("to tell that, the appliance has opened %d flows", n)
 	}
 }
 
