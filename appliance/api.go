@@ -189,11 +189,26 @@ func (g *Gateway) flows(p frame.Peer, all bool) ([]api.Flow, error) {
 	list := []api.Flow{}
 	g.live.each(func(f *flow) {
 		if all || f.peer.User == p.User {
-			list = append(list, api.Flow{ID: hex.EncodeToString(f.id[:6]), User: f.peer.User, Device: f.peer.Device, Target: f.grant.Target,
-				Protocol: f.grant.Protocol, Port: f.grant.Port, Transport: f.peer.Transport, Source: f.peer.Remote.Addr().String(), Since: f.begun.UTC()})
+			list = append(list, f.listed())
 		}
 	})
 	return list, nil
+}
+
+// listed is the flow as the API shows it.
+func (f *flow) listed() api.Flow {
+	now := f.latest()
+	l := api.Flow{ID: hex.EncodeToString(f.id[:6]), User: f.peer.User, Device: f.peer.Device, Target: f.grant.Target,
+		Protocol: f.grant.Protocol, Port: f.grant.Port, Transport: now.Transport, Source: now.Remote.Addr().String(), Since: f.begun.UTC()}
+	if s := f.stream.Load(); s != nil {
+		s.Probe() // for who asks again
+		v := s.Vitals()
+		l.Attached, l.Up, l.Down, l.RTT, l.Detached = v.Attached, v.Taken, v.Acked, v.RTT, v.Detached
+		if v.Lost != nil {
+			l.Lost = v.Lost.Error()
+		}
+	}
+	return l
 }
 
 func devices(list []auth.Device) []api.Device {

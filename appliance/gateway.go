@@ -11,8 +11,8 @@
 //
 // # Cancellation
 //
-// A flow's context ends with its transport connection, its lifetime, its device and the appliance; the cause is told
-// to the client and stands in the log.
+// A flow's context ends with its lifetime, its device, the grace that it may be detached for, and the appliance; the
+// cause is told to the client and stands in the log. It outlives its transport connection: see resume.go.
 package appliance
 
 import (
@@ -21,11 +21,13 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,6 +72,7 @@ type Gateway struct {
 
 	policy   atomic.Pointer[policy.Policy]
 	live     live
+	relays   sync.WaitGroup // of the flows that are open
 	breaches breaches
 }
 
@@ -80,6 +83,8 @@ type Limits struct {
 	DialTimeout    time.Duration // default 10 seconds
 	ResolveTimeout time.Duration // default 5 seconds
 	Patience       time.Duration // for an admitted connection to ask for a flow; default 60 seconds
+	Grace          time.Duration // that a flow lives without a connection; default 60 minutes, negative: none
+	Detached       int           // flows without a connection at once; default 2000
 }
 
 func (l Limits) withDefaults() Limits {
@@ -88,6 +93,8 @@ func (l Limits) withDefaults() Limits {
 	l.DialTimeout = cmp.Or(l.DialTimeout, 10*time.Second)
 	l.ResolveTimeout = cmp.Or(l.ResolveTimeout, 5*time.Second)
 	l.Patience = cmp.Or(l.Patience, 60*time.Second)
+	l.Grace = max(0, cmp.Or(l.Grace, 60*time.Minute))
+	l.Detached = cmp.Or(l.Detached, 2000)
 	return l
 }
 
@@ -146,7 +153,8 @@ type flow struct {
 	gateway  *Gateway
 	id       [16]byte
 	session  [16]byte
-	peer     frame.Peer
+	peer     frame.Peer                 // who opened it
+	where    atomic.Pointer[frame.Peer] // the latest connection that carries it, if that is another
 	incoming *frame.Incoming
 	open     frame.OpenRequest
 	grant    policy.Grant
@@ -154,6 +162,7 @@ type flow struct {
 	begun    time.Time
 	stream   atomic.Pointer[frame.Stream] // once it is open
 	end      context.CancelCauseFunc
+	detached detached
 }
 
 func (f *flow) request(now time.Time) policy.Request {
@@ -172,6 +181,10 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 		g.Breach(p, err)
 		return
 	}
+	if in.Resume != nil {
+		g.resume(ctx, in, p)
+		return
+	}
 	if in.Open.Protocol == api.Protocol {
 		if err := g.live.addAPI(p.User); err != nil {
 			in.Refuse(err)
@@ -182,29 +195,59 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 		return
 	}
 	f := &flow{gateway: g, peer: p, incoming: in, open: in.Open, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random())}
-	ctx, f.end = context.WithCancelCause(ctx)
-	defer f.end(nil)
-	defer g.live.remove(f)
-	defer func() {
-		if v := recover(); v != nil {
-			f.panicked(g.caught(v, f.attrs()...))
-		}
-	}()
+	if f.begin(ctx) {
+		f.carried(ctx, in)
+	}
+}
 
+// begin opens a flow, for as long as its connection lives, and lets it go on by itself; false if it came to nothing.
+func (f *flow) begin(connection context.Context) bool {
+	g, in := f.gateway, f.incoming
+	var ctx context.Context
+	ctx, f.end = context.WithCancelCause(context.WithoutCancel(connection))
+	defer context.AfterFunc(connection, func() { f.end(context.Cause(connection)) })()
+	defer f.survive()
 	conn, err := f.reach(ctx)
 	if err != nil {
+		f.end(nil)
 		g.live.remove(f)
 		reason := reasonOf(err)
 		f.refused(reason)
 		in.Refuse(&frame.StreamError{Reason: reason})
-		return
+		return false
 	}
-	defer conn.Close()
 	f.stream.Store(in.Accept(f.opened()))
 	g.Metrics.flowOpened(f)
 	f.log(slog.LevelInfo, "flow opened")
-	result := f.relay(ctx, conn)
-	f.account(result)
+	g.relays.Go(func() { f.run(ctx, conn) })
+	return true
+}
+
+// run relays until the flow has ended, whatever connections carry it.
+func (f *flow) run(ctx context.Context, conn net.Conn) {
+	defer f.end(nil)
+	defer func() {
+		f.gateway.live.remove(f)
+		f.gateway.Metrics.waiting(f.gateway.live.waitingNow())
+	}()
+	defer conn.Close()
+	defer f.survive()
+	f.account(f.relay(ctx, conn))
+}
+
+// survive keeps a panic of the flow's own goroutine from being anybody else's.
+func (f *flow) survive() {
+	if v := recover(); v != nil {
+		f.panicked(f.gateway.caught(v, f.attrs()...))
+		f.end(nil)
+		f.gateway.live.remove(f)
+	}
+}
+
+// Close ends the flows that are left, and returns when all of them have ended.
+func (g *Gateway) Close() {
+	g.live.each(func(f *flow) { f.end(errStopping) })
+	g.relays.Wait()
 }
 
 // refused counts and logs that there is no flow.
@@ -288,7 +331,7 @@ func (f *flow) resolve(ctx context.Context, vnet VNet, limit time.Duration) (net
 
 func (f *flow) opened() frame.Opened {
 	return frame.Opened{Flow: f.id[:], Session: f.session[:], Target: f.grant.Target, Port: f.grant.Port, Rule: f.grant.Rule,
-		Idle: f.grant.Idle.Milliseconds(), Lifetime: f.grant.Lifetime.Milliseconds()}
+		Idle: f.grant.Idle.Milliseconds(), Lifetime: f.grant.Lifetime.Milliseconds(), Grace: f.keep().Milliseconds()}
 }
 
 // relay moves bytes until both directions have ended or the flow may not go on, and tells the client why.
@@ -305,6 +348,9 @@ func (f *flow) relay(ctx context.Context, conn net.Conn) relay.Result {
 	}
 	if result.Err != nil {
 		stream.Reset(endReason(f, result.Err))
+	}
+	if errors.Is(result.Err, errUnthanked) {
+		result.Err = nil
 	}
 	return result
 }
@@ -341,6 +387,9 @@ func (f *flow) name() string {
 	return net.JoinHostPort(f.grant.Target, strconv.Itoa(int(f.grant.Port)))
 }
 
+// latest is the latest connection that carried the flow.
+func (f *flow) latest() *frame.Peer { return cmp.Or(f.where.Load(), &f.peer) }
+
 func (f *flow) log(level slog.Level, message string, more ...any) {
 	f.gateway.Log.Log(context.Background(), level, message, append(f.attrs(), more...)...)
 }
@@ -351,9 +400,10 @@ func (f *flow) attrs() []any {
 	if target == "" {
 		target = f.open.Target
 	}
-	attrs := []any{"flow", hex.EncodeToString(f.id[:6]), "user", f.peer.User, "device", f.peer.Device, "source", f.peer.Remote.Addr(),
+	now := f.latest()
+	attrs := []any{"flow", hex.EncodeToString(f.id[:6]), "user", f.peer.User, "device", f.peer.Device, "source", now.Remote.Addr(),
 		"target", frame.Clip(target, 255), "protocol", frame.Clip(cmp.Or(f.grant.Protocol, f.open.Protocol), 16), "rule", f.grant.Rule,
-		"transport", f.peer.Transport}
+		"transport", now.Transport}
 	if addr := f.addr.Load(); addr != nil {
 		attrs = append(attrs, "addr", *addr, "vnet", f.grant.VNet)
 	}

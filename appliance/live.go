@@ -13,7 +13,12 @@ import (
 type live struct {
 	mu       sync.Mutex
 	flows    map[*flow]struct{}
+	byID     map[[16]byte]*flow
 	byUser   map[string]int
+	waiting  map[*flow]time.Time // those without a connection, and since when
+	graves   map[[16]byte]grave
+	order    [][16]byte // of graves, the oldest first
+	failures failures
 	apis     map[string]int // api flows, by user
 	draining bool
 }
@@ -47,6 +52,12 @@ func (l *live) removeAPI(user string) {
 func (l *live) add(f *flow, limits Limits) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// Whoever has too many flows may rather want this one than the one that waits for them longest: it may be of a
+	// program that was killed.
+	if waits := l.longestWaiting(f.peer.User); waits != nil && l.byUser[f.peer.User] >= limits.FlowsPerUser {
+		l.forget(waits)
+		waits.end(frame.Refuse("E_LIMIT", "another flow has taken the place of this one, which had no connection", "connect again"))
+	}
 	switch n := l.byUser[f.peer.User]; {
 	case l.draining:
 		return frame.Refuse(frame.Draining, "the appliance is stopping and opens no new flows", "try again in a moment")
@@ -56,9 +67,10 @@ func (l *live) add(f *flow, limits Limits) error {
 		return &frame.StreamError{Reason: frame.Reason{Code: "E_BUSY", Sentence: "the appliance is full", Hint: "try again later", Retry: 5000}}
 	}
 	if l.flows == nil {
-		l.flows, l.byUser = map[*flow]struct{}{}, map[string]int{}
+		l.flows, l.byUser, l.byID = map[*flow]struct{}{}, map[string]int{}, map[[16]byte]*flow{}
 	}
 	l.flows[f] = struct{}{}
+	l.byID[f.id] = f
 	l.byUser[f.peer.User]++
 	return nil
 }
@@ -66,10 +78,18 @@ func (l *live) add(f *flow, limits Limits) error {
 func (l *live) remove(f *flow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.forget(f)
+}
+
+// forget is remove. The caller holds mu.
+func (l *live) forget(f *flow) {
 	if _, ok := l.flows[f]; !ok {
 		return
 	}
+	l.bury(f)
 	delete(l.flows, f)
+	delete(l.byID, f.id)
+	delete(l.waiting, f)
 	if l.byUser[f.peer.User]--; l.byUser[f.peer.User] == 0 {
 		delete(l.byUser, f.peer.User)
 	}
@@ -106,7 +126,7 @@ func (g *Gateway) Drain(ctx context.Context, grace time.Duration) {
 		case <-tick.C:
 		case <-ctx.Done():
 			g.live.each(func(f *flow) {
-				f.end(frame.Refuse(frame.Draining, "the appliance is stopping", "connect again in a moment"))
+				f.end(errStopping)
 			})
 			return
 		}

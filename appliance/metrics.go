@@ -20,6 +20,8 @@ type Metrics struct {
 	skipped prometheus.Counter
 	opening prometheus.Histogram
 	live    prometheus.Gauge
+	resumes *prometheus.CounterVec
+	without prometheus.Gauge
 }
 
 // NewMetrics returns metrics at zero. No label holds a person's or a target's name: those are the audit's.
@@ -38,12 +40,14 @@ func NewMetrics() *Metrics {
 			Help: "Optional frames of flows that this version does not know, and skipped."}),
 		opening: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "sallyport", Name: "flow_open_seconds",
 			Help: "Time from OPEN to OPENED: decision, lookup and dial.", Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10}}),
-		live: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "sallyport", Name: "flows_live", Help: "Flows that are open now."}),
+		live:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "sallyport", Name: "flows_live", Help: "Flows that are open now."}),
+		resumes: counter("flow_resumes_total", "Flows that came back on another connection, by its transport and result (ok, or the error's code).", "transport", "result"),
+		without: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "sallyport", Name: "flows_detached", Help: "Open flows that have no connection now."}),
 	}
 }
 
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.signIns, m.opened, m.refused, m.ended, m.bytes, m.breaks, m.skipped, m.opening, m.live}
+	return []prometheus.Collector{m.signIns, m.opened, m.refused, m.ended, m.bytes, m.breaks, m.skipped, m.opening, m.live, m.resumes, m.without}
 }
 
 // Describe implements prometheus.Collector.
@@ -71,6 +75,18 @@ func (m *Metrics) flowOpened(f *flow) {
 		m.opened.WithLabelValues(f.grant.VNet, f.grant.Protocol, f.peer.Transport).Inc()
 		m.opening.Observe(time.Since(f.begun).Seconds())
 		m.live.Inc()
+	}
+}
+
+func (m *Metrics) resumed(transport, result string) {
+	if m != nil {
+		m.resumes.WithLabelValues(transport, result).Inc()
+	}
+}
+
+func (m *Metrics) waiting(flows int) {
+	if m != nil {
+		m.without.Set(float64(flows))
 	}
 }
 

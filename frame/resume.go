@@ -302,38 +302,42 @@ const (
 	Unknown             // the proof is not valid; the flow is as it was
 	LostRace            // the attempt is one that the client has given up; the flow is as it was
 	Forked              // the proof is one that nobody should have: the flow's key is in two places
-	Over                // the flow has ended, not in order
+	Over                // the flow has ended, not in order: the error says why
+	Denied              // by allow, whose error is returned; the flow is as it was
 )
 
-// Attach judges a RESUME of this flow that came on the connection of b, and if its proof is good moves the flow to the
-// RESUME's carrier: the one before is fenced, the client is told where to go on, and must confirm. Whatever else is
-// returned, the caller answers in.
-func (s *Stream) Attach(in *Incoming, b *Bond) Attachment {
+// Attach judges a RESUME of this flow that came on the connection of b, and if its proof is good and allow, which must
+// not block, says nothing against it, moves the flow to the RESUME's carrier: the one before is fenced, the client is told
+// where to go on, and must confirm. Whatever else is returned, the caller answers in.
+func (s *Stream) Attach(in *Incoming, b *Bond, allow func() error) (Attachment, error) {
 	r := in.Resume
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.keys == nil || s.bond.User != b.User || s.bond.Device != b.Device {
-		return Unknown
+		return Unknown, nil
 	}
 	switch s.keys.judge(b, r) {
 	case unknown:
-		return Unknown
+		return Unknown, nil
 	case lostRace:
-		return LostRace
+		return LostRace, nil
 	case forked:
-		return Forked
+		return Forked, nil
 	}
 	if s.err == nil && !s.finished() {
+		if err := allow(); err != nil {
+			return Denied, err
+		}
 		s.fence()
 	}
 	switch {
 	case s.finished():
 		in.last(TypeResumed, s.resumed(b, r)) // the client has missed our last acknowledgement
-		return Attached
+		return Attached, nil
 	case s.err != nil:
-		return Over
+		return Over, s.err
 	case s.at != nil: // another good RESUME was faster
-		return LostRace
+		return LostRace, nil
 	}
 	at := in.handOver(s)
 	at.mute, at.attempt = true, nonce(r.Nonce)
@@ -345,7 +349,7 @@ func (s *Stream) Attach(in *Incoming, b *Bond) Attachment {
 	}
 	s.start()
 	time.AfterFunc(confirmIn, func() { s.unconfirmed(at) })
-	return Attached
+	return Attached, nil
 }
 
 // resumed is the answer to r. The caller holds mu.
@@ -388,6 +392,8 @@ func (s *Stream) confirmed(at *attachment, a Ack) error {
 
 // Vitals say how a flow is.
 type Vitals struct {
+	End        error         // why the flow ended; net.ErrClosed in order, nil: it lives
+	Ending     bool          // both directions have ended, and only the peer's acknowledgement of that is missing
 	Kept       bool          // it may lose its carrier and live
 	Attached   int           // how many carriers it has had
 	Lost       error         // why the last one was, if the flow has none now
@@ -408,10 +414,14 @@ func (s *Stream) Vitals() Vitals {
 	now := sinceStart()
 	v := Vitals{Kept: s.resumable(), Attached: s.attached, Silent: now - time.Duration(s.heard.Load()), RTT: s.rtt,
 		Waiting: s.replay.len() > 0 || s.finQueued && !s.finAcked, Sent: s.sent, Acked: s.acked, Taken: s.taken}
+	v.End, v.Ending = s.err, s.finTaken && s.finQueued && s.acked >= s.committed
+	if v.End == nil && s.finished() {
+		v.End = net.ErrClosed
+	}
 	if s.asked > 0 {
 		v.Unanswered = now - s.asked
 	}
-	if s.at == nil {
+	if s.at == nil && s.lostBy != nil {
 		v.Lost, v.Detached = s.lostBy, time.Since(s.lostAt)
 	}
 	return v

@@ -57,6 +57,13 @@ type Flow struct {
 	Transport string    `json:"transport"`
 	Source    string    `json:"source"`
 	Since     time.Time `json:"since"`
+
+	Attached int           `json:"attached"`              // how many connections have carried it
+	Detached time.Duration `json:"detached_ns,omitempty"` // since when it has none; 0: it has one
+	Lost     string        `json:"lost,omitempty"`        // why it has none
+	RTT      time.Duration `json:"rtt_ns,omitempty"`      // between client and appliance, when it was last measured
+	Up       uint64        `json:"up"`                    // bytes that the target has taken
+	Down     uint64        `json:"down"`                  // bytes that the client has taken
 }
 
 // A Device is one that is enrolled, or was.

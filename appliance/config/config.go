@@ -159,6 +159,8 @@ type Limits struct {
 	Unauthenticated int           `yaml:"unauthenticated"` // connections that have not said who they are; default 64
 	DialTimeout     time.Duration `yaml:"dial_timeout"`    // for a target to answer; default 10s
 	ResolveTimeout  time.Duration `yaml:"resolve_timeout"` // for the VNet's DNS to answer; default 5s
+	Grace           time.Duration `yaml:"grace"`           // that a flow lives without a connection; default 60m
+	Detached        int           `yaml:"detached"`        // flows without a connection at once; default 2000
 }
 
 const (
@@ -183,5 +185,7 @@ func (c Config) withDefaults() Config {
 	c.Limits.Unauthenticated = cmp.Or(c.Limits.Unauthenticated, 64)
 	c.Limits.DialTimeout = cmp.Or(c.Limits.DialTimeout, 10*time.Second)
 	c.Limits.ResolveTimeout = cmp.Or(c.Limits.ResolveTimeout, 5*time.Second)
+	c.Limits.Grace = cmp.Or(c.Limits.Grace, time.Hour)
+	c.Limits.Detached = cmp.Or(c.Limits.Detached, 2000)
 	return c
 }

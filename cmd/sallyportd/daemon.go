@@ -59,7 +59,8 @@ func (d *daemon) build() (err error) {
 		Name: d.cfg.Name, Devices: d.registry, VNets: map[string]appliance.VNet{}, Log: d.log,
 		Governor: frame.NewGovernor(governed), Metrics: appliance.NewMetrics(),
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
-			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout},
+			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout,
+			Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached},
 	}
 	if err := d.loadPolicy(); err != nil {
 		return err
@@ -129,6 +130,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	defer stop(nil)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer d.gateway.Close()
 	defer stop(nil)
 	failed := make(chan error, 4)
 	start := func(name string, serve func(context.Context) error) {

@@ -105,13 +105,12 @@ func (b *Broker) Serve(a frame.Carrier, bond *frame.Bond) {
 		in.Refuse(frame.Refuse("E_USAGE", "only RESUME is expected here", ""))
 		return
 	}
-	switch b.kept.Attach(in, bond) {
+	switch done, end := b.kept.Attach(in, bond, func() error { return nil }); done {
 	case frame.Attached:
 		in.Wait(context.Background())
 	case frame.LostRace:
 		in.Supersede()
 	case frame.Over:
-		_, end := b.kept.Detached(context.Background())
 		in.Refuse(end)
 	case frame.Forked:
 		b.mu.Lock()
