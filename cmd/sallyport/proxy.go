@@ -1,6 +1,10 @@
 package main
 
 import (
+	"os"
+	"os/signal"
+	"syscall"
+
 	"github.com/urfave/cli/v2"
 
 	"sallyport/client"
@@ -44,6 +48,9 @@ func (c *command) proxy() *cli.Command {
 				return err
 			}
 			defer d.Close()
+			// ssh may leave before the machine has said its last word. The runtime would end us by SIGPIPE then, and over
+			// QUIC the appliance would wait for us until the connection's idle limit.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 			return client.Proxy(x.Context, d, req, c.Stdin, c.Stdout)
 		},
 	}
