@@ -395,7 +395,7 @@ func TestNotice(t *testing.T) {
 	if err := client.Proxy(t.Context(), d, echo("noticed"), strings.NewReader(""), io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(said) != "[this machine is recorded]" {
+	if fmt.Sprint(said) != "[this target is recorded]" {
 		t.Errorf("said %q", said)
 	}
 }

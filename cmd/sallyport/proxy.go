@@ -24,7 +24,7 @@ func request(target, protocol string) (frame.OpenRequest, error) {
 
 func (c *command) proxy() *cli.Command {
 	return &cli.Command{
-		Name: "proxy", Usage: "connect stdin and stdout to a machine, for ssh's ProxyCommand", ArgsUsage: "TARGET[:PORT]",
+		Name: "proxy", Usage: "connect stdin and stdout to a target, for ssh's ProxyCommand", ArgsUsage: "TARGET[:PORT]",
 		Description: "  ssh -o ProxyCommand='sallyport proxy db-1' ann@db-1",
 		Flags:       []cli.Flag{protocolFlag()},
 		Action: func(x *cli.Context) error {
