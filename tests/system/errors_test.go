@@ -248,7 +248,7 @@ func TestEnrolment(t *testing.T) {
 		}
 	}
 	b.wrong(mistake{"too many codes", nil, 10, says("too many wrong enrolment codes from here", "hint: wait a minute and try again")}, r)
-	b.wrong(mistake{"53 enrol-code", nil, 1, regexp.MustCompile(`^sallyportd: a user name is 1 to 64 of a-z, 0-9, dot, dash, _ and @\n$`)},
+	b.wrong(mistake{"53 enrol-code", nil, 2, regexp.MustCompile(`^sallyportd: a user name is 1 to 64 of a-z, 0-9, dot, dash, _ and @\nsallyportd: hint: "ann\\u202e\\n" is not one\n$`)},
 		b.daemonRun("enrol-code", "--user", "ann\u202e\n", "--config", filepath.Join(b.dir, "sallyport.yaml")))
 }
 
