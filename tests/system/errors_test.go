@@ -307,6 +307,27 @@ vnets:
 	}
 }
 
+// TestRelease: a NIC is given back when the daemon has ended, once, and not before.
+func TestRelease(t *testing.T) {
+	b := start(t, settings{})
+	release := func(exit int, stderr string) {
+		t.Helper()
+		if r := b.daemonRun("release", "--run-dir", b.run, "hub"); r.exit != exit || r.stdout != "" || r.stderr != stderr {
+			t.Errorf("release: %v\nwant exit %d and %s", r, exit, stderr)
+		}
+	}
+	release(1, "sallyportd: sallyportd is running and has the NIC of hub\nsallyportd: hint: stop it first\n")
+	if r := b.client("proxy", "db-1"); r.exit != 0 {
+		t.Errorf("after that: %v", r)
+	}
+	b.daemon.Terminate(10 * time.Second)
+	release(0, "")
+	if out := b.Appliance.Run("ip", "-o", "link", "show", b.VNet.Interface); !strings.Contains(out, b.VNet.Interface) || !strings.Contains(out, "state DOWN") {
+		t.Errorf("the NIC: %s", out)
+	}
+	release(1, "sallyportd: there is no NIC of a VNet hub in "+b.run+"/netns\nsallyportd: hint: if serve was given another --run-dir, name it\n")
+}
+
 // TestAddressMode is row 3, and how a reload changes what is allowed.
 func TestAddressMode(t *testing.T) {
 	b := start(t, settings{access: strings.Replace(usualAccess, "address_mode: on", "address_mode: off", 1)})
