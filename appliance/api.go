@@ -1,11 +1,14 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -17,8 +20,11 @@ import (
 
 // serveAPI answers requests on one flow until the client ends it.
 func (g *Gateway) serveAPI(ctx context.Context, s *frame.Stream, p frame.Peer) {
-	defer s.Wait()
-	defer s.Close()
+	defer func() {
+		s.Close()
+		s.Wait()
+		g.Breach(p, s.CloseWrite()) // which says why the flow has ended
+	}()
 	server := &http.Server{
 		Handler:        g.apiFor(p),
 		ReadTimeout:    30 * time.Second,
@@ -99,6 +105,7 @@ func (g *Gateway) apiFor(p frame.Peer) http.Handler {
 			Admin: g.policy.Load().IsAdmin(p.User), Time: time.Now().UTC()}, nil
 	})
 	handle("GET /api/v1/targets", func(*http.Request) (any, error) { return g.targets(p.User), nil })
+	handle("GET /api/v1/grant", func(r *http.Request) (any, error) { return g.grant(p, r.URL.Query()) })
 	handle("GET /api/v1/flows", func(r *http.Request) (any, error) { return g.flows(p, r.URL.Query().Has("all")) })
 	handle("POST /api/v1/logout", func(*http.Request) (any, error) { return nil, g.Devices.Revoke(p.Device) })
 	handle("GET /api/v1/devices", admin(func(*http.Request) (any, error) { return devices(g.Devices.List()), nil }))
@@ -156,6 +163,22 @@ func protocols(offers []policy.Offer) map[string][]int {
 		}
 	}
 	return m
+}
+
+// grant decides about a flow that the caller may be going to ask for, and logs a refusal like that of one.
+func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
+	f := &flow{gateway: g, peer: p, begun: time.Now(), id: [16]byte(random()),
+		open: frame.OpenRequest{Target: q.Get("target"), Protocol: q.Get("protocol")}}
+	port, err := strconv.ParseUint(cmp.Or(q.Get("port"), "0"), 10, 16)
+	if err != nil {
+		return nil, frame.Refuse("E_PORT", "port must be 1-65535", "")
+	}
+	f.open.Port = uint16(port)
+	if f.grant, err = g.policy.Load().Decide(f.request(f.begun)); err != nil {
+		f.refused(reasonOf(err))
+		return nil, err
+	}
+	return api.Grant{Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Port: f.grant.Port, Rule: f.grant.Rule}, nil
 }
 
 // flows lists the caller's flows, or everybody's for an administrator who asks.

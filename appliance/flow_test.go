@@ -385,6 +385,32 @@ func TestAPI(t *testing.T) {
 	if ask("GET", "targets", &targets); len(targets) != 4 || targets[0].Name != "db-1" || targets[0].Protocols["ssh"][0] != 22 {
 		t.Errorf("targets: %+v", targets)
 	}
+	for query, want := range map[string]api.Grant{
+		"target=db-1":                        {Target: "db-1", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators"},
+		"target=db-1&port=0&protocol=tcp":    {Target: "db-1", VNet: "hub", Protocol: "tcp", Port: 5432, Rule: "operators"},
+		"target=named&port=22&protocol=ssh":  {Target: "named", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators"},
+		"target=rebound&port=&protocol=ssh&": {Target: "rebound", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators"},
+	} {
+		var grant api.Grant
+		if status := ask("GET", "grant?"+query, &grant); status != 200 || grant != want {
+			t.Errorf("grant %s: %d %+v", query, status, grant)
+		}
+	}
+	for query, want := range map[string]frame.Code{
+		"target=hidden&protocol=ssh": "E_TARGET_UNKNOWN", "target=db-1&protocol=rdp": "E_DENIED", "target=db-1&port=23&protocol=ssh": "E_PORT_DENIED",
+		"target=db-1&port=65536": "E_PORT", "target=db-1&port=-1": "E_PORT", "target=db-1&protocol=api": "E_NAME", "": "E_NAME",
+	} {
+		var no api.Failure
+		if status := ask("GET", "grant?"+query, &no); status != 400 || no.Code != string(want) || no.Sentence == "" {
+			t.Errorf("grant %s: %d %+v, want %s", query, status, no, want)
+		}
+	}
+	if len(s.vnet.lookups) > 0 || s.live.count() > 0 {
+		t.Errorf("to answer that, it has looked up %v and has %d flows", s.vnet.lookups, s.live.count())
+	}
+	if n := counted(t, s.Metrics, "sallyport_flows_refused_total", "E_DENIED"); n != 1 {
+		t.Errorf("%v refusals are counted as E_DENIED", n)
+	}
 	var list []api.Device
 	if ask("GET", "devices", &list); len(list) != 1 || list[0].ID != device.ID || list[0].Name != "laptop" {
 		t.Errorf("devices: %+v", list)

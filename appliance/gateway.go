@@ -68,8 +68,9 @@ type Gateway struct {
 	// Governor bounds the memory that all flows' senders may make us hold; nil: each flow for itself.
 	Governor *frame.Governor
 
-	policy atomic.Pointer[policy.Policy]
-	live   live
+	policy   atomic.Pointer[policy.Policy]
+	live     live
+	breaches breaches
 }
 
 // Limits of a Gateway. The zero value means the defaults.
@@ -100,7 +101,7 @@ func (g *Gateway) SetPolicy(p *policy.Policy) {
 	})
 }
 
-// still asks p about a flow as it stands: its protocol and port, the machine and the address that it leads to, and its
+// still asks p about a flow as it stands: its protocol and port, the host and the address that it leads to, and its
 // age. The answer is nil, or why p does not allow it.
 func (f *flow) still(p *policy.Policy, now time.Time) error {
 	again := f.request(now)
@@ -110,7 +111,7 @@ func (f *flow) still(p *policy.Policy, now time.Time) error {
 	case err != nil:
 		return err
 	case g.VNet != f.grant.VNet || g.Host != f.grant.Host:
-		return frame.Refuse(policy.CodeDenied, f.grant.Target+" is another machine now", "connect again")
+		return frame.Refuse(policy.CodeDenied, f.grant.Target+" lies elsewhere now", "connect again")
 	case g.Lifetime > 0 && now.Sub(f.begun) > g.Lifetime:
 		return lifetimeOver(g.Lifetime)
 	}
@@ -165,9 +166,10 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	c = &containedCarrier{c, g, p}
 	defer c.Close()
 	accept, cancel := context.WithTimeout(ctx, g.Limits.withDefaults().Patience)
-	in, err := frame.Accept(accept, c, frame.Options{Governor: g.Governor})
+	in, err := frame.Accept(accept, c, frame.Options{Governor: g.Governor, Skipped: g.Metrics.frameSkipped})
 	cancel()
 	if err != nil {
+		g.Breach(p, err)
 		return
 	}
 	if in.Open.Protocol == api.Protocol {
@@ -193,8 +195,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	if err != nil {
 		g.live.remove(f)
 		reason := reasonOf(err)
-		g.Metrics.flowRefused(string(reason.Code))
-		f.log(slog.LevelInfo, "flow refused", "cause", string(reason.Code), "why", reason.Sentence)
+		f.refused(reason)
 		in.Refuse(&frame.StreamError{Reason: reason})
 		return
 	}
@@ -204,6 +205,12 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	f.log(slog.LevelInfo, "flow opened")
 	result := f.relay(ctx, conn)
 	f.account(result)
+}
+
+// refused counts and logs that there is no flow.
+func (f *flow) refused(why frame.Reason) {
+	f.gateway.Metrics.flowRefused(string(why.Code))
+	f.log(slog.LevelInfo, "flow refused", "cause", string(why.Code), "why", why.Sentence)
 }
 
 // reach decides, resolves, decides again and dials. A flow that it reaches a target for is in the list of live ones.
@@ -293,20 +300,28 @@ func (f *flow) relay(ctx context.Context, conn net.Conn) relay.Result {
 	}
 	stream := f.stream.Load()
 	result := relay.Pump(ctx, stream, &containedConn{guarded(f.grant.Protocol, relay.Wrap(conn)), f}, relay.Options{Idle: f.grant.Idle})
+	if _, ok := breachOf(result.Delivered); ok {
+		result.Err = result.Delivered // and not that the client hung up when it was told
+	}
 	if result.Err != nil {
 		stream.Reset(endReason(f, result.Err))
 	}
 	return result
 }
 
-// account writes the flow's one line.
+// account writes the flow's one line, which says why if the client broke the protocol.
 func (f *flow) account(r relay.Result) {
-	cause := "ended"
+	cause, level, why := "ended", slog.LevelInfo, []any(nil)
 	if r.Err != nil {
 		cause = string(endReason(f, r.Err).Code)
 	}
+	if breach, ok := breachOf(r.Err); ok {
+		f.gateway.Metrics.breach(breach.Code)
+		level, why = slog.LevelWarn, []any{"why", breach.Sentence}
+	}
 	f.gateway.Metrics.flowEnded(r, cause)
-	f.log(slog.LevelInfo, "flow ended", "up", r.Up, "down", r.Down, "dur", time.Since(f.begun).Round(time.Millisecond), "cause", cause)
+	line := []any{"up", r.Up, "down", r.Down, "dur", time.Since(f.begun).Round(time.Millisecond), "cause", cause}
+	f.log(level, "flow ended", append(line, why...)...)
 }
 
 // panicked ends a flow whose own goroutine met a bug.

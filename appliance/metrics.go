@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"sallyport/frame"
 	"sallyport/relay"
 )
 
@@ -15,6 +16,8 @@ type Metrics struct {
 	refused *prometheus.CounterVec
 	ended   *prometheus.CounterVec
 	bytes   *prometheus.CounterVec
+	breaks  *prometheus.CounterVec
+	skipped prometheus.Counter
 	opening prometheus.Histogram
 	live    prometheus.Gauge
 }
@@ -30,6 +33,9 @@ func NewMetrics() *Metrics {
 		refused: counter("flows_refused_total", "Flows refused, by the error's code.", "code"),
 		ended:   counter("flows_ended_total", "Flows ended, by cause (ended, or the error's code).", "cause"),
 		bytes:   counter("flow_bytes_total", "Bytes relayed by flows that have ended, up from the client and down to it.", "direction"),
+		breaks:  counter("protocol_errors_total", "Connections and flows closed because their client broke the protocol, by the error's code.", "code"),
+		skipped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "sallyport", Name: "frames_skipped_total",
+			Help: "Optional frames of flows that this version does not know, and skipped."}),
 		opening: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "sallyport", Name: "flow_open_seconds",
 			Help: "Time from OPEN to OPENED: decision, lookup and dial.", Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10}}),
 		live: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "sallyport", Name: "flows_live", Help: "Flows that are open now."}),
@@ -37,7 +43,7 @@ func NewMetrics() *Metrics {
 }
 
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.signIns, m.opened, m.refused, m.ended, m.bytes, m.opening, m.live}
+	return []prometheus.Collector{m.signIns, m.opened, m.refused, m.ended, m.bytes, m.breaks, m.skipped, m.opening, m.live}
 }
 
 // Describe implements prometheus.Collector.
@@ -71,6 +77,18 @@ func (m *Metrics) flowOpened(f *flow) {
 func (m *Metrics) flowRefused(code string) {
 	if m != nil {
 		m.refused.WithLabelValues(code).Inc()
+	}
+}
+
+func (m *Metrics) breach(code frame.Code) {
+	if m != nil {
+		m.breaks.WithLabelValues(string(code)).Inc()
+	}
+}
+
+func (m *Metrics) frameSkipped(frame.Type) {
+	if m != nil {
+		m.skipped.Inc()
 	}
 }
 

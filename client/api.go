@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"sallyport/appliance/api"
 	"sallyport/frame"
@@ -36,9 +37,15 @@ func (a *API) Me(ctx context.Context) (me api.Me, err error) {
 	return me, a.call(ctx, http.MethodGet, "me", &me)
 }
 
-// Targets lists the machines that the caller may see.
+// Targets lists the targets that the caller may see.
 func (a *API) Targets(ctx context.Context) (list []api.Target, err error) {
 	return list, a.call(ctx, http.MethodGet, "targets", &list)
+}
+
+// Grant asks what a flow would be granted, or why it would be refused, without opening it.
+func (a *API) Grant(ctx context.Context, req frame.OpenRequest) (grant api.Grant, err error) {
+	q := url.Values{"target": {req.Target}, "port": {strconv.Itoa(int(req.Port))}, "protocol": {req.Protocol}}
+	return grant, a.call(ctx, http.MethodGet, "grant?"+q.Encode(), &grant)
 }
 
 // Flows lists the caller's flows, or everybody's.

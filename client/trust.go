@@ -119,7 +119,7 @@ func (t *Trust) explainDates(ctx context.Context, address string, leaf *x509.Cer
 		sentence := fmt.Sprintf("this computer's clock says %s, when the certificate of %s was not valid yet", stamp(now), address)
 		if err == nil {
 			sentence = fmt.Sprintf("this computer's clock differs by %s: it says %s, %s says %s",
-				theirs.Sub(now).Abs().Round(time.Minute), stamp(now), address, stamp(theirs))
+				spoken(theirs.Sub(now).Abs()), stamp(now), address, stamp(theirs))
 		}
 		return &frame.SessionError{Reason: frame.Reason{Code: "E_CLOCK", Sentence: sentence, Hint: "set the clock and try again"}}
 	}
@@ -129,6 +129,19 @@ func (t *Trust) explainDates(ctx context.Context, address string, leaf *x509.Cer
 	}
 	return certificateError(fmt.Sprintf("the certificate of %s expired at %s; it is %s now", address, stamp(leaf.NotAfter), stamp(now)),
 		"an administrator must renew the appliance's certificate")
+}
+
+// spoken is a time as people say it, to the minute.
+func spoken(d time.Duration) string {
+	minutes := int(d.Round(time.Minute).Minutes())
+	switch hours := minutes / 60; {
+	case hours == 0:
+		return fmt.Sprintf("%d min", minutes)
+	case minutes%60 == 0:
+		return fmt.Sprintf("%d h", hours)
+	default:
+		return fmt.Sprintf("%d h %d min", hours, minutes%60)
+	}
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 )
 
 // ExporterLabel is the label (RFC 8446 §7.5) under which both ends of a TLS connection export the 32 bytes, with an
@@ -111,7 +112,7 @@ func (in *Introduction) ReadWelcome(rw io.ReadWriter) (*Welcome, error) {
 			}
 			if !slices.Contains(in.hello.Versions, w.Version) {
 				return nil, &SessionError{Reason: Reason{Code: VersionSkew,
-					Sentence: fmt.Sprintf("the appliance chose protocol version %d, this client speaks %v", w.Version, in.hello.Versions),
+					Sentence: fmt.Sprintf("the appliance chose protocol version %d, this client speaks %s", w.Version, listed(in.hello.Versions)),
 					Hint:     "install the client that belongs to this appliance"}}
 			}
 			if !ed25519.Verify(w.Identity[0], applianceMessage(in.binding, in.sent, &w), w.Signature) {
@@ -230,7 +231,7 @@ func challenge(rw io.ReadWriter) (binding []byte, h *Hello, err error) {
 }
 
 func readHello(r io.Reader) (*Hello, error) {
-	hd, p, err := readFrame(r, func(t Type) bool { return t == TypeHello })
+	hd, p, err := readFrame(r, func(t Type) bool { return t == TypeHello }, func(Type) {})
 	if err != nil {
 		return nil, err
 	}
@@ -240,10 +241,15 @@ func readHello(r io.Reader) (*Hello, error) {
 	}
 	if !slices.Contains(h.Versions, Version) {
 		return nil, &SessionError{Reason: Reason{Code: VersionSkew,
-			Sentence: fmt.Sprintf("%s speaks protocol versions %v, this appliance speaks %d", Clip(h.Software, 64), h.Versions, Version),
+			Sentence: fmt.Sprintf("%s speaks protocol version %s, this appliance speaks %d", Clip(h.Software, 64), listed(h.Versions), Version),
 			Hint:     "install the client that belongs to this appliance"}}
 	}
 	return &h, nil
+}
+
+// listed reads like 2, 3: protocol versions.
+func listed(versions []uint8) string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(versions), " ", ", "), "[]")
 }
 
 // verify checks a HELLO's proof, and first whether TLS ends where it should: an exporter that differs makes every

@@ -277,7 +277,7 @@ func TestHandshakeVersion(t *testing.T) {
 		io.Reader
 		io.Writer
 	}{bytes.NewReader(hello), &out}, good().appliance)
-	if r, _ := ReasonOf(err); r.Code != VersionSkew || !strings.Contains(r.Sentence, "[2 3]") || !strings.Contains(r.Sentence, "speaks 1") {
+	if r, _ := ReasonOf(err); r.Code != VersionSkew || !strings.Contains(r.Sentence, "version 2, 3, this") || !strings.Contains(r.Sentence, "speaks 1") {
 		t.Errorf("the appliance says %v", err)
 	}
 	h, p, err := ReadFrame(&out)

@@ -140,11 +140,14 @@ func ReadHeader(r io.Reader, scratch *[HeaderSize]byte) (Header, error) {
 // ReadFrame reads the next control frame whole, skipping optional frames that it does not know.
 // The caller knows that no DATA is due; a DATA frame is returned like any other.
 func ReadFrame(r io.Reader) (Header, []byte, error) {
-	return readFrame(r, func(Type) bool { return true })
+	return readFrame(r, anyType, func(Type) {})
 }
 
-// readFrame is ReadFrame for types that belong here: a stranger's frame of another type costs no memory.
-func readFrame(r io.Reader, belongs func(Type) bool) (Header, []byte, error) {
+func anyType(Type) bool { return true }
+
+// readFrame is ReadFrame for types that belong here: a stranger's frame of another type costs no memory. It tells
+// skipped of the frames that it skips.
+func readFrame(r io.Reader, belongs func(Type) bool, skipped func(Type)) (Header, []byte, error) {
 	var scratch [HeaderSize]byte
 	for {
 		h, err := ReadHeader(r, &scratch)
@@ -155,6 +158,7 @@ func readFrame(r io.Reader, belongs func(Type) bool) (Header, []byte, error) {
 			if err := skip(r, h.Length); err != nil {
 				return h, nil, err
 			}
+			skipped(h.Type)
 			continue
 		}
 		if !belongs(h.Type) {

@@ -49,7 +49,7 @@ func (s *Stream) await(ctx context.Context) (h Header, p []byte, err error) {
 		}
 	}()
 	for {
-		h, p, err := ReadFrame(s.carrier)
+		h, p, err := readFrame(s.carrier, anyType, s.opts.Skipped)
 		if ctx.Err() != nil {
 			return h, nil, context.Cause(ctx)
 		}

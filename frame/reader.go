@@ -100,6 +100,7 @@ func (s *Stream) frame(ctx context.Context, h Header, fail context.CancelCauseFu
 	case h.Type == TypeData:
 		return s.data(ctx, h.Length, fail)
 	case !h.Type.known():
+		s.opts.Skipped(h.Type)
 		return skip(s.carrier, h.Length)
 	}
 	p := s.short[:min(h.Length, len(s.short))]

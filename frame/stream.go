@@ -15,6 +15,7 @@ type Options struct {
 	MaxRoom  int          // most bytes that one flow may be allowed ahead of what was taken; default 8 MiB
 	Notice   func(Notice) // receives lines for the person; may be nil
 	Drain    func(Drain)  // is told that the appliance is about to stop; may be nil
+	Skipped  func(Type)   // is told of each optional frame that is not known here; may be nil
 
 	// LocalAddr and RemoteAddr are what the Stream's methods of these names return; default: the protocol's name.
 	LocalAddr, RemoteAddr net.Addr
@@ -22,6 +23,9 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	o.MaxRoom = cmp.Or(o.MaxRoom, 8<<20)
+	if o.Skipped == nil {
+		o.Skipped = func(Type) {}
+	}
 	o.LocalAddr = cmp.Or(o.LocalAddr, net.Addr(addr{}))
 	o.RemoteAddr = cmp.Or(o.RemoteAddr, net.Addr(addr{}))
 	return o

@@ -11,12 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// What Release and Run may be refused for.
+var (
+	ErrRunning = errors.New("sallyportd is running") // with the same directory
+	ErrName    = errors.New("that cannot be the name of a VNet")
+)
+
 // Release gives a VNet's NIC back to the caller's namespace, down and without addresses, and removes the VNet's own. It
 // refuses while a parent runs with the same directory. An empty runDir means /run/sallyport.
 func Release(runDir, vnet string) error {
 	runDir = cmp.Or(runDir, defaultRunDir)
 	if !validName.MatchString(vnet) {
-		return fmt.Errorf("release: bad VNet name %q", vnet)
+		return fmt.Errorf("release %q: %w", vnet, ErrName)
 	}
 	if err := release(runDir, vnet); err != nil {
 		return fmt.Errorf("release %s: %w", vnet, err)
@@ -97,7 +103,7 @@ func lockRunDir(dir string) (*os.File, error) {
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = errors.New("sallyportd is running")
+			err = ErrRunning
 		}
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}

@@ -22,6 +22,10 @@ type Result struct {
 	Up   int64 // bytes from the stream to the conn
 	Down int64 // bytes from the conn to the stream
 	Err  error // nil when both directions ended in order, else what ended the relay, or the cause of ctx
+
+	// Delivered is what the stream's Deliver returned. A stream that ends itself may wait for its peer to hang up, which
+	// may end ctx: then Err is only the consequence.
+	Delivered error
 }
 
 // A ConnError is an error of the conn, not of the stream: Result.Err of a relay whose conn failed.
@@ -46,7 +50,8 @@ func Pump(ctx context.Context, s Stream, c Conn, o Options) Result {
 
 	down := make(chan error, 1)
 	go p.runDown(ctx, down)
-	err := p.up(ctx)
+	delivered := p.up(ctx)
+	err := delivered
 	if err != nil {
 		end(err)
 	}
@@ -56,7 +61,7 @@ func Pump(ctx context.Context, s Stream, c Conn, o Options) Result {
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause // the first that failed, or what the caller ended ctx with
 	}
-	return Result{Up: p.upward.Load(), Down: p.downward.Load(), Err: err}
+	return Result{Up: p.upward.Load(), Down: p.downward.Load(), Err: err, Delivered: delivered}
 }
 
 // pump is a relay under way.

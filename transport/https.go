@@ -72,7 +72,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 		}
 		// Whatever a stranger does, it is known or gone by then.
 		late := time.AfterFunc(3*l.server.login(), func() { c.Close() })
-		return &countedConn{c, func() { late.Stop(); leave() }}, nil
+		return &countedConn{Conn: c, server: l.server, leave: func() { late.Stop(); leave() }}, nil
 	}
 }
 
@@ -89,9 +89,11 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interv
 
 // tcpOf is the kernel's TCP connection that c is, perhaps behind a balancer's header; else nil.
 func tcpOf(c net.Conn) *net.TCPConn {
-	if w, ok := c.(interface{ TCPConn() (*net.TCPConn, bool) }); ok {
-		t, _ := w.TCPConn()
-		return t
+	if p, ok := c.(*proxyproto.Conn); ok {
+		c = p.Raw()
+	}
+	if b, ok := c.(*balanced); ok {
+		c = b.Conn
 	}
 	t, _ := c.(*net.TCPConn)
 	return t
@@ -99,7 +101,18 @@ func tcpOf(c net.Conn) *net.TCPConn {
 
 type countedConn struct {
 	net.Conn
-	leave func()
+	server *Server
+	leave  func()
+	head   []byte // the first bytes, while they may become a PROXY header
+	begun  bool   // it is known whether they are one
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !c.begun {
+		c.begun = c.begins(p[:n], err)
+	}
+	return n, err
 }
 
 func (c *countedConn) Close() error {
@@ -140,6 +153,7 @@ func (s *Server) httpsFlow(ctx context.Context, w http.ResponseWriter, r *http.R
 	defer cancel(nil)
 	enter := func(p *frame.Peer) error { return s.door.enter(ctx, p, cancel) }
 	if _, _, err := s.greeter(ctx, peer, enter).Greet(c, ch); err != nil {
+		s.breach(*peer, err)
 		// What the client sent meanwhile is read, or closing would destroy the reason on its way.
 		conn.CloseWrite()
 		io.Copy(io.Discard, io.LimitReader(conn, 64<<10))

@@ -170,6 +170,7 @@ func (s *Server) quicLogin(ctx context.Context, c *quic.Conn, peer *frame.Peer, 
 	}
 	control.SetDeadline(time.Now().Add(s.login()))
 	if _, _, err := s.greeter(c.Context(), peer, enter).Greet(control, ch); err != nil {
+		s.breach(*peer, err)
 		// The client reads why, and hangs up; closing now could overtake the reason.
 		control.Close()
 		select {
@@ -187,6 +188,7 @@ func (s *Server) quicControl(ctx context.Context, c *quic.Conn, control *quic.St
 	for {
 		h, p, err := frame.ReadFrame(control)
 		if err != nil {
+			s.breach(*peer, err)
 			return
 		}
 		switch h.Type {
@@ -198,9 +200,12 @@ func (s *Server) quicControl(ctx context.Context, c *quic.Conn, control *quic.St
 		case frame.TypePong:
 		case frame.TypeHello:
 			if err := s.renew(ctx, c, control, h, p, peer); err != nil {
+				s.breach(*peer, err)
 				return
 			}
 		default:
+			s.breach(*peer, &frame.SessionError{Reason: frame.Reason{Code: frame.FrameType,
+				Sentence: fmt.Sprintf("a %v frame does not belong on the control stream", h.Type)}})
 			return
 		}
 	}

@@ -42,6 +42,10 @@ type Server struct {
 	// Balancers are those whose PROXY protocol header says where an HTTPS client comes from; none by default.
 	Balancers []netip.Prefix
 
+	// Breach is told of connections that broke the protocol where no flow was open: what the client did is a
+	// *frame.SessionError. Flows' own errors are the Handler's. It may be nil, and gets other errors too.
+	Breach func(p frame.Peer, err error)
+
 	Software   string        // told to clients
 	HTTP       http.Handler  // answers HTTPS requests that ask for no flow; nil: 404
 	MaxPending int           // connections that have not said who they are; default 64
@@ -60,6 +64,12 @@ func (s *Server) wait(from netip.Addr) (leave func(), ok bool) {
 
 // Disconnect ends the connections of a device, with all that they carry.
 func (s *Server) Disconnect(device string, why error) { s.door.showOut(device, why) }
+
+func (s *Server) breach(p frame.Peer, err error) {
+	if s.Breach != nil {
+		s.Breach(p, err)
+	}
+}
 
 func (s *Server) tlsConfig(alpn ...string) *tls.Config {
 	return &tls.Config{

@@ -43,6 +43,23 @@ type bench struct {
 	sources  []netip.AddrPort // of those who were admitted
 
 	balancers []netip.Prefix
+
+	mu       sync.Mutex
+	breaches []string // codes
+}
+
+func (b *bench) breach(p frame.Peer, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r, _ := frame.ReasonOf(err)
+	b.breaches = append(b.breaches, p.Transport+" "+string(r.Code))
+}
+
+// broken are the breaches that the server has told.
+func (b *bench) broken() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Join(b.breaches, ", ")
 }
 
 // handed is a carrier lent to a test until it is closed.
@@ -96,6 +113,7 @@ func start(t *testing.T, balancers ...netip.Prefix) *bench {
 		Software:    "sallyportd test",
 		Login:       time.Second,
 		Balancers:   b.balancers,
+		Breach:      b.breach,
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -376,7 +394,8 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestBalancer: a configured balancer says where the client comes from, and must; nobody else is believed.
+// TestBalancer: a configured balancer says where the client comes from, and must; nobody else is believed. Headers that
+// are wrong are told, those from whom there should be none too.
 func TestBalancer(t *testing.T) {
 	const client = "203.0.113.7:4711"
 	header := func(version byte) []byte {
@@ -387,25 +406,37 @@ func TestBalancer(t *testing.T) {
 		}
 		return b
 	}
+	const bad = "https E_PROXY_HEADER"
 	for name, c := range map[string]struct {
 		trusted string
 		say     []byte
 		source  string // "": the connection ends
+		breach  string
 	}{
-		"version 2":         {"127.0.0.0/8", header(2), client},
-		"version 1":         {"127.0.0.0/8", header(1), ""},
-		"no header":         {"127.0.0.0/8", nil, ""},
-		"malformed":         {"127.0.0.0/8", []byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff"), ""},
-		"untrusted":         {"198.51.100.0/24", header(2), ""},
-		"untrusted, silent": {"198.51.100.0/24", nil, "127.0.0.1"},
+		"version 2":         {"127.0.0.0/8", header(2), client, ""},
+		"version 1":         {"127.0.0.0/8", header(1), "", bad},
+		"no header":         {"127.0.0.0/8", nil, "", bad},
+		"malformed":         {"127.0.0.0/8", []byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff"), "", bad},
+		"untrusted":         {"198.51.100.0/24", header(2), "", bad},
+		"untrusted, 1":      {"198.51.100.0/24", header(1), "", bad},
+		"untrusted, silent": {"198.51.100.0/24", nil, "127.0.0.1", ""},
+		"none is trusted":   {"", header(2), "", bad},
+		"nonsense":          {"", []byte("PROPOSAL\r\n"), "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := start(t, netip.MustParsePrefix(c.trusted))
+			var trusted []netip.Prefix
+			if c.trusted != "" {
+				trusted = append(trusted, netip.MustParsePrefix(c.trusted))
+			}
+			b := start(t, trusted...)
 			cl := b.client(transport.HTTPS)
 			cl.Address = prefixer(t, b.address, c.say)
 			s, err := cl.Dial(t.Context())
 			if (err == nil) != (c.source != "") {
 				t.Fatalf("dial: %v", err)
+			}
+			if got := b.broken(); got != c.breach {
+				t.Errorf("told %q, want %q", got, c.breach)
 			}
 			if err != nil {
 				return
@@ -417,6 +448,41 @@ func TestBalancer(t *testing.T) {
 		})
 	}
 }
+
+// TestBalancerLooks: a balancer that connects to see whether somebody listens has done nothing wrong.
+func TestBalancerLooks(t *testing.T) {
+	b := start(t, netip.MustParsePrefix("127.0.0.0/8"))
+	c, err := net.Dial("tcp", b.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.(*net.TCPConn).CloseWrite()
+	io.Copy(io.Discard, c) // until the server has hung up too
+	c.Close()
+	if got := b.broken(); got != "" {
+		t.Errorf("told %q", got)
+	}
+}
+
+// TestBreach: what breaks the protocol where there is no flow is told.
+func TestBreach(t *testing.T) {
+	for _, mode := range []transport.Mode{transport.QUIC, transport.HTTPS} {
+		b := start(t)
+		c := b.client(mode)
+		c.Signer = badSigner{c.Signer}
+		if _, err := c.Dial(t.Context()); err == nil {
+			t.Errorf("%s: a HELLO without a signature is welcome", mode)
+		}
+		if got, want := b.broken(), string(mode)+" E_FRAME"; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+}
+
+// badSigner signs with too few bytes.
+type badSigner struct{ frame.Signer }
+
+func (badSigner) Sign([]byte) ([]byte, error) { return []byte("x"), nil }
 
 // prefixer is a balancer: it says something before what its clients say.
 func prefixer(t *testing.T, to string, say []byte) string {

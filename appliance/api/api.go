@@ -3,6 +3,7 @@
 //
 //	GET    /api/v1/me             Me
 //	GET    /api/v1/targets        []Target, those that the caller may see
+//	GET    /api/v1/grant          Grant, what a flow to ?target=, &port= and &protocol= would be granted; nothing is dialled
 //	GET    /api/v1/flows          []Flow, the caller's; with ?all everybody's, for administrators
 //	POST   /api/v1/logout         revokes the caller's own device
 //	GET    /api/v1/devices        []Device, for administrators
@@ -27,13 +28,22 @@ type Me struct {
 	Time      time.Time `json:"time"`
 }
 
-// A Target is a machine that the caller may see.
+// A Target is one that the caller may see.
 type Target struct {
 	Name      string            `json:"name"`
 	VNet      string            `json:"vnet"`
 	Protocols map[string][]int  `json:"protocols"` // the ports that the caller may use, the default first
 	Labels    map[string]string `json:"labels,omitempty"`
 	HostKeys  []string          `json:"host_keys,omitempty"` // as in authorized_keys
+}
+
+// A Grant is what the rules allow for a request. Whether the target can be reached, only a flow shows.
+type Grant struct {
+	Target   string `json:"target"`
+	VNet     string `json:"vnet"`
+	Protocol string `json:"protocol"`
+	Port     uint16 `json:"port"`
+	Rule     string `json:"rule"`
 }
 
 // A Flow is one that is live.

@@ -25,7 +25,8 @@ var schema []byte
 // Schema returns the JSON Schema (draft 2020-12) of the file.
 func Schema() []byte { return slices.Clone(schema) }
 
-// Load reads the file at path and checks the files that it names.
+// Load reads the file at path and checks the files that it names. Beside Faults it returns what it has understood, which
+// is good for finding more faults and for nothing else.
 func Load(path string) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -36,7 +37,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	return ParseFiles(path, data, os.Stat)
+	return parse(path, data, os.Stat)
 }
 
 // Parse reads a configuration without looking at the files that it names. name is the file's name in messages, and
@@ -47,14 +48,19 @@ func Parse(name string, data []byte) (*Config, error) {
 
 // ParseFiles is Parse that asks stat about the files that the configuration names, unless stat is nil.
 func ParseFiles(name string, data []byte, stat func(path string) (fs.FileInfo, error)) (*Config, error) {
+	c, err := parse(name, data, stat)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func parse(name string, data []byte, stat func(path string) (fs.FileInfo, error)) (*Config, error) {
 	var written Config
 	f := yamlfile.Read(name, data, &written)
 	c := checker{File: f, Config: written.withDefaults(), folder: filepath.Dir(name), stat: stat}
 	c.check()
-	if err := f.Err(); err != nil {
-		return nil, err
-	}
-	return &c.Config, nil
+	return &c.Config, f.Err()
 }
 
 // DecodeNode reads "dhcp" or a list.

@@ -14,7 +14,7 @@ func TestFaults(t *testing.T) {
 	tests := []struct{ what, data, want string }{
 		{"unknown keys, all of them", "targts: []\nadmin: []\n", `access.yaml:1:1: unknown key "targts"; did you mean "targets"?
 access.yaml:2:1: unknown key "admin"; did you mean "admins"?`},
-		{"not YAML", "admins: [ann\n", `access.yaml:1:9: sequence end token ']' not found`},
+		{"not YAML", "admins: [ann\n", `access.yaml:1:9: the list that begins here does not end; add the ]`},
 		{"wrong type", "admins: ann\n", `access.yaml:1:9: admins must be a list, not text; put it in brackets: [ann]`},
 		{"number for text", "admins: [42]\n", `access.yaml:1:10: admins[0] must be text, not a whole number; put it in quotes: "42"`},
 		{"no value", "admins:\n", `access.yaml:1:1: admins has no value; give it one or leave the key out`},

@@ -251,7 +251,7 @@ func (a *Appliance) Flow(ctx context.Context, carrier frame.Carrier, p frame.Pee
 	}
 	opened := frame.Opened{Flow: make([]byte, 16), Session: make([]byte, 16), Target: in.Open.Target, Port: in.Open.Port}
 	if in.Open.Target == "noticed" {
-		opened.Notice = "this machine is recorded"
+		opened.Notice = "this target is recorded"
 	}
 	s := in.Accept(opened)
 	defer s.Close()
@@ -331,6 +331,13 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 			{"name": "echo", "vnet": "hub", "protocols": object{"ssh": []int{22}, "rdp": []int{3389}}, "labels": object{"env": "prod", "os": "linux"}},
 			{"name": "pinned", "vnet": "spoke", "protocols": object{"ssh": []int{22, 2222}}, "host_keys": a.config.HostKeys},
 		})
+	case r.Method == "GET" && r.URL.Path == "/api/v1/grant":
+		q := r.URL.Query()
+		if no, ok := Refusals[q.Get("target")]; ok && no.Code.Exit() == 11 { // the rest shows when a target is dialled
+			reply(400, object{"code": no.Code, "error": no.Sentence, "hint": no.Hint})
+			return
+		}
+		reply(200, object{"target": q.Get("target"), "vnet": "hub", "protocol": q.Get("protocol"), "port": 22, "rule": "everything"})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/flows":
 		list := []object{{"flow": "0102", "user": User, "device": p.Device, "target": "echo", "protocol": "ssh", "port": 22, "transport": p.Transport, "source": "127.0.0.1", "since": since}}
 		if r.URL.Query().Has("all") {

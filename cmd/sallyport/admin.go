@@ -8,7 +8,12 @@ import (
 )
 
 func (c *command) admin() *cli.Command {
-	list := &cli.Command{Name: "list", Usage: "list all devices", Action: c.listDevices}
+	list := &cli.Command{Name: "list", Usage: "list all devices", Action: func(x *cli.Context) error {
+		if err := none(x); err != nil {
+			return err
+		}
+		return c.listDevices(x)
+	}}
 	revoke := &cli.Command{
 		Name: "revoke", Usage: "bar a device for good and end its flows", ArgsUsage: "ID",
 		Action: func(x *cli.Context) error {

@@ -20,7 +20,7 @@ the first fault.
   sallyport doctor https://bastion.example     # before the first login`,
 		Action: func(x *cli.Context) error {
 			if x.NArg() > 1 {
-				return usage("doctor takes one appliance", "see: sallyport doctor --help")
+				return misused(x, "takes one appliance")
 			}
 			home, err := c.home()
 			if err != nil {

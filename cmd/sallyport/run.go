@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"sallyport/frame"
 	"sallyport/transport"
 )
 
@@ -38,10 +40,11 @@ func run(ctx context.Context, env Env) int {
 
 func (c *command) app() *cli.App {
 	app := &cli.App{
-		Name:        "sallyport",
-		Usage:       "reach machines without a public address",
-		UsageText:   "sallyport [--appliance NAME] [--transport auto|quic|https] [--json] COMMAND …",
-		Description: "Begin with:  sallyport login https://BASTION\nThen:        sallyport ls; sallyport ssh TARGET",
+		Name:      "sallyport",
+		Usage:     "reach targets that have no public address",
+		UsageText: "sallyport [--appliance NAME] [--transport auto|quic|https] [--json] COMMAND …",
+		Description: "A target is a machine with the protocols that it offers: ssh, rdp, tcp.\n\n" +
+			"Begin with:  sallyport login https://BASTION\nThen:        sallyport ls; sallyport ssh TARGET",
 		Writer:      c.Stdout,
 		ErrWriter:   io.Discard, // errors are told by run
 		Reader:      c.Stdin,
@@ -51,10 +54,11 @@ func (c *command) app() *cli.App {
 			&cli.StringFlag{Name: "transport", Usage: "`auto|quic|https`: how to reach the appliance; auto takes what works, the others are never left"},
 			&cli.BoolFlag{Name: "no-agent", Usage: "connect by this command alone; SALLYPORT_NO_AGENT=1 says the same"},
 			&cli.BoolFlag{Name: "json", Usage: "print results and errors as JSON"},
+			cli.HelpFlag, // which cli adds only where it has added its own help command
 		},
 		Commands: []*cli.Command{
 			c.login(), c.logout(), c.ls(), c.status(), c.ssh(), c.rdp(), c.tunnel(), c.proxy(),
-			c.configSSH(), c.knownHosts(), c.agent(), c.doctor(), c.admin(), c.completion(), c.complete(), c.version(),
+			c.configSSH(), c.knownHosts(), c.agent(), c.doctor(), c.admin(), c.completion(), c.complete(), c.version(), c.help(),
 		},
 		Before: func(x *cli.Context) (err error) {
 			c.json, c.appliance, c.noAgent = x.Bool("json"), x.String("appliance"), x.Bool("no-agent")
@@ -70,8 +74,9 @@ func (c *command) app() *cli.App {
 			return unknownCommand(x.App.Commands, "sallyport", x.Args().First())
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // run tells
-		OnUsageError:   func(x *cli.Context, err error, _ bool) error { return badFlag(x.App.Flags, err) },
+		OnUsageError:   func(x *cli.Context, err error, _ bool) error { return badFlag("sallyport", x.App.Flags, err) },
 	}
+	plainFlags(app.Flags)
 	prepare("sallyport", app.Commands)
 	return app
 }
@@ -82,8 +87,9 @@ func prepare(parent string, commands []*cli.Command) {
 		name := parent + " " + command.Name
 		command.HideHelpCommand = true
 		command.OnUsageError = func(x *cli.Context, err error, _ bool) error {
-			return badFlag(append(slices.Clone(command.Flags), x.App.Flags...), err)
+			return badFlag(name, append(slices.Clone(command.Flags), x.App.Flags...), err)
 		}
+		plainFlags(command.Flags)
 		if command.ArgsUsage == "" {
 			command.ArgsUsage = " "
 		}
@@ -96,6 +102,33 @@ func prepare(parent string, commands []*cli.Command) {
 			}
 		}
 		prepare(name, command.Subcommands)
+	}
+}
+
+// plainFlags keeps the help from saying of each flag that it is false unless it is given.
+func plainFlags(flags []cli.Flag) {
+	for _, f := range flags {
+		if b, ok := f.(*cli.BoolFlag); ok {
+			b.DisableDefaultText = true
+		}
+	}
+}
+
+// help is "sallyport help COMMAND", which says what "sallyport COMMAND --help" does.
+func (c *command) help() *cli.Command {
+	return &cli.Command{
+		Name: "help", Usage: "show what a command does, and its flags", ArgsUsage: "[COMMAND]",
+		Action: func(x *cli.Context) error {
+			path, commands := []string{x.App.Name}, x.App.Commands
+			for _, word := range x.Args().Slice() {
+				i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(word) })
+				if i < 0 {
+					return unknownCommand(commands, strings.Join(path, " "), word)
+				}
+				path, commands = append(path, word), commands[i].Subcommands
+			}
+			return c.app().RunContext(x.Context, append(path, "--help"))
+		},
 	}
 }
 
@@ -119,7 +152,7 @@ func visible(commands []*cli.Command) []*cli.Command {
 func nearest(word string, names []string) (name string) {
 	best := 3 // slips of the finger
 	for _, n := range names {
-		if d := distance(word, n); d < best && d < len(n) {
+		if d := distance(word, n); d < best && 2*d <= len(n) {
 			best, name = d, n
 		}
 	}
@@ -147,25 +180,42 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// badFlag says what is wrong with a flag in our words, where cli says it in the flag package's.
-func badFlag(flags []cli.Flag, err error) error {
-	text := err.Error()
+// badFlag says what is wrong with a flag of a command in our words, where cli says it in the flag package's.
+func badFlag(command string, flags []cli.Flag, err error) error {
+	text, hint := err.Error(), "see: "+command+" --help"
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		name = strings.TrimPrefix(name, "-")
-		hint := "see --help"
 		var names []string
 		for _, f := range flags {
-			names = append(names, f.Names()...)
+			if v, ok := f.(cli.VisibleFlag); ok && v.IsVisible() {
+				names = append(names, f.Names()...)
+			}
 		}
 		if near := nearest(name, names); near != "" {
-			hint = "did you mean: --" + near
+			hint = "did you mean: " + dashed(near)
+		} else if name == "version" {
+			hint = "run: sallyport version"
 		}
-		return usage("there is no flag --"+name, hint)
+		return usage("there is no flag "+dashed(name), hint)
 	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
-		return usage("--"+strings.TrimPrefix(name, "-")+" needs a value", "see --help")
+		return usage(dashed(strings.TrimPrefix(name, "-"))+" needs a value", hint)
 	}
-	return usage(text, "see --help")
+	if m := badValue.FindStringSubmatch(text); m != nil {
+		return usage(m[1]+" is no value for "+dashed(m[2]), hint)
+	}
+	return usage(text, hint)
+}
+
+// badValue is how the flag package says that a value does not parse.
+var badValue = regexp.MustCompile(`^invalid (?:boolean )?value ("[^"]*") for (?:flag )?-([^:]+):`)
+
+// dashed is a flag as people write it.
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
 }
 
 // arrange puts flags where cli looks for them: those for all commands before the command, the command's own before its
@@ -215,11 +265,11 @@ func arrange(app *cli.App, args []string) []string {
 	return slices.Concat(global, path, own, rest)
 }
 
-// lookup finds the flag that arg sets.
+// lookup finds the flag that arg sets. --help is never one for all commands: it is about the command that it follows.
 func lookup(flags []cli.Flag, arg string) (found, takesValue bool) {
 	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 	for _, f := range flags {
-		if slices.Contains(f.Names(), name) {
+		if f != cli.HelpFlag && slices.Contains(f.Names(), name) {
 			_, isBool := f.(*cli.BoolFlag)
 			return true, !isBool
 		}
@@ -230,7 +280,7 @@ func lookup(flags []cli.Flag, arg string) (found, takesValue bool) {
 // only returns a command's one argument.
 func only(x *cli.Context, what string) (string, error) {
 	if x.NArg() != 1 {
-		return "", usage(fmt.Sprintf("%s takes one %s, not %d arguments", x.Command.Name, what, x.NArg()), "see: sallyport "+x.Command.Name+" --help")
+		return "", misused(x, fmt.Sprintf("takes one %s, not %d arguments", what, x.NArg()))
 	}
 	return x.Args().First(), nil
 }
@@ -238,7 +288,13 @@ func only(x *cli.Context, what string) (string, error) {
 // none refuses arguments.
 func none(x *cli.Context) error {
 	if x.NArg() > 0 {
-		return usage(fmt.Sprintf("%s takes no argument %q", x.Command.Name, x.Args().First()), "see: sallyport "+x.Command.Name+" --help")
+		return misused(x, fmt.Sprintf("takes no argument %q", frame.Clip(x.Args().First(), 64)))
 	}
 	return nil
+}
+
+// misused says how a command is to be used, by the name with all that stands before it.
+func misused(x *cli.Context, how string) error {
+	path := x.Command.HelpName
+	return usage(strings.TrimPrefix(path, x.App.Name+" ")+" "+how, "see: "+path+" --help")
 }

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"sallyport": 
 // a file "code", and the commands
 //
 //	exits N program args…   runs a program that must end with status N
-//	opened TEXT             the latest request for a flow that is not the API's was TEXT
+//	opened TEXT             the latest request for a flow that is not the API's was TEXT; nothing: there was none
 func TestScripts(t *testing.T) {
 	hostKey, server := sshServer(t)
 	config := clienttest.Config{HostKeys: []string{hostKey}, Serve: map[string]func(net.Conn){"pinned": server, "shell": server}}
@@ -68,7 +68,7 @@ func TestScripts(t *testing.T) {
 				}
 			},
 			"opened": func(ts *testscript.TestScript, _ bool, args []string) {
-				var last string
+				last := "nothing"
 				for _, o := range ts.Value(ours{}).(*clienttest.Appliance).Opened() {
 					if o.Protocol != "api" {
 						last = fmt.Sprintf("%s %s:%d", o.Protocol, o.Target, o.Port)

@@ -14,7 +14,7 @@ import (
 
 func (c *command) tunnel() *cli.Command {
 	return &cli.Command{
-		Name: "tunnel", Usage: "open local ports that lead to machines", ArgsUsage: "TARGET[:PORT] …",
+		Name: "tunnel", Usage: "open local ports that lead to targets", ArgsUsage: "TARGET[:PORT] …",
 		Description: `Each target gets a port of 127.0.0.1 until Ctrl-C; every connection to it is a flow of its own.
 On Linux only your own programs can connect; elsewhere, so can whoever else can run programs on this computer.
 
@@ -27,7 +27,7 @@ On Linux only your own programs can connect; elsewhere, so can whoever else can 
 		},
 		Action: func(x *cli.Context) error {
 			if x.NArg() == 0 {
-				return usage("tunnel takes one target or more", "see: sallyport tunnel --help")
+				return misused(x, "takes one target or more")
 			}
 			if x.NArg() > 1 && x.IsSet("listen") {
 				return usage("--listen is for one target", "run sallyport tunnel once for each, or leave --listen out")
@@ -45,9 +45,25 @@ On Linux only your own programs can connect; elsewhere, so can whoever else can 
 				return err
 			}
 			defer d.Close()
+			if err := granted(x.Context, d, requests...); err != nil {
+				return err
+			}
 			return c.tunnels(x.Context, d, requests, x.String("listen"))
 		},
 	}
+}
+
+// granted asks the appliance whether flows will be granted, so that a person hears of a refusal when the port would be
+// opened and not when somebody connects.
+func granted(ctx context.Context, d client.Dialer, requests ...frame.OpenRequest) error {
+	api := client.NewAPI(d)
+	defer api.Close()
+	for _, req := range requests {
+		if _, err := api.Grant(ctx, req); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tunnels serves a port for each request until ctx ends.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
 	"sallyport/frame"
 )
@@ -94,17 +95,26 @@ func enrolCodeCommand(e env) *cli.Command {
 			"The code is good once, and for ten minutes unless you say less.",
 		Flags: []cli.Flag{
 			configFlag,
-			&cli.StringFlag{Name: "user", Required: true, Usage: "the device will act for `NAME`"},
+			&cli.StringFlag{Name: "user", Usage: "the device will act for `NAME`; must be given"},
 			&cli.DurationFlag{Name: "valid", Value: codeLife, Usage: "let the code be good for `TIME`, at most ten minutes"},
 			&cli.StringFlag{Name: "url", Usage: "tell the person to log in at `URL`"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		},
 		Action: func(c *cli.Context) error {
-			path, err := filepath.Abs(c.String("config"))
-			if err != nil {
+			if err := none(c); err != nil {
 				return err
 			}
-			cfg, err := config.Load(path)
+			if c.String("user") == "" {
+				return misused(c, "needs --user NAME")
+			}
+			var bad *auth.Error
+			if errors.As(auth.CheckUser(c.String("user")), &bad) {
+				return fail(exitUsage, bad.Hint, "%w", bad)
+			}
+			if valid := c.Duration("valid"); valid <= 0 || valid > codeLife {
+				return fail(exitUsage, "leave --valid out for ten minutes", "a code is good for ten minutes at most, and not for %v", valid)
+			}
+			_, cfg, err := load(c)
 			if err != nil {
 				return err
 			}

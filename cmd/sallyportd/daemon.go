@@ -6,10 +6,12 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,6 +109,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		HTTP:        d.health(),
 		MaxPending:  d.cfg.Limits.Unauthenticated,
 		Balancers:   d.cfg.Listen.ProxyProtocol,
+		Breach:      d.gateway.Breach,
 	}
 	tcp, udp, err := d.listen()
 	if err != nil {
@@ -209,11 +212,11 @@ func (d *daemon) loadPolicy() error {
 }
 
 func parsePolicy(cfg *config.Config, data []byte) (*policy.Policy, error) {
-	vnets := []string{}
-	for name := range cfg.VNets {
-		vnets = append(vnets, name)
-	}
-	return policy.Parse(cfg.Access, data, policy.Options{AddressSyntax: addressSyntax, Forbidden: alwaysForbidden, VNets: vnets})
+	return policy.Parse(cfg.Access, data, policyOptions(cfg))
+}
+
+func policyOptions(cfg *config.Config) policy.Options {
+	return policy.Options{AddressSyntax: addressSyntax, Forbidden: alwaysForbidden, VNets: slices.Sorted(maps.Keys(cfg.VNets))}
 }
 
 // show is the certificate for a client.

@@ -8,14 +8,17 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
 	"sallyport/appliance/config"
+	"sallyport/frame"
 	"sallyport/host"
 )
 
@@ -57,6 +60,8 @@ func run(ctx context.Context, e env) int {
 			// run says it, once
 		},
 		HideVersion: true,
+		UsageText:   "sallyportd COMMAND …",
+		Flags:       []cli.Flag{cli.HelpFlag}, // which cli adds only where it has added its own help command
 		Commands: []*cli.Command{
 			serveCommand(e),
 			workerCommand(e),
@@ -67,21 +72,33 @@ func run(ctx context.Context, e env) int {
 			{
 				Name: "version", Usage: "print the version",
 				Action: func(c *cli.Context) error {
+					if err := none(c); err != nil {
+						return err
+					}
 					fmt.Fprintln(e.stdout, software(), build())
 					return nil
 				},
 			},
+			helpCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if !c.Args().Present() {
 				return cli.ShowAppHelp(c)
 			}
-			return fail(exitUsage, "sallyportd --help lists them", "there is no command %q", c.Args().First())
+			return unknownCommand(c.Args().First())
 		},
 		OnUsageError: badUsage("sallyportd"),
 	}
 	for _, command := range app.Commands {
 		command.HideHelpCommand = true
+		if command.ArgsUsage == "" {
+			command.ArgsUsage = " "
+		}
+		for _, f := range command.Flags {
+			if b, ok := f.(*cli.BoolFlag); ok {
+				b.DisableDefaultText = true // which would say that it is false
+			}
+		}
 		command.OnUsageError = badUsage("sallyportd " + command.Name)
 	}
 	err := app.RunContext(ctx, e.args)
@@ -102,17 +119,77 @@ func run(ctx context.Context, e env) int {
 		fmt.Fprintln(e.stderr, strings.TrimRight(faults.Error(), "\n"))
 		return code
 	}
-	fmt.Fprintf(e.stderr, "sallyportd: %v\n", err)
+	fmt.Fprintf(e.stderr, "sallyportd: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	if status != nil && status.hint != "" {
 		fmt.Fprintf(e.stderr, "sallyportd: hint: %s\n", status.hint)
 	}
 	return code
 }
 
-// badUsage says what is wrong with a command's words, in one line.
+// helpCommand is "sallyportd help COMMAND", which says what "sallyportd COMMAND --help" does.
+func helpCommand() *cli.Command {
+	return &cli.Command{
+		Name: "help", Usage: "show what a command does, and its flags", ArgsUsage: "[COMMAND]",
+		Action: func(c *cli.Context) error {
+			switch name := c.Args().First(); {
+			case c.NArg() > 1:
+				return misused(c, fmt.Sprintf("takes one command, not %d", c.NArg()))
+			case name == "":
+				return cli.ShowAppHelp(c)
+			case c.App.Command(name) == nil:
+				return unknownCommand(name)
+			default:
+				return c.App.RunContext(c.Context, []string{c.App.Name, name, "--help"})
+			}
+		},
+	}
+}
+
+func unknownCommand(name string) error {
+	return fail(exitUsage, "run: sallyportd --help", "there is no command %q", frame.Clip(name, 64))
+}
+
+// none refuses arguments.
+func none(c *cli.Context) error {
+	if !c.Args().Present() {
+		return nil
+	}
+	return misused(c, fmt.Sprintf("takes no argument %q", frame.Clip(c.Args().First(), 64)))
+}
+
+// misused says how a command is to be used.
+func misused(c *cli.Context, how string) error {
+	hint := "see: sallyportd " + c.Command.Name + " --help"
+	if slices.ContainsFunc(c.Args().Slice(), func(arg string) bool { return strings.HasPrefix(arg, "-") }) {
+		hint = "put flags before arguments; " + hint
+	}
+	return fail(exitUsage, hint, "%s %s", c.Command.Name, how)
+}
+
+// badFlags are the ways in which the flag package says that a flag is wrong, and ours.
+var badFlags = []struct {
+	theirs *regexp.Regexp
+	ours   string
+}{
+	{regexp.MustCompile(`^flag provided but not defined: (-.)$`), "there is no flag $1"},
+	{regexp.MustCompile(`^flag provided but not defined: -(.+)$`), "there is no flag --$1"},
+	{regexp.MustCompile(`^flag needs an argument: (-.)$`), "$1 needs a value"},
+	{regexp.MustCompile(`^flag needs an argument: -(.+)$`), "--$1 needs a value"},
+	{regexp.MustCompile(`^invalid (?:boolean )?value ("[^"]*") for (?:flag )?-([^:]+):.*$`), "$1 is no value for --$2"},
+}
+
+// badUsage says what is wrong with a command's flags, in one line.
 func badUsage(command string) cli.OnUsageErrorFunc {
 	return func(_ *cli.Context, err error, _ bool) error {
-		return fail(exitUsage, "see "+command+" --help", "%w", err)
+		text := err.Error()
+		for _, bad := range badFlags {
+			text = bad.theirs.ReplaceAllString(text, bad.ours)
+		}
+		hint := "see: " + command + " --help"
+		if text == "there is no flag --version" {
+			hint = "run: sallyportd version"
+		}
+		return fail(exitUsage, hint, "%s", text)
 	}
 }
 
@@ -128,6 +205,16 @@ func (x *exit) Unwrap() error { return x.err }
 
 func fail(code int, hint, format string, args ...any) error {
 	return &exit{code, fmt.Errorf(format, args...), hint}
+}
+
+// withStatus is err with another status.
+func withStatus(code int, err error) error {
+	x := &exit{code: code, err: err}
+	var was *exit
+	if errors.As(err, &was) {
+		x.hint = was.hint
+	}
+	return x
 }
 
 // build says which commit this program is, if the builder knew.

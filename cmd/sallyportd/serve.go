@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"sallyport/appliance/config"
+	"sallyport/appliance/policy"
 	"sallyport/host"
 )
 
@@ -24,16 +27,12 @@ func serveCommand(e env) *cli.Command {
 			"capability does the rest. SIGHUP reads the files again, SIGTERM lets flows end and stops.",
 		Flags: []cli.Flag{configFlag, &cli.StringFlag{Name: "run-dir", Value: "/run/sallyport", Usage: "keep namespaces in `DIR`"}},
 		Action: func(c *cli.Context) error {
-			path, err := filepath.Abs(c.String("config"))
-			if err != nil {
+			if err := none(c); err != nil {
 				return err
 			}
-			cfg, err := config.Load(path)
-			if err == nil {
-				err = supported(cfg)
-			}
+			path, cfg, err := loadAll(c)
 			if err != nil {
-				return &exit{exitConfig, err, "name the configuration with --config FILE; sallyportd check says what is wrong with it"}
+				return withStatus(exitConfig, err)
 			}
 			log := logger(e)
 			if !needsParent(cfg) {
@@ -61,7 +60,7 @@ func workerCommand(e env) *cli.Command {
 		Action: func(c *cli.Context) error {
 			w, err := host.Join()
 			if err != nil {
-				return fail(exitUsage, "sallyportd serve starts it", "this command is not for people: %w", err)
+				return fail(exitUsage, "run: sallyportd serve", "worker is for serve to start, not for people (%w)", err)
 			}
 			defer w.Close()
 			path := c.String("config")
@@ -191,9 +190,21 @@ func releaseCommand(e env) *cli.Command {
 		Flags: []cli.Flag{&cli.StringFlag{Name: "run-dir", Value: "/run/sallyport", Usage: "the folder that serve was given"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
-				return fail(exitUsage, "sallyportd release VNET", "release wants the name of one VNet")
+				return misused(c, fmt.Sprintf("takes the name of one VNet, not %d arguments", c.NArg()))
 			}
-			return host.Release(c.String("run-dir"), c.Args().First())
+			vnet, dir := c.Args().First(), c.String("run-dir")
+			err := host.Release(dir, vnet)
+			switch {
+			case errors.Is(err, host.ErrName):
+				return fail(exitUsage, "the configuration names the VNets, by 1 to 32 of a-z, 0-9 and -", "%q is not a VNet's name", vnet)
+			case errors.Is(err, host.ErrRunning):
+				return fail(1, "stop it first", "sallyportd is running and has the NIC of %s", vnet)
+			case errors.Is(err, fs.ErrNotExist):
+				return fail(1, "if serve was given another --run-dir, name it", "there is no NIC of a VNet %s in %s", vnet, filepath.Join(dir, "netns"))
+			case errors.Is(err, fs.ErrPermission):
+				return fail(1, "run it as root", "the NIC of %s is not yours to give back: %w", vnet, err)
+			}
+			return err
 		},
 	}
 }
@@ -203,23 +214,65 @@ func checkCommand(e env) *cli.Command {
 		Name: "check", Usage: "read the configuration and the access file, and say everything that is wrong with them",
 		Flags: []cli.Flag{configFlag},
 		Action: func(c *cli.Context) error {
-			path, err := filepath.Abs(c.String("config"))
-			if err != nil {
+			if err := none(c); err != nil {
 				return err
 			}
-			cfg, err := config.Load(path)
-			if err != nil {
-				return err
-			}
-			if err := supported(cfg); err != nil {
-				return err
-			}
-			data, err := os.ReadFile(cfg.Access)
-			if err != nil {
-				return err
-			}
-			_, err = parsePolicy(cfg, data)
+			_, _, err := loadAll(c)
 			return err
 		},
 	}
+}
+
+// loadAll reads the configuration that --config names and its access file, and says all that is wrong with both.
+func loadAll(c *cli.Context) (path string, cfg *config.Config, err error) {
+	path, cfg, err = load(c)
+	var faults config.Faults
+	if err != nil && !errors.As(err, &faults) {
+		return path, nil, err
+	}
+	data, unread := os.ReadFile(cfg.Access)
+	switch {
+	case unread != nil && err != nil: // for a reason that is among the faults
+		return path, nil, err
+	case unread != nil:
+		return path, nil, unreadable(unread)
+	}
+	options := policyOptions(cfg)
+	if err != nil {
+		options.VNets = nil // not all of them may have been understood
+	}
+	var more config.Faults
+	if _, err := policy.Parse(cfg.Access, data, options); errors.As(err, &more) {
+		faults = append(faults, more...)
+	} else if err != nil {
+		return path, nil, err
+	}
+	if len(faults) > 0 {
+		return path, nil, faults
+	}
+	return path, cfg, supported(cfg)
+}
+
+// load reads the configuration that --config names.
+func load(c *cli.Context) (path string, cfg *config.Config, err error) {
+	if path, err = filepath.Abs(c.String("config")); err != nil {
+		return "", nil, err
+	}
+	if cfg, err = config.Load(path); cfg == nil {
+		err = unreadable(err)
+	}
+	return path, cfg, err
+}
+
+// unreadable says in one line that a file cannot be read.
+func unreadable(err error) error {
+	var file *fs.PathError
+	if !errors.As(err, &file) {
+		return err
+	}
+	hint := "name the configuration with --config FILE"
+	if errors.Is(err, fs.ErrPermission) {
+		hint = "run it as root, or as the user whom the file belongs to"
+	}
+	return fail(1, hint, "%s cannot be read: %w", file.Path, file.Err)
 }

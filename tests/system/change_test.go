@@ -201,6 +201,9 @@ func TestReload(t *testing.T) {
 	if r := b.client("ls"); r.exit != 0 || !strings.Contains(r.stdout, "db-1") {
 		t.Errorf("with a broken file: %v", r)
 	}
+	if r := b.inClient(b.home, "", "curl", "-sk", "-w", "%{http_code}", b.url+"/readyz"); r.stdout != "ready\n200" {
+		t.Errorf("readiness with a broken file: %v", r)
+	}
 	b.access(both)
 	taken := strings.Count(b.daemon.Output(), "access file taken")
 	b.signal(syscall.SIGHUP)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -139,6 +140,57 @@ func TestLiars(t *testing.T) {
 			}
 		})
 	}
+	t.Run("25 and 27, counted and in the log", func(t *testing.T) {
+		b := b.on(t)
+		if n := b.counted(`sallyport_protocol_errors_total{code="E_FRAME_SIZE"`); n != 6 {
+			t.Errorf("%d frames that were too long are counted, 6 were sent", n)
+		}
+		if n := b.counted("sallyport_frames_skipped_total"); n != 2 {
+			t.Errorf("%d optional frames are counted, 2 were sent in flows", n)
+		}
+		for _, transport := range transports {
+			const ann = `"flow ended" flow=\w+ user=ann device=\S+ source=10\.77\.1\.2 target=db-1 .*`
+			for why, who := range map[string]string{
+				`a DATA frame has at most 65536 bytes, this one 16777215`:  ann,
+				`a NOTICE frame has at most 4096 bytes, this one 5000`:     ann,
+				`a HELLO frame has at most 16384 bytes, this one 16777215`: `"protocol broken" user="" device="" source=10\.77\.1\.2`,
+			} {
+				line := regexp.MustCompile(`(?m)^.* msg=` + who + ` transport=` + transport + `.* cause=E_FRAME_SIZE why="` + why + `".*$`)
+				b.eventually(5*time.Second, "one line about it", func() error {
+					if lines := line.FindAllString(b.daemon.Output(), -1); len(lines) != 1 {
+						return fmt.Errorf("%d lines %s: %q", len(lines), line, lines)
+					}
+					return nil
+				})
+			}
+		}
+	})
+	t.Run("23 client of a later world, in words", func(t *testing.T) {
+		for _, transport := range transports {
+			c := r.with(t).over(transport)
+			c.Write(frame.Append(nil, frame.TypeHello, &frame.Hello{Versions: []uint8{2, 3}, Software: "sallyport 9"}))
+			h, p, err := frame.ReadFrame(c)
+			var reason frame.Reason
+			if err != nil || h.Type != frame.TypeRefused || frame.Parse(h.Type, p, &reason) != nil || reason.Code.Exit() != 15 ||
+				reason.Sentence != "sallyport 9 speaks protocol version 2, 3, this appliance speaks 1" || reason.Hint != "install the client that belongs to this appliance" {
+				t.Errorf("%s: %v %+v, %v", transport, h, reason, err)
+			}
+		}
+	})
+	t.Run("53 a name for the log's reader", func(t *testing.T) {
+		b := b.on(t)
+		for _, transport := range transports {
+			c := r.with(t).flow(transport)
+			c.Write(frame.Append(nil, frame.TypeOpen, &frame.OpenRequest{Target: "db\n1\x1b[31m\u202e msg=forged", Protocol: "ssh"}))
+			if got := c.verdict(); got != "E_NAME" {
+				t.Errorf("%s: the appliance says %s", transport, got)
+			}
+		}
+		b.logged(`target="db?1?[31m? msg=forged"`)
+		if strings.ContainsAny(b.daemon.Output(), "\x1b\u202e") {
+			t.Error("the log has control characters")
+		}
+	})
 	t.Run("streams before HELLO", func(t *testing.T) { r.with(t).manyStreams() })
 	t.Run("24 another application protocol", func(t *testing.T) {
 		_, err := r.with(t).dialQUIC("h3")

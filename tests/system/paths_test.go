@@ -79,8 +79,8 @@ func (a *authority) issue(name string, from, to time.Time) (cert, key string) {
 }
 
 // TestCertificates is rows 18 and 19: an appliance's certificate that is unknown, for another name, expired or not yet
-// valid; and the daemon takes up a new certificate, but not a broken one. (That the clock of a person's computer is
-// wrong is tested where a test can set the clock: in package client.)
+// valid; and the daemon takes up a new certificate, but not a broken one. (TestClock has a person's computer whose clock
+// is wrong.)
 func TestCertificates(t *testing.T) {
 	ca := newAuthority(t)
 	now := time.Now()
@@ -256,9 +256,10 @@ func (b *bastion) inspect(ctx context.Context, ca *authority, near net.Conn) err
 
 func pemPair(cert, key string) ([]byte, []byte) { return []byte(cert), []byte(key) }
 
-// TestStrangers is rows 24 and 58: what speaks something else on the public port learns nothing.
+// TestStrangers is rows 24 and 58: what speaks something else on the public port learns nothing, and PROXY headers that
+// should not be there, or not like this, are counted. The router is the one balancer that is believed.
 func TestStrangers(t *testing.T) {
-	b := start(t, settings{})
+	b := start(t, settings{listen: `address: ":443", proxy_protocol: [10.77.2.1/32]`, extra: "metrics: {listen: \"127.0.0.1:9090\"}\n"})
 	for path, want := range map[string]string{
 		"/":        "404 page not found\n404",
 		"/v1/flow": "this path carries flows of the sallyport command\n426",
@@ -276,23 +277,37 @@ func TestStrangers(t *testing.T) {
 	if r := b.inClient(b.home, "", "curl", "-sk", header, "-w", "%{http_code}", "https://10.77.2.2/"); !strings.HasSuffix(r.stdout, "431") {
 		t.Errorf("a large header: %v", r)
 	}
-	for name, hello := range map[string]string{
-		"58 PROXY 1":   "PROXY TCP4 198.51.100.7 10.77.2.2 1000 443\r\n",
-		"58 PROXY 2":   "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc6\x33\x64\x07\x0a\x4d\x02\x02\x03\xe8\x01\xbb",
-		"24 SSH":       "SSH-2.0-OpenSSH_9.2\r\n",
-		"24 plain":     "GET / HTTP/1.1\r\nHost: 10.77.2.2\r\n\r\n",
-		"24 nonsense":  strings.Repeat("\x00", 100),
-		"24 half done": "\x16\x03\x01",
+	const (
+		proxy1 = "PROXY TCP4 198.51.100.7 10.77.2.2 1000 443\r\n"
+		proxy2 = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc6\x33\x64\x07\x0a\x4d\x02\x02\x03\xe8\x01\xbb"
+	)
+	for name, stranger := range map[string]struct {
+		from    *lab.Namespace
+		hello   string
+		counted int // as E_PROXY_HEADER
+	}{
+		"58 PROXY 1":                       {b.Client, proxy1, 1},
+		"58 PROXY 2":                       {b.Client, proxy2, 1},
+		"58 PROXY 1 from the balancer":     {b.Router, proxy1, 1},
+		"58 malformed, from the balancer":  {b.Router, proxy2[:13] + "\x11\xff\xff", 1},
+		"58 no header, from the balancer":  {b.Router, "SSH-2.0-OpenSSH_9.2\r\n", 1},
+		"24 SSH":                           {b.Client, "SSH-2.0-OpenSSH_9.2\r\n", 0},
+		"24 SSH, said to be from a client": {b.Router, proxy2 + "SSH-2.0-OpenSSH_9.2\r\n", 0},
+		"24 plain":                         {b.Client, "GET / HTTP/1.1\r\nHost: 10.77.2.2\r\n\r\n", 0},
+		"24 nonsense":                      {b.Client, strings.Repeat("\x00", 100), 0},
+		"24 half done":                     {b.Client, "\x16\x03\x01", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := b.Client.DialContext(t.Context(), "tcp", b.address)
+			b := b.on(t)
+			before := b.counted(`sallyport_protocol_errors_total{code="E_PROXY_HEADER"`)
+			c, err := stranger.from.DialContext(t.Context(), "tcp", b.address)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
 			begin := time.Now()
 			c.SetDeadline(begin.Add(10 * time.Second))
-			io.WriteString(c, hello)
+			io.WriteString(c, stranger.hello)
 			said, err := io.ReadAll(c)
 			var timeout net.Error
 			if errors.As(err, &timeout) && timeout.Timeout() {
@@ -301,9 +316,14 @@ func TestStrangers(t *testing.T) {
 			if name != "24 plain" && len(said) > 7 { // a TLS alert
 				t.Errorf("a stranger hears %q", said)
 			}
+			if n := b.counted(`sallyport_protocol_errors_total{code="E_PROXY_HEADER"`) - before; n != stranger.counted {
+				t.Errorf("%d bad PROXY headers are counted, want %d", n, stranger.counted)
+			}
 			t.Logf("%q after %v", said, time.Since(begin).Round(time.Millisecond))
 		})
 	}
+	b.logged(`msg="protocol broken" user="" device="" source=10.77.1.2 transport=https cause=E_PROXY_HEADER`)
+	b.logged(`msg="protocol broken" user="" device="" source=10.77.2.1 transport=https cause=E_PROXY_HEADER`)
 	if r := b.client("ls"); r.exit != 0 {
 		t.Errorf("afterwards: %v", r)
 	}

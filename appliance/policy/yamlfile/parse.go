@@ -250,7 +250,27 @@ func (f *File) syntaxFault(err error) {
 		}
 	}
 	message, _, _ = strings.Cut(message, "\n")
-	f.Fault(at, "", "%s", message)
+	hint := ""
+	for _, s := range slips {
+		if strings.HasPrefix(message, s.theirs) {
+			message, hint = s.ours, s.hint
+			break
+		}
+	}
+	f.Fault(at, hint, "%s", message)
+}
+
+// slips are what people get wrong most often, as the YAML library begins to say it and as we do.
+var slips = []struct{ theirs, ours, hint string }{
+	{"sequence end token ']' not found", "the list that begins here does not end", "add the ]"},
+	{"could not find flow mapping end token '}'", "the mapping that begins here does not end", "add the }"},
+	{"could not find end character of double-quoted text", "the text that begins here does not end", `add the "`},
+	{"could not find end character of single-quoted text", "the text that begins here does not end", "add the '"},
+	{"',' or ']' must be specified", "there is neither a comma nor the end of the list here", ""},
+	{"',' or '}' must be specified", "there is neither a comma nor the end of the mapping here", ""},
+	{"mapping value is not allowed in this context", "a value already stands before this colon", "check the indentation, or put text with a colon in quotes"},
+	{"value is not allowed in this context", "this does not belong here", "check the indentation and the brackets before it"},
+	{"found character '\t' that cannot start any token", "a tab stands where the line is indented", "indent by spaces"},
 }
 
 func positionOf(tk *token.Token) Position {

@@ -145,3 +145,22 @@ func TestAnUnparsedFileHasOneFault(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSlips: what people get wrong most often is said in words, and where.
+func TestSlips(t *testing.T) {
+	for data, want := range map[string]string{
+		"inner: {deep: [a, b\n":    `f:1:15: the list that begins here does not end; add the ]`,
+		"words: {a: b\n":           `f:1:8: the mapping that begins here does not end; add the }`,
+		"text: \"a\n":              `f:1:7: the text that begins here does not end; add the "`,
+		"text: 'a\n":               `f:1:7: the text that begins here does not end; add the '`,
+		"text: a: b\n":             `f:1:7: a value already stands before this colon; check the indentation, or put text with a colon in quotes`,
+		"text: a\n  count: 7\n":    `f:1:7: a value already stands before this colon; check the indentation, or put text with a colon in quotes`,
+		"words: {a: b}}\n":         `f:1:14: this does not belong here; check the indentation and the brackets before it`,
+		"inner:\n\tdeep: [a, b]\n": `f:2:1: a tab stands where the line is indented; indent by spaces`,
+	} {
+		var got form
+		if err := Read("f", []byte(data), &got).Err(); err == nil || err.Error() != want {
+			t.Errorf("%q: %v\nwant %s", data, err, want)
+		}
+	}
+}
