@@ -10,7 +10,7 @@ ROOT     = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
 
-# The main job on an embedded default: an appliance with two demo machines and a client. ARGS=--once ends it by itself.
+# The main job on an embedded default: an appliance with two demo targets and a client. ARGS=--once ends it by itself.
 run: build
 	bin/sallyportd demo --allow-root $(ARGS)
 

@@ -106,8 +106,8 @@ func (w *watched) String() string {
 	return w.b.String()
 }
 
-// TestPanic: a panic in what a flow was dialled with, in whichever goroutine it comes, ends this flow, with an incident
-// that stands in the log beside the stack; the others live.
+// TestPanic is row 59: a panic in what a flow was dialled with, in whichever goroutine it comes, ends this flow, with an
+// incident that stands in the log beside the stack; the others live.
 func TestPanic(t *testing.T) {
 	for _, in := range []string{"LookupNetIP", "Choose", "DialContext", "WaitReadable", "Read", "Take", "WaitWritable", "CloseWrite"} {
 		t.Run(in, func(t *testing.T) {

@@ -108,7 +108,7 @@ func (g *Gateway) SetPolicy(p *policy.Policy) {
 	})
 }
 
-// still asks p about a flow as it stands: its protocol and port, the machine and the address that it leads to, and its
+// still asks p about a flow as it stands: its protocol and port, the host and the address that it leads to, and its
 // age. The answer is nil, or why p does not allow it.
 func (f *flow) still(p *policy.Policy, now time.Time) error {
 	again := f.request(now)
@@ -118,7 +118,7 @@ func (f *flow) still(p *policy.Policy, now time.Time) error {
 	case err != nil:
 		return err
 	case g.VNet != f.grant.VNet || g.Host != f.grant.Host:
-		return frame.Refuse(policy.CodeDenied, f.grant.Target+" is another machine now", "connect again")
+		return frame.Refuse(policy.CodeDenied, f.grant.Target+" lies elsewhere now", "connect again")
 	case g.Lifetime > 0 && now.Sub(f.begun) > g.Lifetime:
 		return lifetimeOver(g.Lifetime)
 	}

@@ -44,15 +44,15 @@ func dialReason(target string, limit time.Duration, err error) error {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return frame.Refuse("E_REFUSED", target+" refused the connection: the machine is up, nothing listens on this port",
+		return frame.Refuse("E_REFUSED", target+" refused the connection: the target is up, nothing listens on this port",
 			"start the service there, or check the port")
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EHOSTDOWN):
-		return frame.Refuse("E_UNREACHABLE", "no machine answers at the address of "+target, "check that it is switched on and its address is right")
+		return frame.Refuse("E_UNREACHABLE", "nothing answers at the address of "+target, "check that it is switched on and its address is right")
 	case errors.Is(err, syscall.ENETUNREACH):
 		return frame.Refuse("E_UNREACHABLE", "the VNet has no route to "+target, "an administrator must check the VNet's prefixes and gateway")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &timeout) && timeout.Timeout():
 		return frame.Refuse("E_TIMEOUT", fmt.Sprintf("no reply from %s in %v", target, limit),
-			"the machine is off, or a firewall or security group drops the packets")
+			"the target is off, or a firewall or security group drops the packets")
 	case errors.Is(err, syscall.ECONNRESET):
 		return frame.Refuse("E_REFUSED", target+" reset the connection while it was being made", "check what listens there")
 	}
@@ -99,7 +99,7 @@ func targetReason(f *flow, err error) frame.Reason {
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNABORTED), errors.Is(err, io.ErrUnexpectedEOF):
 		return frame.Reason{Code: "E_TARGET_RESET", Sentence: f.name() + " reset the connection"}
 	case errors.Is(err, syscall.ETIMEDOUT):
-		return frame.Reason{Code: "E_TIMEOUT", Sentence: f.name() + " stopped answering", Hint: "the machine is off, or the network in between has failed"}
+		return frame.Reason{Code: "E_TIMEOUT", Sentence: f.name() + " stopped answering", Hint: "the target is off, or the network in between has failed"}
 	}
 	return frame.Reason{Code: "E_TARGET_RESET", Sentence: fmt.Sprintf("the connection to %s failed: %v", f.name(), err)}
 }

@@ -122,7 +122,7 @@ func TestAgentReasons(t *testing.T) {
 	}
 	var said []string
 	d := viaAgent(t, home, client.Options{Notice: func(s string) { said = append(said, s) }})
-	if err := client.Proxy(t.Context(), d, echo("noticed"), strings.NewReader(""), io.Discard); err != nil || fmt.Sprint(said) != "[this machine is recorded]" {
+	if err := client.Proxy(t.Context(), d, echo("noticed"), strings.NewReader(""), io.Discard); err != nil || fmt.Sprint(said) != "[this target is recorded]" {
 		t.Errorf("said %q, %v", said, err)
 	}
 	a.Stop()

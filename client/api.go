@@ -37,7 +37,7 @@ func (a *API) Me(ctx context.Context) (me api.Me, err error) {
 	return me, a.call(ctx, http.MethodGet, "me", &me)
 }
 
-// Targets lists the machines that the caller may see.
+// Targets lists the targets that the caller may see.
 func (a *API) Targets(ctx context.Context) (list []api.Target, err error) {
 	return list, a.call(ctx, http.MethodGet, "targets", &list)
 }

@@ -387,6 +387,66 @@ func TestProxyEnds(t *testing.T) {
 	}
 }
 
+// Who reads no more has left: their last words arrive, the target hears their end, and what it still says is dropped.
+func TestProxyLeft(t *testing.T) {
+	type heard struct {
+		words string
+		err   error
+	}
+	ends := make(chan heard, 1)
+	talker := func(c net.Conn) {
+		var talk sync.WaitGroup
+		defer talk.Wait()
+		end := make(chan struct{})
+		defer close(end)
+		talk.Go(func() {
+			for {
+				c.Write([]byte("and another thing; "))
+				select {
+				case <-time.After(5 * time.Millisecond):
+				case <-end:
+					return
+				}
+			}
+		})
+		words, err := io.ReadAll(c)
+		ends <- heard{string(words), err}
+	}
+	a := clienttest.Start(t, clienttest.Config{Serve: map[string]func(net.Conn){"talker": talker}})
+	home := signedIn(t, a)
+	leaves := func(mode transport.Mode, last func(io.WriteCloser)) (heard, error) {
+		t.Helper()
+		d := dialer(t, home, client.Options{Transport: mode})
+		out, outWriter, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, feed := io.Pipe()
+		defer in.Close()
+		done := make(chan error, 1)
+		go func() { done <- client.Proxy(t.Context(), d, echo("talker"), in, outWriter) }()
+		out.Read(make([]byte, 1))
+		out.Close()
+		last(feed)
+		return <-ends, <-done
+	}
+	for _, mode := range modes {
+		got, err := leaves(mode, func(w io.WriteCloser) {
+			time.Sleep(50 * time.Millisecond) // the talker says something that nobody reads
+			io.WriteString(w, "last words")
+			w.Close()
+		})
+		if err != nil || got != (heard{"last words", nil}) {
+			t.Errorf("%s: %v; the talker heard %+v", mode, err, got)
+		}
+	}
+	got, err := leaves(transport.QUIC, func(io.WriteCloser) {})
+	var end *frame.StreamError
+	if client.Explain(err).Exit() != 130 || !errors.As(got.err, &end) || end.Code != frame.Closed {
+		t.Errorf("a stdin without an end: %v; the talker heard %+v", err, got)
+	}
+}
+
 func TestNotice(t *testing.T) {
 	a := clienttest.Start(t, clienttest.Config{})
 	home := signedIn(t, a)
@@ -395,7 +455,7 @@ func TestNotice(t *testing.T) {
 	if err := client.Proxy(t.Context(), d, echo("noticed"), strings.NewReader(""), io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	if fmt.Sprint(said) != "[this machine is recorded]" {
+	if fmt.Sprint(said) != "[this target is recorded]" {
 		t.Errorf("said %q", said)
 	}
 }

@@ -11,22 +11,41 @@ import (
 	"sallyport/relay"
 )
 
-// stopGrace is what a flow gets to end in order after its command was told to stop: ssh closes our stdin and sends
-// SIGHUP in the same breath, and its last words should arrive.
+// stopGrace is what a flow gets to end in order after its command was told to stop, or nobody reads its stdout any more:
+// ssh closes our stdin and stdout and sends SIGHUP in the same breath, and its last words should arrive.
 const stopGrace = time.Second
 
 // Proxy opens a flow and joins it to stdin and stdout until both directions have ended, or the flow has. The end of
-// one direction is passed on while the other lives; for that stdout is closed if it can be.
+// one direction is passed on while the other lives; for that stdout is closed if it can be. Somebody who closes the other
+// end of stdout has left: what still comes for them is dropped, and the end of stdin is waited for a moment.
 func Proxy(ctx context.Context, d Dialer, req frame.OpenRequest, stdin io.Reader, stdout io.Writer) error {
 	flow, _, err := d.Open(ctx, req)
 	if err != nil {
 		return err
 	}
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
 	ctx, stop := delayed(ctx, stopGrace)
 	defer stop()
 	closeWrite := func() error { return closeOf(stdout) }
 	closeAll := func() error { return errors.Join(closeOf(stdin), closeOf(stdout)) }
-	return join(ctx, flow, relay.Join(stdin, stdout, closeWrite, closeAll))
+	return join(ctx, flow, relay.Join(stdin, &audience{stdout, leave}, closeWrite, closeAll))
+}
+
+// An audience is a stdout that may not be read to its end. Who leaves it early is no failure of the flow, and does not
+// miss what comes later.
+type audience struct {
+	io.Writer
+	left func()
+}
+
+func (a *audience) Write(p []byte) (int, error) {
+	n, err := a.Writer.Write(p)
+	if err != nil && nobodyReads(err) {
+		a.left()
+		return len(p), nil
+	}
+	return n, err
 }
 
 // delayed is a context that ends some time after ctx has.

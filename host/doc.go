@@ -23,7 +23,7 @@
 // A worker that dies is started again at once, with the same listening sockets: the parent holds them, so connections
 // wait in the backlog and are not refused. Five quick deaths in a row begin a back-off of 1 to 30 seconds. Packet sockets
 // are made afresh for each worker, since what has queued for a dead one is worthless; a TAP is kept, as it would vanish
-// from its bridge.
+// from its bridge. One that somebody has deleted is made again when the worker asks for it, or for the next worker.
 //
 // A worker does not outlive its parent: the kernel kills it (PR_SET_PDEATHSIG, SIGKILL). A worker that lingered would hold
 // the ports against the next parent, and its flows could not be handed over anyway.

@@ -22,7 +22,8 @@ type heldSocket struct {
 	fresh bool
 }
 
-// A heldLink keeps a TAP for as long as it is planned, and packet sockets only until they have been sent.
+// A heldLink keeps a TAP for as long as it is planned and nobody has deleted it, and packet sockets only until they have
+// been sent.
 type heldLink struct {
 	plan  LinkPlan
 	info  linkInfo
@@ -99,11 +100,13 @@ func (s *supervisor) adopt(next holding) {
 	s.held = next
 }
 
-// open opens the link, unless it is open.
+// open opens the link, unless it is open. The descriptors of a TAP that was deleted are good for nothing; they are left
+// to the caller, since another holding may have them too.
 func (h *heldLink) open(runDir string) error {
-	if len(h.fds) > 0 {
+	if len(h.fds) > 0 && (h.plan.Kind == Packet || isTAP(h.fds[0])) {
 		return nil
 	}
+	h.fds = nil
 	var err error
 	if h.plan.Kind == Packet {
 		h.info, h.fds, err = openPacket(runDir, h.plan)
@@ -155,6 +158,7 @@ func (h *holding) sendFresh(c channel) error {
 
 // refresh makes everything fresh, for a new worker. A link that cannot be opened now is sent as an error.
 func (h *holding) refresh(runDir string) {
+	before := holding{links: slices.Clone(h.links)}
 	for i := range h.sockets {
 		h.sockets[i].fresh = true
 	}
@@ -162,6 +166,7 @@ func (h *holding) refresh(runDir string) {
 		h.links[i].fresh = true
 		h.links[i].open(runDir) // the error is in its info
 	}
+	before.closeExcept(h)
 	h.refreshFiles()
 	for i := range h.files {
 		h.files[i].fresh = true

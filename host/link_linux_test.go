@@ -245,6 +245,16 @@ func TestNICComesBack(t *testing.T) {
 	}
 }
 
+// descriptors is how many this process has.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(fds)
+}
+
 func TestTAPLink(t *testing.T) {
 	name := fmt.Sprintf("sp%dt", os.Getpid())
 	plan := Plan{Links: []LinkPlan{{VNet: "lab", Kind: TAP, Interface: name}}}
@@ -285,6 +295,36 @@ func TestTAPLink(t *testing.T) {
 	if again, err := net.InterfaceByName(name); err != nil || again.Index != nic.Index {
 		t.Errorf("another interface: %v, %v", again, err)
 	}
+
+	// Deleted, it is made again: for a worker that asks, and for the next one.
+	held := descriptors(t)
+	for i, another := range []string{"relink lab", "exit 1"} {
+		run(t, "ip", "link", "del", name)
+		r.ask("%s", another)
+		r.want(want, "link lab")
+		r.want("sent", "send lab %x", frame(t, fmt.Sprintf("88b5000%d", i)))
+		if again, err := net.InterfaceByName(name); err != nil || again.Index == nic.Index || again.Flags&net.FlagUp == 0 {
+			t.Errorf("after %s: the interface is %+v, %v", another, again, err)
+		}
+	}
+	if n := descriptors(t); n != held {
+		t.Errorf("%d descriptors in the parent, not %d", n, held)
+	}
+
+	// While something else has its name there is no link.
+	run(t, "ip", "link", "del", name)
+	run(t, "ip", "link", "add", name, "type", "bridge")
+	t.Cleanup(func() { exec.Command("ip", "link", "del", name).Run() })
+	for _, another := range []string{"relink lab", "exit 1", "relink lab"} {
+		r.ask("%s", another)
+	}
+	if got := r.ask("link lab"); !strings.HasPrefix(got, "error: link lab: make TAP "+name) {
+		t.Errorf("without its name: %s", got)
+	}
+	run(t, "ip", "link", "del", name)
+	r.want("done", "relink lab")
+	r.want(want, "link lab")
+
 	r.set(Plan{})
 	r.want("done", "relink")
 	r.want("error: link lab: not in the plan", "link lab")

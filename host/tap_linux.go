@@ -68,6 +68,12 @@ func setUpTAP(fd int, plan LinkPlan) (linkInfo, error) {
 	}, nil
 }
 
+// isTAP says whether a descriptor still has its TAP. One that was deleted leaves it behind like one that never had any.
+func isTAP(fd int) bool {
+	req, err := unix.NewIfreq("")
+	return err == nil && unix.IoctlIfreq(fd, unix.TUNGETIFF, req) == nil
+}
+
 // stackMAC is the address of our end of the cable, which the kernel's own must differ from. It stays the same over
 // restarts of the machine, and differs between machines.
 func stackMAC(name string) net.HardwareAddr {

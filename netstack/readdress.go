@@ -143,7 +143,12 @@ func (s *Stack) Err() error {
 // watch waits for the end of the link. Connections over it are then at an end too, and say why.
 func (s *Stack) watch() {
 	<-s.guard.Done()
-	if errors.Is(s.guard.Err(), link.ErrClosed) {
+	s.lost()
+}
+
+// lost ends the connections over a link that has ended by itself, each with the reason.
+func (s *Stack) lost() {
+	if !isClosed(s.guard.Done()) || errors.Is(s.guard.Err(), link.ErrClosed) {
 		return
 	}
 	why := s.Err()

@@ -154,3 +154,38 @@ func TestReaddressDNS(t *testing.T) {
 	at.Close()
 	<-done
 }
+
+// mortal is a link that a test ends as if its device had gone.
+type mortal struct {
+	link.Link
+	gone chan struct{}
+}
+
+func (m mortal) Done() <-chan struct{} { return m.gone }
+
+func (m mortal) Err() error {
+	if isClosed(m.gone) {
+		return link.ErrGone
+	}
+	return m.Link.Err()
+}
+
+// TestLostAndClosed: who closes a stack as soon as its link has gone leaves its connections the reason.
+func TestLostAndClosed(t *testing.T) {
+	for range 50 {
+		a, b := link.Pipe(link.PipeOptions{})
+		m := mortal{a, make(chan struct{})}
+		near, far := newStack(t, nearConfig(m)), newStack(t, farConfig(b))
+		c, _ := connect(t, near, listen(t, far), "10.9.0.2:7")
+		read := make(chan error)
+		go func() {
+			_, err := c.Read(make([]byte, 1))
+			read <- err
+		}()
+		close(m.gone)
+		near.Close()
+		if err := <-read; !errors.Is(err, ErrLinkDown) || !errors.Is(err, link.ErrGone) {
+			t.Fatalf("read: %v", err)
+		}
+	}
+}

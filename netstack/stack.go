@@ -186,6 +186,7 @@ func (s *Stack) LookupNetIP(ctx context.Context, network, host string) ([]netip.
 // returns.
 func (s *Stack) Close() error {
 	s.closing.Do(func() {
+		s.lost() // whoever closes us for that may come before watch, and resets say nothing
 		// A link that is stuck would never carry the resets, and whoever is stuck in it holds locks.
 		stuck := time.AfterFunc(farewell, s.guard.Close)
 		s.stack.Close()

@@ -71,10 +71,9 @@ func (c *countedConn) begins(b []byte, err error) (enough bool) {
 		}
 		return true
 	}
-	signatures := [][]byte{proxyproto.SIGV1, proxyproto.SIGV2[:len(proxyproto.SIGV1)]} // TLS has failed after so many bytes
-	c.head = append(c.head, b...)
-	c.head = c.head[:min(len(c.head), len(signatures[0]))]
-	for _, s := range signatures {
+	length := len(proxyproto.SIGV1) // after so many bytes TLS has failed
+	c.head = append(c.head, b[:min(len(b), length-len(c.head))]...)
+	for _, s := range [][]byte{proxyproto.SIGV1, proxyproto.SIGV2[:length]} {
 		switch {
 		case bytes.Equal(c.head, s):
 			c.badHeader(c.Conn, "a PROXY header came from somebody who is no balancer")

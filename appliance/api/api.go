@@ -28,7 +28,7 @@ type Me struct {
 	Time      time.Time `json:"time"`
 }
 
-// A Target is a machine that the caller may see.
+// A Target is one that the caller may see.
 type Target struct {
 	Name      string            `json:"name"`
 	VNet      string            `json:"vnet"`

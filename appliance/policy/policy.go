@@ -68,7 +68,7 @@ type Options struct {
 	VNets []string // those that the daemon has; a file that names another is refused. Default: any name will do
 }
 
-// A Target is a machine that people may ask for by name.
+// A Target is a machine with the protocols that it offers, and the name that people ask for it by.
 type Target struct {
 	Name     string
 	VNet     string

@@ -251,7 +251,7 @@ func (a *Appliance) Flow(ctx context.Context, carrier frame.Carrier, p frame.Pee
 	}
 	opened := frame.Opened{Flow: make([]byte, 16), Session: make([]byte, 16), Target: in.Open.Target, Port: in.Open.Port}
 	if in.Open.Target == "noticed" {
-		opened.Notice = "this machine is recorded"
+		opened.Notice = "this target is recorded"
 	}
 	s := in.Accept(opened)
 	defer s.Close()

@@ -16,7 +16,7 @@ import (
 
 func (c *command) ls() *cli.Command {
 	return &cli.Command{
-		Name: "ls", Usage: "list the machines that you may use",
+		Name: "ls", Usage: "list the targets that you may use",
 		Action: func(x *cli.Context) error {
 			if err := none(x); err != nil {
 				return err

@@ -1,4 +1,4 @@
-// Command sallyport reaches machines without a public address through an appliance. `sallyport help` says how.
+// Command sallyport reaches targets that have no public address through an appliance. `sallyport help` says how.
 package main
 
 import (

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"os"
+	"os/signal"
+	"syscall"
+
 	"github.com/urfave/cli/v2"
 
 	"sallyport/client"
@@ -24,7 +28,7 @@ func request(target, protocol string) (frame.OpenRequest, error) {
 
 func (c *command) proxy() *cli.Command {
 	return &cli.Command{
-		Name: "proxy", Usage: "connect stdin and stdout to a machine, for ssh's ProxyCommand", ArgsUsage: "TARGET[:PORT]",
+		Name: "proxy", Usage: "connect stdin and stdout to a target, for ssh's ProxyCommand", ArgsUsage: "TARGET[:PORT]",
 		Description: "  ssh -o ProxyCommand='sallyport proxy db-1' ann@db-1",
 		Flags:       []cli.Flag{protocolFlag()},
 		Action: func(x *cli.Context) error {
@@ -44,6 +48,9 @@ func (c *command) proxy() *cli.Command {
 				return err
 			}
 			defer d.Close()
+			// ssh may leave before the machine has said its last word. The runtime would end us by SIGPIPE then, and over
+			// QUIC the appliance would wait for us until the connection's idle limit.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 			return client.Proxy(x.Context, d, req, c.Stdin, c.Stdout)
 		},
 	}

@@ -40,10 +40,11 @@ func run(ctx context.Context, env Env) int {
 
 func (c *command) app() *cli.App {
 	app := &cli.App{
-		Name:        "sallyport",
-		Usage:       "reach machines without a public address",
-		UsageText:   "sallyport [--appliance NAME] [--transport auto|quic|https] [--json] COMMAND …",
-		Description: "Begin with:  sallyport login https://BASTION\nThen:        sallyport ls; sallyport ssh TARGET",
+		Name:      "sallyport",
+		Usage:     "reach targets that have no public address",
+		UsageText: "sallyport [--appliance NAME] [--transport auto|quic|https] [--json] COMMAND …",
+		Description: "A target is a machine with the protocols that it offers: ssh, rdp, tcp.\n\n" +
+			"Begin with:  sallyport login https://BASTION\nThen:        sallyport ls; sallyport ssh TARGET",
 		Writer:      c.Stdout,
 		ErrWriter:   io.Discard, // errors are told by run
 		Reader:      c.Stdin,

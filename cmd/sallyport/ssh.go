@@ -18,7 +18,7 @@ import (
 
 func (c *command) ssh() *cli.Command {
 	return &cli.Command{
-		Name: "ssh", Usage: "run ssh to a machine", ArgsUsage: "[ssh options] [user@]TARGET[:PORT] [-- command]",
+		Name: "ssh", Usage: "run ssh to a target", ArgsUsage: "[ssh options] [user@]TARGET[:PORT] [-- command]",
 		Description: `The real ssh runs, with its own options, keys and files; its exit status is this command's.
 
   sallyport ssh web-1
@@ -186,7 +186,7 @@ func (s sshCall) destination() string {
 	return net.JoinHostPort(s.target, strconv.Itoa(int(s.port)))
 }
 
-// alias is what ssh calls the machine among its known hosts.
+// alias is what ssh calls the target among its known hosts.
 func (s sshCall) alias() string {
 	if s.port == 0 || s.port == 22 {
 		return s.target
@@ -233,7 +233,7 @@ func plain(w string) bool {
 
 func (c *command) knownHosts() *cli.Command {
 	return &cli.Command{
-		Name: "known-hosts", Usage: "print the host keys that the appliance pins for a machine, for ssh's KnownHostsCommand",
+		Name: "known-hosts", Usage: "print the host keys that the appliance pins for a target, for ssh's KnownHostsCommand",
 		ArgsUsage: "TARGET[:PORT]",
 		Action: func(x *cli.Context) error {
 			arg, err := only(x, "target")

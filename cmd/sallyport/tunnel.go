@@ -14,7 +14,7 @@ import (
 
 func (c *command) tunnel() *cli.Command {
 	return &cli.Command{
-		Name: "tunnel", Usage: "open local ports that lead to machines", ArgsUsage: "TARGET[:PORT] …",
+		Name: "tunnel", Usage: "open local ports that lead to targets", ArgsUsage: "TARGET[:PORT] …",
 		Description: `Each target gets a port of 127.0.0.1 until Ctrl-C; every connection to it is a flow of its own.
 On Linux only your own programs can connect; elsewhere, so can whoever else can run programs on this computer.
 

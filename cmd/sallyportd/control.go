@@ -17,6 +17,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
 	"sallyport/frame"
 )
@@ -105,6 +106,13 @@ func enrolCodeCommand(e env) *cli.Command {
 			}
 			if c.String("user") == "" {
 				return misused(c, "needs --user NAME")
+			}
+			var bad *auth.Error
+			if errors.As(auth.CheckUser(c.String("user")), &bad) {
+				return fail(exitUsage, bad.Hint, "%w", bad)
+			}
+			if valid := c.Duration("valid"); valid <= 0 || valid > codeLife {
+				return fail(exitUsage, "leave --valid out for ten minutes", "a code is good for ten minutes at most, and not for %v", valid)
 			}
 			_, cfg, err := load(c)
 			if err != nil {

@@ -34,12 +34,12 @@ import (
 func demoCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
-		Usage: "show the main job: an appliance, two machines in memory, a client",
-		Description: "Everything lives in this process and in a temporary folder. The machines' shells are those of the user\n" +
+		Usage: "show the main job: an appliance, two targets in memory, a client",
+		Description: "Everything lives in this process and in a temporary folder. The targets' shells are those of the user\n" +
 			"who runs the demo, and only the demo's own key opens them.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "once", Usage: "end after the transcript, with status 0 if every step did what it says"},
-			&cli.BoolFlag{Name: "allow-root", Usage: "run as root too, whose shell the machines then give"},
+			&cli.BoolFlag{Name: "allow-root", Usage: "run as root too, whose shell the targets then give"},
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8443", Usage: "listen on `ADDRESS`; another port if it is busy"},
 			&cli.BoolFlag{Name: "verbose", Usage: "show the appliance's log"},
 		},
@@ -48,7 +48,7 @@ func demoCommand(e env) *cli.Command {
 				return err
 			}
 			if os.Geteuid() == 0 && !c.Bool("allow-root") {
-				return fail(exitUsage, "run it as an ordinary user, or add --allow-root", "the demo's machines would give root's shell")
+				return fail(exitUsage, "run it as an ordinary user, or add --allow-root", "the demo's targets would give root's shell")
 			}
 			d, err := newDemo(e, c.String("listen"), c.Bool("verbose"))
 			if err != nil {
@@ -214,7 +214,7 @@ func (d *demo) access() string {
 			m.name, m.addr, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(d.machines[i].host))))
 	}
 	b.WriteString("  - {name: payroll, vnet: demo, address: 10.99.0.13, protocols: {ssh: 22}}\n")
-	b.WriteString("rules:\n  - {name: demo machines, who: [ann], labels: {env: demo}, protocols: [ssh]}\n")
+	b.WriteString("rules:\n  - {name: demo targets, who: [ann], labels: {env: demo}, protocols: [ssh]}\n")
 	return b.String()
 }
 
@@ -281,7 +281,7 @@ func (d *demo) transcript(ctx context.Context, cfg *config.Config, once bool) er
 
   appliance  https://%s (QUIC and HTTPS on the same port)
   VNet       %s, in memory; the kernel has no address in it
-  machines   demo-1 and demo-2, SSH on port 22, reachable through the appliance only
+  targets    demo-1 and demo-2, SSH on port 22, reachable through the appliance only
 `, address, demoPrefix)
 
 	home, err := d.enrol(ctx, cfg)

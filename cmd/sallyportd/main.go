@@ -171,8 +171,10 @@ var badFlags = []struct {
 	theirs *regexp.Regexp
 	ours   string
 }{
-	{regexp.MustCompile(`^flag provided but not defined: --?(.+)$`), "there is no flag --$1"},
-	{regexp.MustCompile(`^flag needs an argument: --?(.+)$`), "--$1 needs a value"},
+	{regexp.MustCompile(`^flag provided but not defined: (-.)$`), "there is no flag $1"},
+	{regexp.MustCompile(`^flag provided but not defined: -(.+)$`), "there is no flag --$1"},
+	{regexp.MustCompile(`^flag needs an argument: (-.)$`), "$1 needs a value"},
+	{regexp.MustCompile(`^flag needs an argument: -(.+)$`), "--$1 needs a value"},
 	{regexp.MustCompile(`^invalid (?:boolean )?value ("[^"]*") for (?:flag )?-([^:]+):.*$`), "$1 is no value for --$2"},
 }
 

@@ -1,4 +1,5 @@
-// Command chaoslink relays TCP and UDP between a client and a server, and spoils what passes; package chaos says how.
+// Command chaoslink spoils what passes between a client and a server: streams, which it relays, as package chaos says,
+// or packets, which it carries between two NICs, as package wire says.
 package main
 
 import (
@@ -19,52 +20,86 @@ const help = `chaoslink relays TCP and UDP on one port to a server, and spoils w
 A script is steps divided by commas: a time to wait (10s, or 5s-20s), and what happens then:
   pass  cut  half-open  blackhole  drip  rebind
 A number of bytes may follow, as in cut@100000: then it happens to each connection when so many have passed.
-The same seed spoils in the same way.
+Without a script bytes pass in odd sizes, and nothing else happens. The same seed spoils in the same way.
+
+"chaoslink packet" spoils packets between two NICs instead; "chaoslink packet -h" says how.
 
 `
 
 func main() {
-	listen := flag.String("listen", "127.0.0.1:0", "relay what comes to this `address`")
-	to := flag.String("to", "", "relay it to this `address`")
-	script := flag.String("script", "", "what happens when; empty: bytes pass in odd sizes, nothing else")
-	loop := flag.Bool("loop", false, "begin again when the script has ended")
-	seed := flag.Uint64("seed", 1, "of sizes and times")
-	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), help)
-		flag.PrintDefaults()
-	}
-	flag.Parse()
-	if *to == "" || flag.NArg() > 0 {
-		flag.Usage()
-		os.Exit(2)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *listen, *to, *script, *seed, *loop); err != nil {
+	mode, args := relay, os.Args[1:]
+	if len(args) > 0 && args[0] == "packet" {
+		mode, args = packet, args[1:]
+	}
+	if err := mode(ctx, args); err != nil {
 		fmt.Fprintln(os.Stderr, "chaoslink:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, listen, to, script string, seed uint64, loop bool) error {
-	link := &chaos.Link{To: to, Seed: seed, Log: log.Printf}
+// script is what both modes are told.
+type script struct {
+	text *string
+	loop *bool
+	seed *uint64
+}
+
+func scriptFlags(f *flag.FlagSet, help string) script {
+	f.Usage = func() {
+		fmt.Fprint(f.Output(), help)
+		f.PrintDefaults()
+	}
+	return script{
+		text: f.String("script", "", "what happens when"),
+		loop: f.Bool("loop", false, "begin again when the script has ended"),
+		seed: f.Uint64("seed", 1, "of all that is left to chance"),
+	}
+}
+
+// run does the script, and waits for the end of ctx. Each time round has the next seed.
+func (s script) run(ctx context.Context, once func(text string, seed uint64) error) error {
+	seed := *s.seed
+	for again := *s.text != ""; again && ctx.Err() == nil; again = *s.loop {
+		if err := once(*s.text, seed); err != nil && ctx.Err() == nil {
+			return err
+		}
+		seed++
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func wrong(f *flag.FlagSet) {
+	f.Usage()
+	os.Exit(2)
+}
+
+func relay(ctx context.Context, args []string) error {
+	f := flag.NewFlagSet("chaoslink", flag.ExitOnError)
+	listen := f.String("listen", "127.0.0.1:0", "relay what comes to this `address`")
+	to := f.String("to", "", "relay it to this `address`")
+	s := scriptFlags(f, help)
+	f.Parse(args)
+	if *to == "" || f.NArg() > 0 {
+		wrong(f)
+	}
+	link := &chaos.Link{To: *to, Seed: *s.seed, Log: log.Printf}
 	defer link.Close()
-	address, err := link.ListenTCP(listen)
+	address, err := link.ListenTCP(*listen)
 	if err != nil {
 		return err
 	}
 	if _, err := link.ListenUDP(address.String()); err != nil {
 		return err
 	}
-	log.Printf("%v leads to %s, seed %d", address, to, seed)
-	for again := script != ""; again; again = loop && ctx.Err() == nil {
-		steps, err := chaos.Parse(script, seed)
+	log.Printf("%v leads to %s, seed %d", address, *to, *s.seed)
+	return s.run(ctx, func(text string, seed uint64) error {
+		steps, err := chaos.Parse(text, seed)
 		if err != nil {
 			return err
 		}
-		link.Run(ctx, steps)
-		seed++
-	}
-	<-ctx.Done()
-	return nil
+		return link.Run(ctx, steps)
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,6 +54,9 @@ func (l *Lab) packetSocket(n *Namespace, nic string) *os.File {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, captureBuffer); err != nil {
 			return err
 		}
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+			return err
+		}
 		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: index})
 	})
 	if err != nil {
@@ -78,8 +82,9 @@ func (c *Capture) read() {
 // drain takes all frames that are there. It is false, so that raw.Read waits for more, when there are none.
 func (c *Capture) drain(fd int) bool {
 	buf := make([]byte, captureHead)
+	oob := make([]byte, unix.CmsgSpace(int(unsafe.Sizeof(unix.Timespec{}))))
 	for {
-		n, from, err := unix.Recvfrom(fd, buf, unix.MSG_TRUNC)
+		n, oobn, _, from, err := unix.Recvmsg(fd, buf, oob, unix.MSG_TRUNC)
 		if errors.Is(err, unix.EAGAIN) {
 			return false
 		}
@@ -87,7 +92,7 @@ func (c *Capture) drain(fd int) bool {
 			return true // ENETDOWN passes; the deadline ends the loop
 		}
 		p := decode(buf[:min(n, len(buf))])
-		p.Time, p.Length = time.Now(), n
+		p.Time, p.Length = passed(oob[:oobn]), n
 		if from, ok := from.(*unix.SockaddrLinklayer); ok {
 			p.Out = from.Pkttype == unix.PACKET_OUTGOING
 		}
@@ -96,6 +101,18 @@ func (c *Capture) drain(fd int) bool {
 		c.mu.Unlock()
 		buf = make([]byte, captureHead)
 	}
+}
+
+// passed is when the kernel saw a frame, which may be long before it is read.
+func passed(oob []byte) time.Time {
+	if messages, err := unix.ParseSocketControlMessage(oob); err == nil {
+		for _, m := range messages {
+			if m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= int(unsafe.Sizeof(unix.Timespec{})) {
+				return time.Unix((*unix.Timespec)(unsafe.Pointer(&m.Data[0])).Unix())
+			}
+		}
+	}
+	return time.Now()
 }
 
 // Packets are those recorded so far.

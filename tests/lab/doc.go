@@ -15,6 +15,8 @@
 // The client and the appliance have a default route; the VNet has none. AddVNet adds further VNets, whose addresses may
 // be the same as another's: each hangs on a NIC of its own (vnet1, vnet2, …) of the appliance.
 //
+// Wire lays a link into one of the cables that delays, drops and otherwise spoils packets.
+//
 // # What is left behind
 //
 // Nothing: every namespace, process, mount and user is removed when the test ends. Each carries the test's process id in

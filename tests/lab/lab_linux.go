@@ -34,6 +34,7 @@ type Lab struct {
 	t       testing.TB
 	id      string // sp-PID-N, the beginning of every name
 	vnets   int
+	cables  []cable
 	blocked map[blocked]bool
 }
 
@@ -99,6 +100,7 @@ func (l *Lab) connect(a *Namespace, nicA string, b *Namespace, nicB string) {
 	l.t.Helper()
 	a.ip(fmt.Sprintf("link add %s type veth peer name %s netns %s", nicA, nicB, b.Name), "link set "+nicA+" up")
 	b.ip("link set " + nicB + " up")
+	l.cables = append(l.cables, cable{a, nicA, b, nicB})
 }
 
 // remove ends what still runs in the lab and takes the lab down.

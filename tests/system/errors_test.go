@@ -96,9 +96,9 @@ func TestErrors(t *testing.T) {
 		{"10 no such name", []string{"nowhere"}, 12, says("the VNet's DNS knows no address for nowhere.corp.example", "hint: an administrator must check the target's address")},
 		{"10 DNS is silent", []string{"slow-name"}, 12, says("the VNet's DNS did not answer for slow.corp.example in 5s", "hint: an administrator must check the VNet's dns setting")},
 		{"11 mixed addresses", []string{"rebound"}, 11, says("rebound is not reachable: 169.254.169.254 is denied: it is a cloud metadata service", "hint: the target's address must lie inside its VNet's prefixes")},
-		{"12 refused", []string{"closed"}, 12, says("closed:2222 refused the connection: the machine is up, nothing listens on this port", "hint: start the service there, or check the port")},
-		{"13 silent", []string{"silent"}, 12, says("no reply from silent:2223 in 10s", "hint: the machine is off, or a firewall or security group drops the packets")},
-		{"13 no machine", []string{"gone"}, 12, says("no machine answers at the address of gone:22", "hint: check that it is switched on and its address is right")},
+		{"12 refused", []string{"closed"}, 12, says("closed:2222 refused the connection: the target is up, nothing listens on this port", "hint: start the service there, or check the port")},
+		{"13 silent", []string{"silent"}, 12, says("no reply from silent:2223 in 10s", "hint: the target is off, or a firewall or security group drops the packets")},
+		{"13 nothing there", []string{"gone"}, 12, says("nothing answers at the address of gone:22", "hint: check that it is switched on and its address is right")},
 		{"14 no banner", []string{"mute"}, 12, says("the target closed the connection before it said anything in SSH", "hint: its service may limit connections, or refuse this source")},
 		{"53 escape sequence", []string{"db\x1b[31m"}, 2, says(`"db?[31m" is not a target's name: '\x1b' does not belong in a name`, "hint: sallyport ls shows the targets")},
 		{"53 newline", []string{"db\n1"}, 2, says(`"db?1" is not a target's name: '\n' does not belong in a name`, "hint: sallyport ls shows the targets")},
@@ -248,7 +248,7 @@ func TestEnrolment(t *testing.T) {
 		}
 	}
 	b.wrong(mistake{"too many codes", nil, 10, says("too many wrong enrolment codes from here", "hint: wait a minute and try again")}, r)
-	b.wrong(mistake{"53 enrol-code", nil, 1, regexp.MustCompile(`^sallyportd: a user name is 1 to 64 of a-z, 0-9, dot, dash, _ and @\n$`)},
+	b.wrong(mistake{"53 enrol-code", nil, 2, regexp.MustCompile(`^sallyportd: a user name is 1 to 64 of a-z, 0-9, dot, dash, _ and @\nsallyportd: hint: "ann\\u202e\\n" is not one\n$`)},
 		b.daemonRun("enrol-code", "--user", "ann\u202e\n", "--config", filepath.Join(b.dir, "sallyport.yaml")))
 }
 
@@ -305,6 +305,27 @@ vnets:
 			t.Errorf("check does not say %s", want)
 		}
 	}
+}
+
+// TestRelease: a NIC is given back when the daemon has ended, once, and not before.
+func TestRelease(t *testing.T) {
+	b := start(t, settings{})
+	release := func(exit int, stderr string) {
+		t.Helper()
+		if r := b.daemonRun("release", "--run-dir", b.run, "hub"); r.exit != exit || r.stdout != "" || r.stderr != stderr {
+			t.Errorf("release: %v\nwant exit %d and %s", r, exit, stderr)
+		}
+	}
+	release(1, "sallyportd: sallyportd is running and has the NIC of hub\nsallyportd: hint: stop it first\n")
+	if r := b.client("proxy", "db-1"); r.exit != 0 {
+		t.Errorf("after that: %v", r)
+	}
+	b.daemon.Terminate(10 * time.Second)
+	release(0, "")
+	if out := b.Appliance.Run("ip", "-o", "link", "show", b.VNet.Interface); !strings.Contains(out, b.VNet.Interface) || !strings.Contains(out, "state DOWN") {
+		t.Errorf("the NIC: %s", out)
+	}
+	release(1, "sallyportd: there is no NIC of a VNet hub in "+b.run+"/netns\nsallyportd: hint: if serve was given another --run-dir, name it\n")
 }
 
 // TestAddressMode is row 3, and how a reload changes what is allowed.

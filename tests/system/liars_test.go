@@ -177,6 +177,20 @@ func TestLiars(t *testing.T) {
 			}
 		}
 	})
+	t.Run("53 a name for the log's reader", func(t *testing.T) {
+		b := b.on(t)
+		for _, transport := range transports {
+			c := r.with(t).flow(transport)
+			c.Write(frame.Append(nil, frame.TypeOpen, &frame.OpenRequest{Target: "db\n1\x1b[31m\u202e msg=forged", Protocol: "ssh"}))
+			if got := c.verdict(); got != "E_NAME" {
+				t.Errorf("%s: the appliance says %s", transport, got)
+			}
+		}
+		b.logged(`target="db?1?[31m? msg=forged"`)
+		if strings.ContainsAny(b.daemon.Output(), "\x1b\u202e") {
+			t.Error("the log has control characters")
+		}
+	})
 	t.Run("streams before HELLO", func(t *testing.T) { r.with(t).manyStreams() })
 	t.Run("24 another application protocol", func(t *testing.T) {
 		_, err := r.with(t).dialQUIC("h3")

@@ -115,6 +115,12 @@ func (b *bastion) bridged(tap, cable string) {
 	b.Appliance.Run("ip", "link", "add", bridge, "type", "bridge")
 	b.Appliance.Run("ip", "link", "set", cable, "master", bridge)
 	b.Appliance.Run("ip", "link", "set", bridge, "up")
+	b.plugged(tap, bridge)
+}
+
+// plugged puts a TAP on a bridge as soon as the daemon has made it.
+func (b *bastion) plugged(tap, bridge string) {
+	b.t.Helper()
 	lab.Start(b.t, b.Appliance.Command(context.Background(), "sh", "-c",
 		"until ip link set "+tap+" master "+bridge+" 2>/dev/null; do sleep 0.05; done"))
 }
@@ -328,6 +334,46 @@ func TestLinkLost(t *testing.T) {
 	t.Logf("back after %v", time.Since(begin))
 	b.kernelSees(t)
 	for _, line := range []string{"the VNet's link has ended", "the VNet's link is back"} {
+		if !strings.Contains(b.daemon.Output(), line) {
+			t.Errorf("the log does not say that %s:\n%s", line, b.daemon.Output())
+		}
+	}
+}
+
+// TestTapLost: a TAP that somebody deletes ends its flows; the daemon makes another, unless its name is taken, and the
+// VNet is back when that is on the bridge.
+func TestTapLost(t *testing.T) {
+	b := start(t, settings{prepare: func(b *bastion) {
+		b.bridged("t0", b.VNet.Interface)
+		b.attach("  hub: {link: {tap: t0}, addresses: [10.99.0.4/16], prefixes: [10.99.0.0/16]}\n")
+	}})
+	b.mustSSH("echo before", "before")
+	back := func(transport string, limit time.Duration) {
+		t.Helper()
+		begin := time.Now()
+		b.plugged("t0", "brt0")
+		b.eventually(limit, "the VNet is back", func() error { return b.ssh(transport, "db-1", "echo back", "back") })
+		t.Logf("back after %v", time.Since(begin))
+	}
+
+	var held []*lab.Process
+	for _, transport := range transports {
+		held = append(held, b.held(transport))
+	}
+	b.Appliance.Run("ip", "link", "del", "t0")
+	for _, p := range held {
+		b.ends(p, 5*time.Second, "the VNet's link is down: the NIC is gone")
+	}
+	back("quic", 10*time.Second)
+
+	// Something else has the name: neither this worker nor the next has the link, until the name is free.
+	b.Appliance.Run("sh", "-c", "ip link del t0 && ip link add t0 type bridge")
+	b.eventually(5*time.Second, "flows are refused", func() error { return b.refused("the VNet's link is down") })
+	kill(t, b.worker())
+	b.eventually(10*time.Second, "another worker says so too", func() error { return b.refused("the VNet's link is down") })
+	b.Appliance.Run("ip", "link", "del", "t0")
+	back("https", 35*time.Second)
+	for _, line := range []string{"the VNet's link has ended", "the VNet's link is not there", "the VNet's link is back", "make TAP t0"} {
 		if !strings.Contains(b.daemon.Output(), line) {
 			t.Errorf("the log does not say that %s:\n%s", line, b.daemon.Output())
 		}

@@ -20,3 +20,10 @@ func widthBothWays(t *testing.T, b *bastion) {
 		width(t, b)
 	})
 }
+
+// TestSSHWidthByWireGuard is the same through a tunnel.
+func TestSSHWidthByWireGuard(t *testing.T) {
+	b := start(t, settings{prepare: (*bastion).tunnelled})
+	b.mustSSH(from, "10.200.0.1")
+	widthBothWays(t, b)
+}

@@ -60,35 +60,48 @@ type Step struct {
 // Parse reads a script: steps like "5s cut", "cut@100000" or "2s half-open", divided by commas. A time may be a range,
 // "1s-3s", of which the seed chooses.
 func Parse(script string, seed uint64) ([]Step, error) {
-	r := rand.New(rand.NewPCG(seed, 0))
 	var steps []Step
-	for text := range strings.SplitSeq(script, ",") {
-		var s Step
-		words := strings.Fields(text)
-		if len(words) == 2 {
-			var err error
-			if s.Wait, err = span(words[0], r); err != nil {
-				return nil, err
-			}
-			words = words[1:]
-		}
+	err := Script(script, seed, func(wait time.Duration, words []string) error {
 		if len(words) != 1 {
-			return nil, fmt.Errorf("%q is not a step, such as \"5s cut\"", text)
+			return fmt.Errorf("%q is not a step, such as \"5s cut\"", strings.Join(words, " "))
 		}
+		s := Step{Wait: wait}
 		kind, after, hasAfter := strings.Cut(words[0], "@")
 		s.Kind = Kind(kind)
 		if !known(s.Kind) {
-			return nil, fmt.Errorf("%q is not a fault: %v", kind, kinds)
+			return fmt.Errorf("%q is not a fault: %v", kind, kinds)
 		}
 		if hasAfter {
 			var err error
 			if s.After, err = strconv.Atoi(after); err != nil || s.After <= 0 {
-				return nil, fmt.Errorf("%q is not a number of bytes", after)
+				return fmt.Errorf("%q is not a number of bytes", after)
 			}
 		}
 		steps = append(steps, s)
+		return nil
+	})
+	return steps, err
+}
+
+// Script reads what all scripts have in common: steps divided by commas, each of them perhaps a time to wait, and words
+// that say what happens then, which are do's to understand.
+func Script(script string, seed uint64, do func(wait time.Duration, words []string) error) error {
+	r := rand.New(rand.NewPCG(seed, 0))
+	for text := range strings.SplitSeq(script, ",") {
+		var wait time.Duration
+		words := strings.Fields(text)
+		if len(words) > 0 && '0' <= words[0][0] && words[0][0] <= '9' {
+			var err error
+			if wait, err = span(words[0], r); err != nil {
+				return err
+			}
+			words = words[1:]
+		}
+		if err := do(wait, words); err != nil {
+			return err
+		}
 	}
-	return steps, nil
+	return nil
 }
 
 func known(k Kind) bool {
