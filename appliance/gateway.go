@@ -162,6 +162,7 @@ type flow struct {
 	begun    time.Time
 	stream   atomic.Pointer[frame.Stream] // once it is open
 	end      context.CancelCauseFunc
+	over     chan struct{} // closed when that has ended
 	detached detached
 }
 
@@ -219,12 +220,14 @@ func (f *flow) begin(connection context.Context) bool {
 	f.stream.Store(in.Accept(f.opened()))
 	g.Metrics.flowOpened(f)
 	f.log(slog.LevelInfo, "flow opened")
+	f.over = make(chan struct{})
 	g.relays.Go(func() { f.run(ctx, conn) })
 	return true
 }
 
 // run relays until the flow has ended, whatever connections carry it.
 func (f *flow) run(ctx context.Context, conn net.Conn) {
+	defer close(f.over)
 	defer f.end(nil)
 	defer func() {
 		f.gateway.live.remove(f)

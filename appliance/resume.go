@@ -49,12 +49,16 @@ func (f *flow) keep() time.Duration {
 // carried returns when a carrier of the flow is gone, or has to be because its connection ends. The flow may live on.
 func (f *flow) carried(connection context.Context, in *frame.Incoming) {
 	in.Wait(connection)
+	if f.stream.Load().Vitals().End != nil {
+		<-f.over
+		return
+	}
 	d := &f.detached
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	v := f.stream.Load().Vitals()
 	if v.Lost == nil || v.End != nil {
-		return // it has another, or has ended
+		return // it has another, or has ended meanwhile
 	}
 	if !f.gateway.live.detach(f, f.gateway.Limits.withDefaults().Detached) {
 		f.end(frame.Refuse(frame.Lost, "the connection to the appliance was lost, and too many flows wait for theirs", "connect again"))

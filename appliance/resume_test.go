@@ -32,7 +32,8 @@ func (v *traveller) connect() (frame.Carrier, *frame.Bond) {
 	p.Bond = &bond
 	v.wg.Go(func() { v.Flow(context.Background(), far, p) })
 	v.current = client
-	return client, &bond
+	mine := bond
+	return client, &mine
 }
 
 // travel opens a flow to db-1 that echoes.
@@ -123,8 +124,12 @@ func TestFlowOutlivesItsConnection(t *testing.T) {
 func TestResumeIsRefused(t *testing.T) {
 	refused := func(t *testing.T, v *traveller, code frame.Code) {
 		t.Helper()
-		if got := codeOf(v.resume()); got != code {
-			t.Errorf("resume: %v, want %v", got, code)
+		err := v.resume()
+		if got := codeOf(err); got != code {
+			t.Errorf("resume: %v, want %v", err, code)
+		}
+		if v.live.count() == 0 {
+			v.stream.GiveUp(err)
 		}
 	}
 	begin := func(t *testing.T) (*site, *traveller) {
@@ -134,6 +139,7 @@ func TestResumeIsRefused(t *testing.T) {
 	}
 	t.Run("Others", func(t *testing.T) {
 		s, v := begin(t)
+		first := v.current
 		for _, other := range []func(p *frame.Peer){func(p *frame.Peer) { p.User = "bob" }, func(p *frame.Peer) { p.Device = "dev-2" }} {
 			thief := *v
 			other(&thief.peer)
@@ -141,12 +147,12 @@ func TestResumeIsRefused(t *testing.T) {
 		}
 		for range 100 {
 			c, bond := v.connect()
-			bond.Secret = nil
 			bond.Binding[0]++ // a proof made for another connection
 			if got := codeOf(v.stream.Resume(t.Context(), c, bond)); got != frame.ResumeUnknown {
 				t.Fatalf("a moved proof: %v", got)
 			}
 		}
+		v.current = first
 		v.echoes("still here", "still here")
 		time.Sleep(2 * time.Second) // the device had to wait
 		v.lose()
@@ -187,8 +193,8 @@ func TestResumeIsRefused(t *testing.T) {
 		v.lose()
 		w := s.travel(s.peer) // takes the place
 		refused(t, v, "E_LIMIT")
+		v.stream.GiveUp(net.ErrClosed)
 		w.stream.Close()
-		v.stream.Close()
 		s.Close()
 	})
 	t.Run("NoGrace", func(t *testing.T) {

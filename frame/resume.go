@@ -94,6 +94,18 @@ func (s *Stream) Detached(ctx context.Context) (why error, end error) {
 	}
 }
 
+// GiveUp ends a flow that nobody will resume, for why.
+func (s *Stream) GiveUp(why error) {
+	s.mu.Lock()
+	s.end(why)
+	s.part(false)
+	mine := s.takeRole()
+	s.mu.Unlock()
+	if mine {
+		s.hangUp()
+	}
+}
+
 // ErrSuperseded is Resume's error when another attempt has the flow.
 var ErrSuperseded = errors.New("frame: another attempt has the flow")
 

@@ -234,6 +234,7 @@ func (s *Stream) hangUp() {
 		at.SetWriteDeadline(time.Now().Add(lastWrites))
 	}
 	s.rest()
+	last := at != nil && at.last
 	if s.taker != nil {
 		s.discard()
 	}
@@ -241,7 +242,7 @@ func (s *Stream) hangUp() {
 	underWay := int64(s.limit - min(s.limit, s.received)) // at most, if the peer is honest
 	s.mu.Unlock()
 	if at != nil {
-		if at.last {
+		if last {
 			at.SetReadDeadline(time.Now().Add(farewell))
 			io.Copy(io.Discard, io.LimitReader(at, 2*underWay+maxFrames))
 		}
