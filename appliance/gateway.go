@@ -195,7 +195,8 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 		g.serveAPI(ctx, in.Accept(frame.Opened{Flow: random(), Session: random(), Target: api.Protocol}), p)
 		return
 	}
-	f := &flow{gateway: g, peer: p, incoming: in, open: in.Open, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random())}
+	f := &flow{gateway: g, peer: p, incoming: in, open: in.Open, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random()),
+		over: make(chan struct{})}
 	if f.begin(ctx) {
 		f.carried(ctx, in)
 	}
@@ -220,7 +221,6 @@ func (f *flow) begin(connection context.Context) bool {
 	f.stream.Store(in.Accept(f.opened()))
 	g.Metrics.flowOpened(f)
 	f.log(slog.LevelInfo, "flow opened")
-	f.over = make(chan struct{})
 	g.relays.Go(func() { f.run(ctx, conn) })
 	return true
 }

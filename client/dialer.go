@@ -7,9 +7,11 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
@@ -69,6 +71,12 @@ type Direct struct {
 
 	lock    chan struct{} // holds a token while session is being used or made
 	session *transport.Session
+
+	uses    sync.Mutex
+	latest  *transport.Session         // is session
+	flows   map[*transport.Session]int // kept ones, by the session that they are on
+	keepers sync.WaitGroup
+	scouts  atomic.Bool // somebody looks for a way back to QUIC
 }
 
 // NewDirect returns a Dialer for the appliance of a profile; it does not connect yet.
@@ -167,11 +175,82 @@ func (d *Direct) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.
 	switch {
 	case err == nil:
 		d.tell(opened.Notice)
+		d.keep(s, stream, opened)
 		return stream, opened, nil
 	case ctx.Err() != nil:
 		return nil, nil, context.Cause(ctx)
 	}
 	return nil, nil, d.reason(ctx, err)
+}
+
+// keep holds a flow up that the appliance keeps when its connection is lost.
+func (d *Direct) keep(s *transport.Session, stream *frame.Stream, opened *frame.Opened) {
+	if opened.Grace == 0 {
+		return
+	}
+	d.use(s)
+	k := &keeper{stream: stream, grace: time.Duration(opened.Grace) * time.Millisecond, tell: d.tell}
+	k.rejoin = func(ctx context.Context, lost time.Time) error {
+		next, err := d.reconnect(ctx, s, lost)
+		if err != nil {
+			return err
+		}
+		d.use(next)
+		d.release(s)
+		s = next
+		ctx, cancel := context.WithTimeout(ctx, resumeIn)
+		defer cancel()
+		return next.Resume(ctx, stream)
+	}
+	k.where = func() netip.Addr { return transport.LocalAddr(s.Remote) }
+	k.better = func() bool { return s.Transport == "https" && d.onQUIC() }
+	d.keepers.Go(func() {
+		k.run(d.life)
+		d.release(s)
+	})
+}
+
+// resumeIn is how long an appliance that has admitted the connection may take to answer a RESUME.
+const resumeIn = 5 * time.Second
+
+// use counts a flow on a session, which release ends. A session that is in use no more is closed when its last flow has
+// left it.
+func (d *Direct) use(s *transport.Session) {
+	d.uses.Lock()
+	defer d.uses.Unlock()
+	if d.flows == nil {
+		d.flows = map[*transport.Session]int{}
+	}
+	d.flows[s]++
+}
+
+func (d *Direct) release(s *transport.Session) {
+	d.uses.Lock()
+	d.flows[s]--
+	last := d.flows[s] == 0
+	if last {
+		delete(d.flows, s)
+	}
+	current := d.latest == s
+	d.uses.Unlock()
+	if last && !current {
+		s.Close()
+	}
+}
+
+// setSession makes s the session for new flows; nil: there is none. The caller holds the lock.
+func (d *Direct) setSession(s *transport.Session) {
+	d.session = s
+	d.uses.Lock()
+	defer d.uses.Unlock()
+	d.latest = s
+}
+
+// onQUIC says whether new flows go to QUIC now.
+func (d *Direct) onQUIC() bool {
+	d.uses.Lock()
+	defer d.uses.Unlock()
+	return d.latest != nil && d.latest.Transport == "quic" && !ended(d.latest)
 }
 
 // reason is err, of a connection that stood, with a code and a sentence.
@@ -251,7 +330,7 @@ func (d *Direct) connect(ctx context.Context, dead *transport.Session) (s *trans
 	if err != nil {
 		return nil, false, d.profile.Trust.explain(ctx, d.profile.Address, err)
 	}
-	d.session = s
+	d.setSession(s)
 	d.tell(s.Welcome.Notice)
 	return s, true, nil
 }
@@ -259,16 +338,24 @@ func (d *Direct) connect(ctx context.Context, dead *transport.Session) (s *trans
 // Close ends the session and, over QUIC, all its flows.
 func (d *Direct) Close() error {
 	d.close()
+	d.keepers.Wait() // they let go of the sessions that others have taken the place of
 	d.lock <- struct{}{}
 	defer func() { <-d.lock }()
 	d.drop()
 	return nil
 }
 
-// drop lets go of the session, if there is one. The caller holds the lock.
+// drop lets go of the session, if there is one; kept flows may still be on it. The caller holds the lock.
 func (d *Direct) drop() {
-	if d.session != nil {
-		d.session.Close()
-		d.session = nil
+	s := d.session
+	if s == nil {
+		return
+	}
+	d.setSession(nil)
+	d.uses.Lock()
+	inUse := d.flows[s] > 0
+	d.uses.Unlock()
+	if !inUse || s.Transport == "https" { // whose flows have connections of their own
+		s.Close()
 	}
 }

@@ -94,6 +94,9 @@ func (s *Stream) Detached(ctx context.Context) (why error, end error) {
 	}
 }
 
+// Done is closed when the flow has ended, in order or not.
+func (s *Stream) Done() <-chan struct{} { return s.done }
+
 // GiveUp ends a flow that nobody will resume, for why.
 func (s *Stream) GiveUp(why error) {
 	s.mu.Lock()

@@ -68,6 +68,7 @@ type Stream struct {
 	reading bool          // somebody has the reader's role, or had it when it was cut off
 	orphan  bool          // the reader was cut off, perhaps within a frame: nothing more can be read
 	gone    bool          // the flow has ended and its carrier is closed
+	done    chan struct{} // closed when the flow has ended
 
 	resumption
 
@@ -124,7 +125,7 @@ type Taker = interface {
 
 func newStream(c Carrier, o Options) *Stream {
 	s := &Stream{
-		at: newAttachment(c), opts: o.withDefaults(),
+		at: newAttachment(c), opts: o.withDefaults(), done: make(chan struct{}),
 		sendLimit: FirstLimit,
 		limit:     FirstLimit, room: FirstLimit,
 	}
@@ -157,6 +158,7 @@ func (s *Stream) end(err error) {
 		return
 	}
 	s.err = err
+	close(s.done)
 	for s.replay.len() > 0 {
 		s.drop(s.replay.pop())
 	}

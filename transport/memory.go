@@ -16,7 +16,7 @@ type Memory struct {
 
 	mu    sync.Mutex
 	wins  []Win                           // the latest last
-	local func(netip.AddrPort) netip.Addr // tests' own; nil: localAddr
+	local func(netip.AddrPort) netip.Addr // tests' own; nil: LocalAddr
 }
 
 // A Win says which transport reached an appliance from a network.
@@ -101,7 +101,7 @@ func (m *Memory) note(appliance string, remote netip.AddrPort, transport string)
 
 // network is the one that remote would be reached from.
 func (m *Memory) network(remote netip.AddrPort) netip.Prefix {
-	local := localAddr
+	local := LocalAddr
 	if m.local != nil {
 		local = m.local
 	}
@@ -117,8 +117,9 @@ func (m *Memory) network(remote netip.AddrPort) netip.Prefix {
 	return p
 }
 
-// localAddr is the address that this computer would use towards remote. A UDP socket knows without sending anything.
-func localAddr(remote netip.AddrPort) netip.Addr {
+// LocalAddr is the address that this computer would use towards remote; not valid if there is no way. A UDP socket knows
+// without sending anything.
+func LocalAddr(remote netip.AddrPort) netip.Addr {
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(remote))
 	if err != nil {
 		return netip.Addr{}

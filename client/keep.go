@@ -1,0 +1,213 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"sallyport/frame"
+)
+
+// A keeper holds one flow up: it notices when the way to the appliance dies, and moves the flow to another connection.
+//
+//	watch → lost, or about to be → rejoin, again and again → watch …
+//	                             → the grace is over, or the appliance refuses: the flow ends
+type keeper struct {
+	stream *frame.Stream
+	grace  time.Duration
+	tell   func(string)
+
+	// rejoin moves the flow, which needs that since lost, to another connection than the one that it is on.
+	rejoin func(ctx context.Context, lost time.Time) error
+
+	// better says that there is a better way than the one that the flow is on; may be nil.
+	better func() bool
+
+	// where is the address that this computer would use to reach the appliance; another than before is another network.
+	where func() netip.Addr
+
+	// wall tells the time by the wall, which goes on while the computer sleeps; default time.Now.
+	wall func() time.Time
+}
+
+const (
+	// A flow with bytes under way that hears nothing for silentFor asks, and when nothing comes in answerIn either, the
+	// way is dying; one that has nothing to say asks every idleProbe. A way with a long delay gets more time.
+	silentFor = time.Second
+	answerIn  = time.Second
+	idleProbe = 10 * time.Second
+	longRTT   = 4 // times the last RTT
+
+	// After a sleep, or in another network, the way is probably dead.
+	suspectIn = 500 * time.Millisecond
+	sleptFor  = 2 * time.Second
+
+	tickBusy = 100 * time.Millisecond
+	tickIdle = 500 * time.Millisecond
+
+	tellAfter = 3 * time.Second  // that a flow is without a connection
+	rejoinFor = 20 * time.Second // before it is asked again whether that makes sense
+)
+
+// run returns when the flow has ended, or ctx does.
+func (k *keeper) run(ctx context.Context) {
+	if k.wall == nil {
+		k.wall = time.Now
+	}
+	k.stream.Probe() // the delay of this way
+	for {
+		if err := k.watch(ctx); err != nil || !k.move(ctx) {
+			return
+		}
+	}
+}
+
+// watch returns nil when the flow has lost its connection or should leave it, and an error when there is nothing more to
+// watch.
+func (k *keeper) watch(ctx context.Context) error {
+	wall, where := k.wall().Round(0), k.where()
+	suspect := false
+	tick := tickIdle
+	for {
+		wait, cancel := context.WithTimeout(ctx, tick)
+		_, err := k.stream.Detached(wait)
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !errors.Is(err, context.DeadlineExceeded):
+			return err
+		}
+
+		v := k.stream.Vitals()
+		suspect = suspect && v.Unanswered > 0
+		now := k.wall().Round(0)
+		if now.Sub(wall)-tick > sleptFor {
+			suspect = true
+		}
+		wall = now
+		if here := k.where(); here != where {
+			suspect, where = true, here
+		}
+		if suspect || v.Silent > idleProbe || v.Waiting && v.Silent > silentFor {
+			k.stream.Probe()
+		}
+		limit := max(answerIn, longRTT*v.RTT)
+		if suspect {
+			limit = max(suspectIn, longRTT*v.RTT)
+		}
+		if v.Unanswered > limit && v.Silent >= v.Unanswered || k.better != nil && k.better() {
+			return nil
+		}
+		if tick = tickIdle; suspect || v.Waiting || v.Unanswered > 0 {
+			tick = tickBusy
+		}
+	}
+}
+
+// move gives the flow another connection; false if it has ended instead.
+func (k *keeper) move(ctx context.Context) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-k.stream.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	lost := time.Now()
+	told := k.tellLate()
+	defer told()
+	for try := 0; ; try++ {
+		round, cancelRound := context.WithTimeout(ctx, rejoinFor)
+		err := k.rejoin(round, lost)
+		cancelRound()
+		v := k.stream.Vitals()
+		switch {
+		case err == nil:
+			if told() {
+				k.tell(fmt.Sprintf("connected again after %v", time.Since(lost).Round(time.Second)))
+			}
+			return true
+		case v.End != nil || ctx.Err() != nil:
+			return false
+		case hopeless(err):
+			k.stream.GiveUp(err)
+			return false
+		case v.Lost == nil && v.Unanswered == 0:
+			return true // the way has come back to life, or no better one was found
+		case v.Lost != nil && v.Detached > k.grace:
+			k.stream.GiveUp(frame.Refuse("E_RESUME_EXPIRED", fmt.Sprintf("the connection was gone for %v, and a flow is kept for %v",
+				v.Detached.Round(time.Second), k.grace), "connect again"))
+			return false
+		}
+		if !k.pause(ctx, try, time.Since(lost), err) {
+			return false
+		}
+	}
+}
+
+// tellLate tells the person that the flow waits for a connection, unless stop is called before that is worth a line. stop
+// says whether the person was told; it may be called again.
+func (k *keeper) tellLate() (stop func() bool) {
+	var mu sync.Mutex
+	told, stopped := false, false
+	timer := time.AfterFunc(tellAfter, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if v := k.stream.Vitals(); !stopped && v.End == nil && v.Silent > tellAfter {
+			k.tell("connection lost, resuming…")
+			told = true
+		}
+	})
+	return func() bool {
+		timer.Stop()
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		return told
+	}
+}
+
+// pause waits before the next attempt: shortly at first, and as long as the appliance says if it has.
+func (k *keeper) pause(ctx context.Context, try int, since time.Duration, err error) bool {
+	wait := min(50*time.Millisecond<<min(try, 4), 800*time.Millisecond)
+	switch {
+	case since > 10*time.Minute:
+		wait = 10 * time.Second
+	case since > time.Minute:
+		wait = 5 * time.Second
+	}
+	wait = wait/2 + rand.N(wait/2)
+	if r, ok := frame.ReasonOf(err); ok {
+		wait = max(wait, r.RetryAfter())
+	}
+	select {
+	case <-time.After(wait):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// hopeless says that the appliance itself will not have the flow back. What a network says that is in between, such as
+// one that wants a sign-in of its own, is no reason to give up.
+func hopeless(err error) bool {
+	var refusal *frame.StreamError
+	if errors.As(err, &refusal) && refusal.Remote {
+		switch refusal.Code {
+		case "E_BUSY", frame.Draining:
+			return false
+		}
+		return true
+	}
+	var session *frame.SessionError
+	return errors.As(err, &session) && session.Remote && (session.Code.Exit() == 10 || session.Code == frame.VersionSkew)
+}

@@ -1,0 +1,156 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"sallyport/frame"
+	"sallyport/transport"
+)
+
+const (
+	// While the way to the appliance is dead a new attempt begins every redialEvery, beside those that still wait: so one
+	// is under way soon after the way is back, and one that began earlier may succeed where the delay is long.
+	redialEvery = 250 * time.Millisecond
+	redialFor   = 3 * time.Second
+	redialSlow  = 5 * time.Second // between attempts, when a minute has brought nothing
+	redialFast  = time.Minute
+
+	// How often a client that was driven from QUIC to HTTPS looks whether UDP gets through again.
+	scoutEvery = 15 * time.Second
+)
+
+// reconnect returns a session other than dead, which was lost at a time, and tries for as long as ctx lives.
+func (d *Direct) reconnect(ctx context.Context, dead *transport.Session, lost time.Time) (*transport.Session, error) {
+	ctx, stop := d.whileOpen(ctx)
+	defer stop()
+	select {
+	case d.lock <- struct{}{}:
+		defer func() { <-d.lock }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if d.session != nil && d.session != dead && !ended(d.session) {
+		return d.session, nil
+	}
+	d.drop()
+	s, err := d.redial(ctx, lost)
+	if err != nil {
+		return nil, d.profile.Trust.explain(ctx, d.profile.Address, err)
+	}
+	d.setSession(s)
+	if d.dial.Mode == transport.Auto || d.dial.Mode == "" {
+		d.scout(s)
+	}
+	return s, nil
+}
+
+func ended(s *transport.Session) bool {
+	select {
+	case <-s.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// redial dials again and again until one attempt succeeds, or the appliance itself refuses.
+func (d *Direct) redial(ctx context.Context, lost time.Time) (*transport.Session, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	type result struct {
+		s   *transport.Session
+		err error
+	}
+	results := make(chan result)
+	running := 0
+	defer func() {
+		cancel()
+		go func() { // those that lost the race
+			for range running {
+				if r := <-results; r.s != nil {
+					r.s.Close()
+				}
+			}
+		}()
+	}()
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		select {
+		case <-next.C:
+			running++
+			go func() {
+				attempt, cancel := context.WithTimeout(ctx, redialFor)
+				defer cancel()
+				s, err := d.dial.Dial(attempt)
+				results <- result{s, err}
+			}()
+			if next.Reset(redialEvery); time.Since(lost) > redialFast {
+				next.Reset(redialSlow)
+			}
+		case r := <-results:
+			running--
+			if r.err == nil || hopeless(r.err) {
+				return r.s, r.err
+			}
+			if wait := retryAfter(r.err); wait > 0 {
+				next.Reset(wait)
+			}
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func retryAfter(err error) time.Duration {
+	r, _ := frame.ReasonOf(err)
+	return r.RetryAfter()
+}
+
+// scout looks for a way back to QUIC for as long as flows are on a session that is not. The caller holds the lock.
+func (d *Direct) scout(s *transport.Session) {
+	if s.Transport == "quic" || !d.scouts.CompareAndSwap(false, true) {
+		return
+	}
+	d.keepers.Go(func() {
+		defer d.scouts.Store(false)
+		ticker := time.NewTicker(scoutEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+			case <-d.life.Done():
+				return
+			}
+			if done := d.tryQUIC(); done {
+				return
+			}
+		}
+	})
+}
+
+// tryQUIC makes QUIC the way for new flows, and for those that keepers then move; true if that is done or of no use.
+func (d *Direct) tryQUIC() (done bool) {
+	ctx, cancel := context.WithTimeout(d.life, redialFor)
+	defer cancel()
+	quic := *d.dial
+	quic.Mode = transport.QUIC
+	s, err := quic.Dial(ctx)
+	if err != nil {
+		return false
+	}
+	select {
+	case d.lock <- struct{}{}:
+		defer func() { <-d.lock }()
+	case <-d.life.Done():
+		s.Close()
+		return true
+	}
+	if d.session != nil && d.session.Transport == "quic" && !ended(d.session) {
+		s.Close()
+		return true
+	}
+	d.drop()
+	d.setSession(s)
+	return true
+}
