@@ -42,7 +42,8 @@ type Agent struct {
 	flows    uint64             // numbers them
 	numbered uint64             // numbers transport sessions
 	broken   []brokenFlow
-	awake    time.Time // when slept was asked last
+	bonds    map[uint64]func() *frame.Bond // of the carriers that there are, by flow
+	awake    time.Time                     // when slept was asked last
 }
 
 // A sessionKey is what makes two commands share a session.
@@ -74,6 +75,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.Idle = cmp.Or(a.Idle, agentIdle)
 	a.Log = cmp.Or(a.Log, slog.New(slog.DiscardHandler))
 	a.since, a.sessions, a.retired = time.Now(), map[sessionKey]*held{}, map[*held]struct{}{}
+	a.bonds = map[uint64]func() *frame.Bond{}
 	a.flows = uint64(rand.Uint32()) << 16 // another agent's numbers are others
 	a.memory = a.Home.memory()
 	ctx, a.quit = context.WithCancelCause(ctx)
@@ -272,6 +274,12 @@ func (a *Agent) serve(ctx context.Context, c *net.UnixConn) {
 		}
 	case askWhy:
 		reply.Failure = a.why(q.Flow)
+	case askBond:
+		var err error
+		if reply.Bond, err = a.bond(q.Flow, q.ID); err != nil {
+			f := Explain(err)
+			reply.Failure = &f
+		}
 	case askFlow, askPath:
 		if q.Version == a.Version {
 			if writeMessage(c, answer{Version: a.Version, Wait: true}) == nil {

@@ -107,17 +107,30 @@ func (a *Agent) notice(h *held, line string) {
 	}
 }
 
+// A ride is a carrier and the session that it is on.
+type ride struct {
+	frame.Carrier
+	session *transport.Session
+}
+
 // carrier opens a carrier, if a flow is asked for. A session that does not give one is replaced once.
-func (a *Agent) carrier(ctx context.Context, h *held, q question) (c frame.Carrier, fresh bool, err error) {
+func (a *Agent) carrier(ctx context.Context, h *held, q question) (c *ride, fresh bool, err error) {
 	dead := q.Dead
 	for again := false; ; again = true {
-		s, fresh, err := a.session(ctx, h, dead)
+		s, fresh, err := a.session(ctx, h, dead, q.Lost)
 		if err != nil || q.Ask != askFlow {
 			return nil, fresh, err
 		}
 		c, err := s.Carrier(ctx)
+		if err == nil && !q.Lost.IsZero() {
+			// What RESUME proves is bound to the connection, which must be admitted first.
+			if _, err = s.Bond(ctx, c); err != nil {
+				c.Close()
+			}
+		}
 		if err == nil {
-			return c, fresh, nil
+			h.direct.use(s)
+			return &ride{c, s}, fresh, nil
 		}
 		if fresh || again || ctx.Err() != nil {
 			return nil, fresh, h.direct.reason(ctx, err)
@@ -128,10 +141,15 @@ func (a *Agent) carrier(ctx context.Context, h *held, q question) (c frame.Carri
 	}
 }
 
-// session returns the transport session, another than the one of number dead.
-func (a *Agent) session(ctx context.Context, h *held, dead uint64) (s *transport.Session, fresh bool, err error) {
-	bad := a.dead(h, dead)
-	if s, fresh, err = h.direct.connect(ctx, bad); err != nil {
+// session returns the transport session, another than the one of number dead, for a new flow or, if lost is a time, for
+// one that needs it since then.
+func (a *Agent) session(ctx context.Context, h *held, dead uint64, lost time.Time) (s *transport.Session, fresh bool, err error) {
+	if lost.IsZero() {
+		s, fresh, err = h.direct.connect(ctx, a.dead(h, dead))
+	} else {
+		s, err = h.direct.reconnect(ctx, a.numberedSession(h, dead), lost)
+	}
+	if err != nil {
 		return nil, false, err
 	}
 	a.mu.Lock()
@@ -148,12 +166,7 @@ func (a *Agent) session(ctx context.Context, h *held, dead uint64) (s *transport
 // dead is the session of that number if it is the last one and of no use any more. A QUIC connection knows by itself
 // that it is dead, a moment after its streams; while it lives, so do the flows of others on it.
 func (a *Agent) dead(h *held, number uint64) *transport.Session {
-	a.mu.Lock()
-	s := h.session
-	if number == 0 || number != h.number {
-		s = nil
-	}
-	a.mu.Unlock()
+	s := a.numberedSession(h, number)
 	if s != nil && s.Transport == "quic" {
 		select {
 		case <-s.Done():
@@ -162,6 +175,36 @@ func (a *Agent) dead(h *held, number uint64) *transport.Session {
 		}
 	}
 	return s
+}
+
+// numberedSession is the session of that number if it is the last one.
+func (a *Agent) numberedSession(h *held, number uint64) *transport.Session {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if number == 0 || number != h.number {
+		return nil
+	}
+	return h.session
+}
+
+// bond is what the connection of a flow's carrier gives the flow; its secret only if id says which flow it is for.
+func (a *Agent) bond(flow uint64, id []byte) (*agentBond, error) {
+	a.mu.Lock()
+	of := a.bonds[flow]
+	a.mu.Unlock()
+	if of == nil {
+		return nil, frame.Refuse(frame.Lost, "the flow's connection is gone", "")
+	}
+	b := of()
+	if b == nil {
+		return nil, frame.Refuse(frame.Lost, "the flow's connection is not admitted yet", "")
+	}
+	out := &agentBond{User: b.User, Device: b.Device, Binding: b.Binding}
+	var err error
+	if len(id) > 0 {
+		out.Secret, err = b.Secret(id)
+	}
+	return out, err
 }
 
 // connect answers a question for a path or a flow, and carries the flow.
@@ -174,10 +217,13 @@ func (a *Agent) connect(ctx context.Context, c *net.UnixConn, q question) {
 	if err == nil {
 		defer a.end(h)
 	}
-	var carrier frame.Carrier
+	var carrier *ride
 	reply := answer{Version: a.Version}
 	if err == nil {
 		carrier, reply.Fresh, err = a.carrier(asking, h, q)
+	}
+	if carrier != nil {
+		defer h.direct.release(carrier.session)
 	}
 	if !stop() {
 		if carrier != nil {
@@ -191,12 +237,13 @@ func (a *Agent) connect(ctx context.Context, c *net.UnixConn, q question) {
 		writeMessage(c, reply)
 		return
 	}
-	flow := a.complete(h, &reply)
+	flow := a.complete(h, carrier, &reply)
+	defer a.forgetBond(flow)
 	err = writeMessage(c, reply)
 	if carrier == nil {
 		return
 	}
-	shared := &oneAtATime{Carrier: carrier}
+	shared := &oneAtATime{Carrier: carrier.Carrier}
 	if err != nil {
 		shared.Close()
 		return
@@ -214,13 +261,22 @@ func (a *Agent) connect(ctx context.Context, c *net.UnixConn, q question) {
 }
 
 // complete says in an answer what was found.
-func (a *Agent) complete(h *held, reply *answer) (flow uint64) {
+func (a *Agent) complete(h *held, c *ride, reply *answer) (flow uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.flows++
+	if c != nil {
+		a.bonds[a.flows] = func() *frame.Bond { return c.session.Known(c.Carrier) }
+	}
 	reply.Flow, reply.Session, reply.Path, reply.Notices = a.flows, h.number, h.path, h.notices
 	h.notices = nil
 	return a.flows
+}
+
+func (a *Agent) forgetBond(flow uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.bonds, flow)
 }
 
 // end is the reverse of hold.

@@ -25,6 +25,7 @@ const (
 	askFlow   = "flow"   // a carrier for a flow
 	askPath   = "path"   // how the appliance is reached
 	askWhy    = "why"    // why the carrier of a flow broke
+	askBond   = "bond"   // what the connection of a flow's carrier gives the flow to be resumed
 	askStatus = "status" // what the agent holds
 	askFinish = "finish" // take no new flows, unless the agent is of the asker's version
 	askStop   = "stop"   // take no new flows
@@ -41,8 +42,10 @@ type question struct {
 	Transport transport.Mode `json:"transport,omitempty"`
 	Proxy     string         `json:"proxy,omitempty"` // for HTTP, from the command's environment
 	Dead      uint64         `json:"dead,omitempty"`  // a session on which no answer came
+	Lost      time.Time      `json:"lost,omitzero"`   // a flow is to be moved, which needs that since then
 
-	Flow uint64 `json:"flow,omitempty"` // of askWhy
+	Flow uint64 `json:"flow,omitempty"` // of askWhy and askBond
+	ID   []byte `json:"id,omitempty"`   // of askBond, as the appliance calls the flow; else its secret is not asked for
 }
 
 // An answer is the agent's.
@@ -55,7 +58,21 @@ type answer struct {
 	Session uint64       `json:"session,omitempty"`
 	Fresh   bool         `json:"fresh,omitempty"` // the session was made for this question
 	Flow    uint64       `json:"flow,omitempty"`
+	Bond    *agentBond   `json:"bond,omitempty"`
 	Status  *AgentStatus `json:"status,omitempty"`
+}
+
+// agentBond is a frame.Bond on its way from the agent. It passes between processes of one user, who has the device key
+// that it stands for.
+type agentBond struct {
+	User    string   `json:"user"`
+	Device  [32]byte `json:"device"`
+	Binding [32]byte `json:"binding"`
+	Secret  []byte   `json:"secret,omitempty"`
+}
+
+func (b *agentBond) bond() *frame.Bond {
+	return &frame.Bond{User: b.User, Device: b.Device, Binding: b.Binding, Secret: func([]byte) ([]byte, error) { return b.Secret, nil }}
 }
 
 // AgentStatus is what an agent says of itself.

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
@@ -189,24 +188,12 @@ func (d *Direct) keep(s *transport.Session, stream *frame.Stream, opened *frame.
 		return
 	}
 	d.use(s)
-	k := &keeper{stream: stream, grace: time.Duration(opened.Grace) * time.Millisecond, tell: d.tell}
-	k.rejoin = func(ctx context.Context, lost time.Time) error {
-		next, err := d.reconnect(ctx, s, lost)
-		if err != nil {
-			return err
-		}
-		d.use(next)
-		d.release(s)
-		s = next
-		ctx, cancel := context.WithTimeout(ctx, resumeIn)
-		defer cancel()
-		return next.Resume(ctx, stream)
-	}
-	k.where = func() netip.Addr { return transport.LocalAddr(s.Remote) }
-	k.better = func() bool { return s.Transport == "https" && d.onQUIC() }
+	on := &seat{direct: d, session: s}
+	k := &keeper{stream: stream, grace: time.Duration(opened.Grace) * time.Millisecond, tell: d.tell,
+		rejoin: on.rejoin(stream), where: on.where, better: on.better}
 	d.keepers.Go(func() {
 		k.run(d.life)
-		d.release(s)
+		on.leave()
 	})
 }
 

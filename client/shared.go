@@ -26,6 +26,10 @@ type Shared struct {
 	agent   AgentOptions
 	notice  func(string)
 
+	life    context.Context // until Close
+	close   context.CancelFunc
+	keepers sync.WaitGroup
+
 	mu     sync.Mutex
 	direct *Direct // once there was no agent
 }
@@ -42,6 +46,7 @@ type AgentOptions struct {
 // NewShared returns a Dialer for the appliance of a profile; it does not connect yet.
 func NewShared(h Home, p *Profile, o Options, agent AgentOptions) *Shared {
 	s := &Shared{home: h, profile: p, opts: o, agent: agent, notice: o.Notice}
+	s.life, s.close = context.WithCancel(context.Background())
 	if s.notice == nil {
 		s.notice = func(string) {}
 	}
@@ -70,6 +75,9 @@ func (s *Shared) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.
 			return nil, nil, err
 		}
 		stream, opened, err := frame.Open(ctx, &agentCarrier{UnixConn: c, shared: s, flow: a.Flow}, req, telling(s.tell))
+		if err == nil {
+			err = s.keep(ctx, stream, opened, a)
+		}
 		switch {
 		case err == nil:
 			s.tell(opened.Notice)
@@ -81,6 +89,50 @@ func (s *Shared) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.
 		}
 		q.Dead = a.Session
 	}
+}
+
+// keep holds a flow up that the appliance keeps when its connection is lost. The agent knows the connection; where there
+// is no agent any more the flow goes on without one.
+func (s *Shared) keep(ctx context.Context, stream *frame.Stream, opened *frame.Opened, a *answer) error {
+	if opened.Grace == 0 {
+		return nil
+	}
+	bond, err := s.bond(ctx, a.Flow, opened.Flow)
+	if err == nil {
+		err = stream.Keep(bond, opened)
+	}
+	if err != nil {
+		stream.Close()
+		return err
+	}
+	on := &seat{shared: s, answer: a}
+	k := &keeper{stream: stream, grace: time.Duration(opened.Grace) * time.Millisecond, tell: s.tell,
+		rejoin: on.rejoin(stream), where: on.where, better: on.better}
+	s.keepers.Go(func() {
+		k.run(s.life)
+		on.leave()
+	})
+	return nil
+}
+
+// bond asks the agent what the connection of a carrier gives the flow on it.
+func (s *Shared) bond(ctx context.Context, flow uint64, id []byte) (*frame.Bond, error) {
+	places, err := s.home.agentPlaces()
+	if err != nil {
+		return nil, err
+	}
+	c, a, err := put(ctx, places.socket, question{Version: s.agent.Version, Ask: askBond, Flow: flow, ID: id})
+	if err != nil {
+		return nil, frame.Refuse(frame.Lost, "the agent has ended, and with it the connections that it held", "try again")
+	}
+	c.Close()
+	switch {
+	case a.Failure != nil:
+		return nil, &failed{*a.Failure}
+	case a.Bond == nil:
+		return nil, frame.Refuse(frame.Lost, "the agent is another than the one that holds this flow", "try again")
+	}
+	return a.Bond.bond(), nil
 }
 
 // Path implements Dialer.
@@ -102,6 +154,8 @@ func (s *Shared) Path(ctx context.Context) (*Path, error) {
 
 // Close implements Dialer. The agent's session stays.
 func (s *Shared) Close() error {
+	s.close()
+	s.keepers.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.direct != nil {

@@ -134,7 +134,7 @@ func (s *Stream) alight(ctx context.Context, at *attachment, err error) (again b
 		return true, nil // it was fenced: whatever it said last is void
 	case errors.As(err, &session):
 		s.fail(session)
-	case errors.As(err, &stream) && stream.Code == Superseded && stream.Remote && s.supersededHere():
+	case errors.As(err, &stream) && stream.Remote && (stream.Code == Lost || stream.Code == Superseded && s.supersededHere()):
 		s.lose(at, err)
 	case errors.As(err, &stream) && stream.Remote:
 		s.end(stream)

@@ -167,6 +167,10 @@ func (s *Stream) lose(at *attachment, err error) {
 
 // lost is the error of a flow whose carrier is gone.
 func lost(cause error) error {
+	var known *StreamError
+	if errors.As(cause, &known) && known.Code == Lost {
+		return known
+	}
 	e := Refuse(Lost, "the connection to the appliance was lost", "connect again")
 	var timeout interface{ Timeout() bool }
 	var call *os.SyscallError

@@ -109,9 +109,20 @@ func (s *Session) Bond(ctx context.Context, c frame.Carrier) (*frame.Bond, error
 				return nil, err
 			}
 		}
-		return c.bond, nil
+		return c.bond.Load(), nil
 	}
 	return nil, fmt.Errorf("transport: a carrier of another session: %T", c)
+}
+
+// Known is Bond for a carrier that somebody else reads; nil if its connection is not admitted yet.
+func (s *Session) Known(c frame.Carrier) *frame.Bond {
+	switch c := c.(type) {
+	case *quicCarrier:
+		return c.bond
+	case *clientConn:
+		return c.bond.Load()
+	}
+	return nil
 }
 
 // Open asks for a flow. It may be kept when its carrier is lost, if the appliance keeps it too.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -261,8 +262,8 @@ func (c *Client) httpsConn(ctx context.Context) (*clientConn, error) {
 type clientConn struct {
 	tlsCarrier
 	client *Client
-	in     *frame.Introduction // nil when WELCOME has come
-	bond   *frame.Bond         // from then on
+	in     *frame.Introduction        // nil when WELCOME has come
+	bond   atomic.Pointer[frame.Bond] // from then on
 }
 
 // errNotAppliance is the error of a server that answers HTTPS but is no appliance.
@@ -300,7 +301,7 @@ func (c *clientConn) welcome(ctx context.Context) (*frame.Welcome, error) {
 	if err != nil {
 		return nil, cause(ctx, err)
 	}
-	c.bond = in.Bond(w.User)
+	c.bond.Store(in.Bond(w.User))
 	return w, c.SetDeadline(time.Time{})
 }
 

@@ -1,0 +1,88 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"sallyport/frame"
+	"sallyport/transport"
+)
+
+// A seat is where a flow is: on a session of the agent's, or of our own.
+type seat struct {
+	shared  *Shared
+	answer  *answer // the agent's, for the latest carrier
+	direct  *Direct
+	session *transport.Session // with direct
+}
+
+func (t *seat) where() netip.Addr {
+	remote, err := netip.ParseAddrPort(t.answer.Path.Remote)
+	if t.direct != nil {
+		remote, err = t.session.Remote, nil
+	}
+	if err != nil {
+		return netip.Addr{}
+	}
+	return transport.LocalAddr(remote)
+}
+
+// better says that the flow is on HTTPS and could be on QUIC.
+func (t *seat) better() bool {
+	return t.direct != nil && t.session.Transport == "https" && t.direct.onQUIC()
+}
+
+func (t *seat) leave() {
+	if t.direct != nil {
+		t.direct.release(t.session)
+	}
+}
+
+// rejoin moves a flow to another carrier of the agent's, or to a session of our own where there is no agent.
+func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time) error {
+	return func(ctx context.Context, lost time.Time) error {
+		if t.direct != nil {
+			return t.rejoinDirect(ctx, stream, lost)
+		}
+		q := t.shared.question(askFlow)
+		q.Dead, q.Lost = t.answer.Session, lost.Round(0)
+		c, a, err := t.shared.ask(ctx, q)
+		if errors.Is(err, errNoAgent) {
+			d, err := t.shared.instead()
+			if err != nil {
+				return err
+			}
+			t.direct = d
+			return t.rejoinDirect(ctx, stream, lost)
+		}
+		if err != nil {
+			return err
+		}
+		t.answer = a
+		ctx, cancel := context.WithTimeout(ctx, resumeIn)
+		defer cancel()
+		bond, err := t.shared.bond(ctx, a.Flow, nil)
+		if err != nil {
+			c.Close()
+			return err
+		}
+		return stream.Resume(ctx, &agentCarrier{UnixConn: c, shared: t.shared, flow: a.Flow}, bond)
+	}
+}
+
+func (t *seat) rejoinDirect(ctx context.Context, stream *frame.Stream, lost time.Time) error {
+	next, err := t.direct.reconnect(ctx, t.session, lost)
+	if err != nil {
+		return err
+	}
+	t.direct.use(next)
+	if t.session != nil {
+		t.direct.release(t.session)
+	}
+	t.session = next
+	ctx, cancel := context.WithTimeout(ctx, resumeIn)
+	defer cancel()
+	return next.Resume(ctx, stream)
+}
