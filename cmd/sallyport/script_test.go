@@ -101,18 +101,18 @@ func connectProxy(t *testing.T, address string) string {
 			return
 		}
 		w.WriteHeader(http.StatusOK)
-		near, _, err := http.NewResponseController(w).Hijack()
+		near, buffered, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			far.Close()
 			return
 		}
-		for _, d := range [][2]net.Conn{{near, far}, {far, near}} {
-			conns.Go(func() {
-				io.Copy(d[0], d[1])
-				d[0].Close()
-				d[1].Close()
-			})
+		pour := func(to io.Writer, from io.Reader) {
+			io.Copy(to, from)
+			near.Close()
+			far.Close()
 		}
+		conns.Go(func() { pour(near, far) })
+		conns.Go(func() { pour(far, buffered.Reader) }) // which the server may have begun to read
 	}))
 	t.Cleanup(func() {
 		p.Close()
