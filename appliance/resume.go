@@ -21,7 +21,7 @@ import (
 //	                                     → grace over, E_RESUME_EXPIRED
 
 // errNoFlow is the answer to whoever cannot prove that a flow is theirs, and to whoever asks for one that never was.
-var errNoFlow = frame.Refuse(frame.ResumeUnknown, "there is no such flow any more", "connect again")
+var errNoFlow = frame.Refuse(frame.ResumeUnknown, "the appliance does not know this flow any more; it may have been restarted", "connect again")
 
 // errStopping ends flows when the appliance does.
 var errStopping = frame.Refuse(frame.Draining, "the appliance is stopping", "connect again in a moment")

@@ -159,10 +159,10 @@ func (k *keeper) move(ctx context.Context) bool {
 func (k *keeper) tellLate() (stop func() bool) {
 	var mu sync.Mutex
 	told, stopped := false, false
-	timer := time.AfterFunc(tellAfter, func() {
+	timer := time.AfterFunc(max(tellAfter-k.stream.Vitals().Silent, tellAfter/3), func() {
 		mu.Lock()
 		defer mu.Unlock()
-		if v := k.stream.Vitals(); !stopped && v.End == nil && v.Silent > tellAfter {
+		if v := k.stream.Vitals(); !stopped && v.End == nil && v.Silent > tellAfter/3 {
 			k.tell("connection lost, resuming…")
 			told = true
 		}

@@ -19,10 +19,10 @@ type seat struct {
 }
 
 func (t *seat) where() netip.Addr {
-	remote, err := netip.ParseAddrPort(t.answer.Path.Remote)
-	if t.direct != nil {
-		remote, err = t.session.Remote, nil
+	if t.session != nil {
+		return transport.LocalAddr(t.session.Remote)
 	}
+	remote, err := netip.ParseAddrPort(t.answer.Path.Remote)
 	if err != nil {
 		return netip.Addr{}
 	}
@@ -31,11 +31,11 @@ func (t *seat) where() netip.Addr {
 
 // better says that the flow is on HTTPS and could be on QUIC.
 func (t *seat) better() bool {
-	return t.direct != nil && t.session.Transport == "https" && t.direct.onQUIC()
+	return t.session != nil && t.session.Transport == "https" && t.direct.onQUIC()
 }
 
 func (t *seat) leave() {
-	if t.direct != nil {
+	if t.session != nil {
 		t.direct.release(t.session)
 	}
 }

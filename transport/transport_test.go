@@ -362,13 +362,13 @@ func TestProxy(t *testing.T) {
 			return
 		}
 		defer out.Close()
-		in, _, err := http.NewResponseController(w).Hijack()
+		in, buffered, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
 		defer in.Close()
 		io.WriteString(in, "HTTP/1.1 200 OK\r\n\r\n")
-		go io.Copy(out, in)
+		go io.Copy(out, buffered.Reader)
 		io.Copy(in, out)
 	}))
 	defer proxy.Close()
