@@ -31,6 +31,9 @@ type detached struct {
 	mu    sync.Mutex
 	since time.Time   // zero: it is not
 	clock *time.Timer // runs expire; nil before the first time
+
+	resumed time.Time // when it had a new one
+	gap     time.Duration
 }
 
 // keep lets the flow outlive its connection, and returns for how long.
@@ -164,6 +167,7 @@ func (f *flow) attached(p frame.Peer) {
 	if !d.since.IsZero() {
 		gap = time.Since(d.since)
 	}
+	d.resumed, d.gap = time.Now(), gap
 	if d.since = (time.Time{}); d.clock != nil {
 		d.clock.Stop()
 	}
@@ -171,6 +175,12 @@ func (f *flow) attached(p frame.Peer) {
 	f.gateway.Metrics.resumed(p.Transport, "ok")
 	f.gateway.Metrics.waiting(f.gateway.live.waitingNow())
 	f.log(slog.LevelInfo, "flow resumed", "gap", gap.Round(time.Millisecond), "attached", f.stream.Load().Vitals().Attached)
+}
+
+func (f *flow) lastResumed() (when time.Time, gap time.Duration) {
+	f.detached.mu.Lock()
+	defer f.detached.mu.Unlock()
+	return f.detached.resumed, f.detached.gap
 }
 
 // Who fails to prove that a flow is theirs may try again so often: nobody who has the key fails at all.
