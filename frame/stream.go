@@ -130,6 +130,7 @@ func newStream(c Carrier, o Options) *Stream {
 		limit:     FirstLimit, room: FirstLimit,
 	}
 	s.writer = s.write
+	s.born = time.Now()
 	return s
 }
 
