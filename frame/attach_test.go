@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -921,6 +919,142 @@ func TestIdleKept(t *testing.T) {
 	})
 }
 
+// TestStrangers: a RESUME that is not proven neither touches a living flow nor learns anything about it.
+func TestStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newApplianceEnd(t)
+		k := &sink{}
+		done := deliver(t.Context(), e.s, k)
+		commit(t, e.s, "hello")
+		synctest.Wait()
+		e.c.say(ackFrame(5, FirstLimit+5))
+		synctest.Wait()
+		told := len(e.c.told())
+		keys := e.s.keys.state()
+		here := bondOf(9)
+		eve, tablet, other := *here, *here, *bondOf(8)
+		eve.User, tablet.Device = "eve", [32]byte{2}
+		asked := 0
+		for name, c := range map[string]struct {
+			b      *Bond
+			change func(*Resume)
+			want   Attachment
+		}{
+			"another user":       {&eve, func(*Resume) {}, Unknown},
+			"another device":     {&tablet, func(*Resume) {}, Unknown},
+			"another connection": {&other, func(*Resume) {}, Unknown},
+			"a later epoch":      {here, func(r *Resume) { r.Epoch++ }, Unknown},
+			"an offset":          {here, func(r *Resume) { r.Received++ }, Unknown},
+			"a limit":            {here, func(r *Resume) { r.Limit++ }, Unknown},
+			"a nonce":            {here, func(r *Resume) { r.Nonce[0]++ }, Unknown},
+			"a proof":            {here, func(r *Resume) { r.Proof[0]++ }, Unknown},
+			"what is denied":     {here, func(*Resume) {}, Denied},
+		} {
+			_, r := e.ticket.try(here, 5, 1<<20)
+			c.change(r)
+			carrier := newScript(Append(nil, TypeResume, r))
+			carrier.hold = true
+			in, err := Accept(t.Context(), carrier, Options{Governor: e.g})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := e.s.Attach(in, c.b, func() error {
+				asked++
+				return Refuse("E_DENIED", "no", "")
+			})
+			if got != c.want || (err != nil) != (c.want == Denied) || len(carrier.told()) > 0 {
+				t.Errorf("%s: %v, %v, told %s", name, got, err, carrier.told())
+			}
+			in.Refuse(Refuse(ResumeUnknown, "there is no such flow", ""))
+			if told := carrier.told(); len(told) != 1 || !strings.HasPrefix(told[0], "REFUSED code=E_RESUME_UNKNOWN") || !carrier.isClosed() {
+				t.Errorf("%s: told %s", name, told)
+			}
+		}
+		if asked != 1 {
+			t.Errorf("policy was asked %d times", asked)
+		}
+		e.c.say(data("still here"))
+		time.Sleep(time.Second)
+		if k.got.String() != "still here" || len(e.c.told()) != told+1 || e.s.keys.state() != keys || e.s.Vitals().Attached != 1 {
+			t.Errorf("the flow: %q, told %s, attached %d", k.got.String(), e.c.told(), e.s.Vitals().Attached)
+		}
+		e.s.Reset(Reason{Code: "E_IDLE"})
+		<-done
+		leftovers(t, e.s, e.g, e.c)
+	})
+}
+
+// TestTwoAtOnce: while one good RESUME waits for the old carrier's writer another one comes: the first to be ready has the
+// flow, the other is told, and both are answered for the epoch that they named.
+func TestTwoAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newApplianceEnd(t)
+		release := make(chan struct{})
+		k := &slowTake{release: release}
+		done := deliver(t.Context(), e.s, k)
+		synctest.Wait()
+		e.c.say(data("abc")) // the next hop is at work on it
+		synctest.Wait()
+
+		// One was answered before, so that there is a candidate for the second to confirm.
+		first, r := e.ticket.try(bondOf(1), 0, FirstLimit)
+		var d Resumed
+		e.s.mu.Lock()
+		e.s.keys.answer(bondOf(1), r, &d)
+		e.s.mu.Unlock()
+		results := make(chan Attachment, 2)
+		attach := func(b *Bond, r *Resume) *script {
+			c := newScript(Append(nil, TypeResume, r))
+			c.hold = true
+			in, err := Accept(t.Context(), c, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				got, _ := e.s.Attach(in, b, func() error { return nil })
+				if got == LostRace {
+					in.Supersede()
+				}
+				results <- got
+			}()
+			synctest.Wait()
+			return c
+		}
+		_, old := e.ticket.try(bondOf(2), 0, FirstLimit)
+		one := attach(bondOf(2), old) // at epoch 0
+		e.ticket.attach(bondOf(1), first, &d)
+		now, ahead := e.ticket.try(bondOf(3), 0, FirstLimit)
+		two := attach(bondOf(3), ahead) // at epoch 1, which it confirms
+		close(release)
+		x, y := <-results, <-results
+		if x == y || x != Attached && x != LostRace || y != Attached && y != LostRace {
+			t.Errorf("%v and %v", x, y)
+		}
+		synctest.Wait()
+		if !has(one.told(), "SUPERSEDED") || !has(two.told(), "RESUMED received=3 ") {
+			t.Errorf("told %s and %s", one.told(), two.told())
+		}
+		if err := Parse(TypeResumed, two.find(TypeResumed), &d); err != nil || !now.verify(bondOf(3), ahead, &d) {
+			t.Errorf("the answer is not valid: %v", err)
+		}
+		e.s.Reset(Reason{Code: "E_IDLE"})
+		<-done
+		time.Sleep(time.Minute)
+		leftovers(t, e.s, e.g, e.c, one, two)
+	})
+}
+
+// slowTake is a next hop whose Take hangs, which it should not.
+type slowTake struct {
+	sink
+	release chan struct{}
+}
+
+func (k *slowTake) Take(p []byte) (int, error) {
+	<-k.release
+	return k.sink.Take(p)
+}
+
 // FuzzConfirm: whatever a client says after RESUMED, and whatever an appliance says instead of it, nothing panics, hangs
 // or is kept.
 func FuzzConfirm(f *testing.F) {
@@ -974,6 +1108,3 @@ func FuzzConfirm(f *testing.F) {
 		})
 	})
 }
-
-var _ = io.EOF
-var _ = net.ErrClosed
