@@ -18,8 +18,10 @@ type attachment struct {
 
 	first     []byte // RESUMED, or the ACK that confirms: the first frame to be sent on it
 	mute      bool   // the appliance's: the client has not confirmed it, and is told nothing of the flow
+	attempt   nonce  // of mute
 	unsettled bool   // the client's: the appliance may not know yet that it was confirmed
-	attempt   nonce  // of mute and unsettled
+
+	next resumeKey // of unsettled: the key of the epoch that this attachment begins
 
 	once sync.Once
 	gone chan struct{} // closed when the carrier is
@@ -129,16 +131,10 @@ func (s *Stream) rewind(offset uint64) {
 	}
 	s.unsent = 0
 	s.sent = min(offset, s.committed)
-	s.finAcked = s.finSent && offset == s.committed+1
+	s.finAcked = offset > s.committed
 	s.finSent = s.finAcked
 }
 
-// owns says whether offset is one that the peer may have taken: no less than it has acknowledged, no more than was sent.
-// The caller holds mu.
-func (s *Stream) owns(offset uint64) bool {
-	most := s.sent
-	if s.finSent {
-		most++
-	}
-	return offset >= s.acked && offset <= most
-}
+// owns says whether offset is one that the peer may have taken: no less than it has acknowledged, no more than was sent,
+// on whatever carrier. The caller holds mu.
+func (s *Stream) owns(offset uint64) bool { return offset >= s.acked && offset <= s.reached }

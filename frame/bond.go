@@ -89,11 +89,13 @@ func newNonce() (n nonce) {
 
 // A keyring has the keys of a flow, as the appliance knows them. The caller guards it.
 type keyring struct {
+	user       string // whose flow it is
+	device     [32]byte
 	epoch      uint64
 	key        resumeKey   // of epoch
 	candidates []candidate // of epoch + 1: attempts at epoch that were answered, the latest last
 	before     resumeKey   // of epoch - 1, if there was one
-	listed     []nonce     // attempts at epoch - 1 that the client knows to be lost
+	listed     []nonce     // attempts at epoch - 1 that the client knows of; nil: it has not been able to say
 }
 
 // A candidate is the next epoch's key, as an attempt that was answered but not confirmed makes it.
@@ -112,7 +114,8 @@ const (
 	forked   // a good proof of an epoch that is past, by nobody whom the client knows of: the key is in two places
 )
 
-// judge verifies a RESUME that came on the connection of b. One at the epoch of a candidate confirms that candidate. It
+// judge verifies a RESUME that came on the connection of b. One at the epoch of a candidate confirms that candidate; the
+// client's list was lost with the ACK that should have done so, so that no attempt before it is held against anybody. It
 // takes the same time whatever is wrong.
 func (k *keyring) judge(b *Bond, r *Resume) verdict {
 	now, before := k.key.proves(b, r), k.before.proves(b, r)
@@ -123,17 +126,15 @@ func (k *keyring) judge(b *Bond, r *Resume) verdict {
 		}
 	}
 	switch {
+	case b.User != k.user || b.Device != k.device:
+		return unknown
 	case now && r.Epoch == k.epoch:
 		return proven
 	case confirmed >= 0 && r.Epoch == k.epoch+1:
-		all := make([]nonce, len(k.candidates))
-		for i, c := range k.candidates {
-			all[i] = c.attempt
-		}
-		k.advance(k.candidates[confirmed].key, all)
+		k.advance(k.candidates[confirmed].key, nil)
 		return proven
-	case before && r.Epoch+1 == k.epoch:
-		if slices.Contains(k.listed, nonce(r.Nonce)) {
+	case before && k.epoch > 0 && r.Epoch == k.epoch-1: // at epoch 0 nobody's key is before
+		if k.listed == nil || slices.Contains(k.listed, nonce(r.Nonce)) {
 			return lostRace
 		}
 		return forked
@@ -174,9 +175,9 @@ type ticket struct {
 	epoch uint64
 	key   resumeKey
 
-	// next is the key of epoch + 1 once an attempt at epoch was answered: the flow is attached there, but whether the
-	// appliance has heard so is not known before it says something.
-	next     *resumeKey
+	// next are the keys of epoch + 1 that attempts at epoch have made which the flow was attached by, the latest last.
+	// Whether the appliance has heard so, and from which of them, is not known before it sends on one.
+	next     []resumeKey
 	attempts []attempt // at epoch and at epoch + 1
 }
 
@@ -187,11 +188,11 @@ type attempt struct {
 	key   resumeKey
 }
 
-// try makes the RESUME of an attempt, at the latest epoch that there is a key for.
+// try makes the RESUME of an attempt, with the latest key that there is.
 func (t *ticket) try(b *Bond, received, limit uint64) (attempt, *Resume) {
 	a := attempt{epoch: t.epoch, nonce: newNonce(), key: t.key}
-	if t.next != nil {
-		a.epoch, a.key = t.epoch+1, *t.next
+	if n := len(t.next); n > 0 {
+		a.epoch, a.key = t.epoch+1, t.next[n-1]
 	}
 	t.attempts = append(t.attempts, a)
 	r := &Resume{Flow: t.flow, Epoch: a.epoch, Received: received, Limit: limit, Nonce: a.nonce[:]}
@@ -204,35 +205,42 @@ func (a *attempt) verify(b *Bond, r *Resume, d *Resumed) bool {
 	return hmac.Equal(d.Proof, a.key.applianceProof(b, r, d))
 }
 
-// attach notes that an attempt was answered and that its carrier has the flow. It returns what the confirming ACK lists.
-func (t *ticket) attach(b *Bond, a attempt, d *Resumed) []nonce {
+// attach notes that an attempt was answered and that its carrier has the flow. It returns the key of the epoch after the
+// attempt's, and what the confirming ACK lists.
+func (t *ticket) attach(b *Bond, a attempt, d *Resumed) (key resumeKey, listed []nonce) {
 	if a.epoch > t.epoch {
-		t.next = &a.key
-		t.settle() // the appliance had heard
+		t.settle(a.key) // the appliance had heard
 	}
-	key := t.key.next(b, a.nonce[:], d.Nonce)
-	t.next = &key
-	listed := []nonce{a.nonce}
+	key = t.key.next(b, a.nonce[:], d.Nonce)
+	t.next = append(t.next, key)
+	listed = []nonce{a.nonce}
 	for _, other := range slices.Backward(t.attempts) {
 		if other.epoch == a.epoch && other.nonce != a.nonce && len(listed) < maxNonces {
 			listed = append(listed, other.nonce)
 		}
 	}
-	return listed
+	return key, listed
 }
 
-// settle notes that the appliance has heard the confirming ACK.
-func (t *ticket) settle() {
-	t.epoch, t.key, t.next = t.epoch+1, *t.next, nil
+// settle notes that the appliance has heard of the next epoch, whose key is key.
+func (t *ticket) settle(key resumeKey) {
+	t.epoch, t.key, t.next = t.epoch+1, key, nil
 	t.attempts = slices.DeleteFunc(t.attempts, func(a attempt) bool { return a.epoch < t.epoch })
 }
 
-// refused notes that the appliance knows no key for an attempt: if it was one at an epoch that the appliance may not
-// have heard of, the next is at the one before.
-func (t *ticket) refused(a attempt) (again bool) {
-	if a.epoch != t.epoch+1 || t.next == nil {
-		return false
+// late says whether the appliance has gone on to an epoch that another attempt has made.
+func (t *ticket) late(a attempt) bool {
+	return a.epoch < t.epoch || a.epoch == t.epoch && a.key != t.key
+}
+
+// refused notes that the appliance knows no key for an attempt. The error is nil if that is its last word.
+func (t *ticket) refused(a attempt) error {
+	switch {
+	case a.epoch > t.epoch: // which it may not have heard of; the next attempt is with the key before
+		t.next = slices.DeleteFunc(t.next, func(k resumeKey) bool { return k == a.key })
+		return errLostAnswer
+	case t.late(a), len(t.next) > 0:
+		return ErrSuperseded
 	}
-	t.next = nil
-	return true
+	return nil
 }

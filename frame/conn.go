@@ -272,11 +272,11 @@ func (s *Stream) Close() error {
 }
 
 // refuseRest does for a stream that was closed what a next hop would do for one that is read: it takes FIN if nothing
-// came before it that nobody took, else it resets the flow as soon as our own bytes have all left. The caller holds
-// mu.
+// came before it that nobody took, else it resets the flow as soon as our own bytes have all left, on a carrier that can
+// say so. The caller holds mu.
 func (s *Stream) refuseRest() {
 	switch {
-	case s.wasted && s.unsent == s.replay.len():
+	case s.wasted && s.unsent == s.replay.len() && s.at != nil && !s.at.mute:
 		s.fail(closedHere())
 	case !s.wasted && s.finSeen && !s.finTaken:
 		s.tookFin()

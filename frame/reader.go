@@ -214,6 +214,9 @@ func (s *Stream) control(ctx context.Context, at *attachment, h Header, p []byte
 			s.opts.Drain(Drain{Left: d.Left, Text: Clip(d.Text, maxLine)})
 		}
 	case TypeSuperseded:
+		if s.keys != nil {
+			return unexpectedFrame(h.Type) // a client does not say so
+		}
 		return &StreamError{Reason: Reason{Code: Superseded, Sentence: "another connection has taken this flow over"}, Remote: true}
 	default:
 		return unexpectedFrame(h.Type)

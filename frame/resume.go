@@ -15,7 +15,6 @@ import (
 type resumption struct {
 	ticket *ticket  // the client's
 	keys   *keyring // the appliance's
-	bond   *Bond    // of the connection that the flow was opened on
 	met    bool     // the appliance's: the client knows of the flow
 
 	attached int       // how often
@@ -111,12 +110,17 @@ var ErrSuperseded = errors.New("frame: another attempt has the flow")
 // Resume moves the client's end of a flow to c, which is on the connection of b. The carrier before it, if there still
 // is one, keeps the flow until the appliance has answered. Resume may be called for several carriers at once: one gets
 // the flow, the others ErrSuperseded. A refusal is a *StreamError with Remote set; the flow itself does not end by it.
-// Whatever the error, c is closed.
+// Whatever the error, c is closed, if the flow has not ended on it: then it is as with any other end.
 func (s *Stream) Resume(ctx context.Context, c Carrier, b *Bond) error {
 	at := newAttachment(c)
 	err := s.resume(ctx, at, b)
 	if err != nil {
-		at.close()
+		s.mu.Lock()
+		mine := at == s.at
+		s.mu.Unlock()
+		if !mine {
+			at.close()
+		}
 	}
 	return err
 }
@@ -140,8 +144,8 @@ func (s *Stream) resume(ctx context.Context, at *attachment, b *Bond) error {
 		if errors.As(err, &refusal) && refusal.Code == ResumeUnknown {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if s.ticket.refused(try) {
-				return fmt.Errorf("%w: the appliance has not heard of this attempt's epoch", errLostAnswer)
+			if other := s.ticket.refused(try); other != nil {
+				return other
 			}
 		}
 		return err
@@ -153,14 +157,14 @@ func (s *Stream) resume(ctx context.Context, at *attachment, b *Bond) error {
 }
 
 // errLostAnswer is the error of an attempt that another one may repair.
-var errLostAnswer = errors.New("frame: the answer to an earlier attempt was lost")
+var errLostAnswer = errors.New("frame: the appliance has not heard of the epoch before this attempt")
 
 // ask sends a RESUME and waits for the answer to it.
 func (s *Stream) ask(ctx context.Context, at *attachment, r *Resume) (*Resumed, error) {
-	stop := context.AfterFunc(ctx, at.cut)
-	defer stop()
 	at.SetWriteDeadline(time.Now().Add(resumeWait))
 	at.SetReadDeadline(time.Now().Add(resumeWait))
+	stop := context.AfterFunc(ctx, at.cut) // not before: it sets the same deadlines
+	defer stop()
 	_, err := at.Write(Append(nil, TypeResume, r))
 	for err == nil {
 		var h Header
@@ -215,13 +219,13 @@ func (s *Stream) attach(ctx context.Context, at *attachment, b *Bond, try attemp
 		switch {
 		case s.err != nil:
 			return s.err
-		case try.epoch < s.ticket.epoch:
-			return ErrSuperseded // by one that the appliance has confirmed
+		case s.ticket.late(try):
+			return ErrSuperseded // by one that the appliance has heard of
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		}
 		if s.at == nil || !s.at.unsettled || try.epoch > s.ticket.epoch {
-			if s.fence(); s.at == nil {
+			if s.fence(); s.at == nil && s.err == nil && !s.ticket.late(try) {
 				break
 			}
 			continue // another attempt was faster
@@ -236,11 +240,8 @@ func (s *Stream) attach(ctx context.Context, at *attachment, b *Bond, try attemp
 		}
 		s.mu.Lock()
 	}
-	if try.epoch < s.ticket.epoch || s.err != nil {
-		return ErrSuperseded
-	}
-	listed := s.ticket.attach(b, try, answer)
-	at.unsettled, at.attempt = true, try.nonce
+	next, listed := s.ticket.attach(b, try, answer)
+	at.unsettled, at.next = true, next
 	s.moveTo(at)
 	if !s.owns(answer.Received) || answer.Limit < s.sendLimit {
 		s.fail(s.desync(answer.Received))
@@ -275,17 +276,18 @@ func (s *Stream) desync(offset uint64) error {
 // caller holds mu.
 func (s *Stream) supersededHere() bool { return s.ticket != nil && len(s.ticket.attempts) > 0 }
 
-// hear notes that the peer has said something.
+// hear notes that the peer has said something. What an appliance says only to a client that has confirmed settles the
+// epoch.
 func (s *Stream) hear(at *attachment, t Type) {
 	s.heard.Store(int64(s.age()))
-	if !at.unsettled || t == TypeSuperseded {
+	if !at.unsettled || t != TypeAck && t != TypeData && t != TypeFin {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if at == s.at {
 		at.unsettled = false
-		s.ticket.settle()
+		s.ticket.settle(at.next)
 		s.wake()
 	}
 }
@@ -300,7 +302,7 @@ func (in *Incoming) Keep(b *Bond, flow, session []byte) error {
 	s := in.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keys, s.bond = &keyring{key: key}, &Bond{User: b.User, Device: b.Device} // its secret is not needed again
+	s.keys = &keyring{user: b.User, device: b.Device, key: key}
 	s.attached++
 	return nil
 }
@@ -324,7 +326,7 @@ func (s *Stream) Attach(in *Incoming, b *Bond, allow func() error) (Attachment, 
 	r := in.Resume
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.keys == nil || s.bond.User != b.User || s.bond.Device != b.Device {
+	if s.keys == nil {
 		return Unknown, nil
 	}
 	switch s.keys.judge(b, r) {
@@ -342,20 +344,23 @@ func (s *Stream) Attach(in *Incoming, b *Bond, allow func() error) (Attachment, 
 		s.fence()
 	}
 	switch {
-	case s.finished():
-		in.last(TypeResumed, s.resumed(b, r)) // the client has missed our last acknowledgement
+	case r.Epoch != s.keys.epoch || s.at != nil && s.err == nil && !s.finished(): // another good RESUME was faster
+		return LostRace, nil
+	case s.finished(): // the client has missed our last acknowledgement
+		answer := s.resumed(b, r)
+		s.mu.Unlock()
+		in.last(TypeResumed, answer) // waits for the client to hang up
+		s.mu.Lock()
 		return Attached, nil
 	case s.err != nil:
 		return Over, s.err
-	case s.at != nil: // another good RESUME was faster
-		return LostRace, nil
 	}
 	at := in.handOver(s)
 	at.mute, at.attempt = true, nonce(r.Nonce)
 	s.forget()
 	at.first = Append(nil, TypeResumed, s.resumed(b, r))
 	s.moveTo(at)
-	if r.Received > s.sent+1 || r.Received > s.sent && !s.finSent {
+	if r.Received > s.reached { // it may well be older than what was acknowledged
 		s.fail(s.desync(r.Received))
 	}
 	s.start()

@@ -82,6 +82,7 @@ type Stream struct {
 	large                        bool   // the source has filled a slab: lend large ones
 	committed                    uint64 // offset after the last byte in replay
 	sent                         uint64 // offset after the last byte that was given to the carrier
+	reached                      uint64 // the most that sent ever was, and one more for FIN
 	acked                        uint64 // offset after the last byte that the peer's next hop took, and one more for FIN
 	sendLimit                    uint64
 	finQueued, finSent, finAcked bool

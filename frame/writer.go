@@ -118,7 +118,7 @@ func (s *Stream) next() ([]byte, *slab) {
 			b = s.ack().Append(b)
 		}
 		if s.finQueued && !s.finSent && s.unsent == s.replay.len() {
-			s.finSent = true
+			s.finSent, s.reached = true, s.committed+1
 			b = appendFin(b, s.committed)
 		}
 		return b, nil
@@ -130,6 +130,7 @@ func (s *Stream) next() ([]byte, *slab) {
 	s.watchAcks()
 	s.unsent++
 	s.sent = data.offset + uint64(data.to-data.from)
+	s.reached = max(s.reached, s.sent)
 	data.pinned = true
 	start := data.from - HeaderSize
 	Header{TypeData, data.to - data.from}.Append(data.mem[start:start])

@@ -38,13 +38,21 @@ func Bond() *frame.Bond {
 // Open opens a flow that outlives its carriers.
 func (b *Broker) Open() (client, appliance *frame.Stream) {
 	b.T.Helper()
+	client, appliance, err := b.TryOpen()
+	if err != nil {
+		b.T.Fatal(err)
+	}
+	return client, appliance
+}
+
+// TryOpen is Open over a carrier that may fail. If it fails after the appliance's end was made, that is returned.
+func (b *Broker) TryOpen() (client, appliance *frame.Stream, err error) {
 	bond := Bond()
 	at, on := b.pair()
 	ready := make(chan *frame.Stream, 1)
 	b.carried.Go(func() {
 		in, err := frame.Accept(context.Background(), on, b.Appliance)
 		if err != nil {
-			b.T.Error(err)
 			close(ready)
 			return
 		}
@@ -57,14 +65,11 @@ func (b *Broker) Open() (client, appliance *frame.Stream) {
 	})
 	client, opened, err := frame.Open(context.Background(), at, frame.OpenRequest{Target: "db-1", Protocol: "ssh"}, b.Client)
 	appliance = <-ready
-	if err != nil || appliance == nil {
-		b.T.Fatal(err)
-	}
-	if err := client.Keep(bond, opened); err != nil {
-		b.T.Fatal(err)
+	if err != nil {
+		return nil, appliance, err
 	}
 	b.kept = appliance
-	return client, appliance
+	return client, appliance, client.Keep(bond, opened)
 }
 
 // pair makes a carrier.
