@@ -49,9 +49,13 @@ FUZZTIME ?= 60s
 fuzz:
 	./tests/fuzz.sh $(FUZZTIME)
 
-# The long forms of the tests, for hours rather than minutes.
+# The long forms of the tests, for hours rather than minutes: a hundred million mutated frames, SOAK flows to which
+# everything happens at once, and the tests in namespaces time and again.
+SOAK  ?= 1000000
+TIMES ?= 10
 soak:
-	SALLYPORT_SOAK=1 $(ROOT) $(GO) test -count=1 -timeout 6h -p 1 ./frame ./tests/system
+	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./frame -run 'TestMutatedFrames|TestSoak' -soak $(SOAK)
+	$(ROOT) $(GO) test -count=$(TIMES) -timeout 6h ./tests/system
 
 clean:
 	rm -rf bin tests/.cache
