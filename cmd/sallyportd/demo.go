@@ -14,10 +14,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -55,8 +57,10 @@ func demoCommand(e env) *cli.Command {
 				return err
 			}
 			defer d.close()
-			ctx, cancel := context.WithCancel(c.Context)
-			defer cancel()
+			// A terminal that is closed, or a reader that has read enough, must not leave the demo's folder behind.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGHUP)
+			defer stop()
 			return d.run(ctx, c.Bool("once"))
 		},
 	}
