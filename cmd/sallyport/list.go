@@ -74,7 +74,7 @@ type status struct {
 
 func (c *command) status() *cli.Command {
 	return &cli.Command{
-		Name: "status", Usage: "show who you are to the appliance, how it is reached, and your open flows",
+		Name: "status", Usage: "show who you are, how you reach the appliance, your flows",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "everybody's flows, for administrators"}},
 		Action: func(x *cli.Context) error {
 			if err := none(x); err != nil {
