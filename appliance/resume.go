@@ -148,6 +148,9 @@ func (g *Gateway) refuseResume(in *frame.Incoming, p frame.Peer, why error) {
 
 // mayResume asks again what was asked when the flow began. It does not block.
 func (f *flow) mayResume(p frame.Peer) error {
+	if ends := context.Cause(f.life); ends != nil {
+		return ends // and does not know yet
+	}
 	if f.gateway.Devices.Revoked(p.Device) {
 		return reasonError(auth.ErrRevoked)
 	}

@@ -547,6 +547,7 @@ func endAtAnyTime(t *testing.T, seed uint64, total map[string]int) {
 	})
 	cutting := make(chan struct{})
 	work.Go(func() {
+		r := rand.New(rand.NewPCG(seed, 36))
 		for {
 			select {
 			case <-cutting:
