@@ -63,6 +63,7 @@ func (k *keeper) run(ctx context.Context) {
 		if err := k.watch(ctx); err != nil || !k.move(ctx) {
 			return
 		}
+		k.stream.Probe()
 	}
 }
 

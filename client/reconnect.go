@@ -12,10 +12,10 @@ const (
 	// While the way to the appliance is dead new attempts begin again and again, beside those that still wait: so one is
 	// under way soon after the way is back. Most are short, for they were lost on the way; some are long, for ways with a
 	// long delay.
-	redialFirst = 100 * time.Millisecond // between attempts, at first
+	redialFirst = 60 * time.Millisecond  // between attempts, at first
 	redialThen  = 250 * time.Millisecond // from redialEager on
 	redialSlow  = 5 * time.Second        // from redialFast on
-	redialEager = 5 * time.Second
+	redialEager = 4 * time.Second
 	redialFast  = time.Minute
 	redialSoon  = 50 * time.Millisecond // after one that failed at once, and could not have noticed
 	redialFor   = time.Second           // is a short one's patience

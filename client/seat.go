@@ -16,6 +16,7 @@ type seat struct {
 	answer  *answer // the agent's, for the latest carrier
 	direct  *Direct
 	session *transport.Session // with direct
+	failed  *transport.Session // one that the flow could not be moved to
 	asked   time.Time          // when the agent was asked for a better way
 }
 
@@ -86,17 +87,27 @@ func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time) err
 	}
 }
 
+// rejoinDirect keeps the session that the flow is on until another one has it.
 func (t *seat) rejoinDirect(ctx context.Context, stream *frame.Stream, lost time.Time) error {
-	next, err := t.direct.reconnect(ctx, t.session, lost)
+	dead := t.session
+	if t.failed != nil {
+		dead = t.failed
+	}
+	next, err := t.direct.reconnect(ctx, dead, lost)
 	if err != nil {
 		return err
 	}
 	t.direct.use(next)
+	ctx, cancel := context.WithTimeout(ctx, resumeIn)
+	defer cancel()
+	if err := next.Resume(ctx, stream); err != nil {
+		t.direct.release(next)
+		t.failed = next
+		return err
+	}
 	if t.session != nil {
 		t.direct.release(t.session)
 	}
-	t.session = next
-	ctx, cancel := context.WithTimeout(ctx, resumeIn)
-	defer cancel()
-	return next.Resume(ctx, stream)
+	t.session, t.failed = next, nil
+	return nil
 }

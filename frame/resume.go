@@ -25,7 +25,7 @@ type resumption struct {
 	heard    atomic.Int64  // when a frame came, as an age of the flow
 	asked    time.Duration // when the PING left that nobody has answered, likewise; 0: none
 	ping     [8]byte
-	rtt      time.Duration // of the last PING
+	rtt      time.Duration // of PINGs: the least lately
 	ackAt    time.Time     // when an ACK came, or the first byte left after all were acknowledged
 	stall    *time.Timer   // runs checkAcks, if stallSet
 	stallSet bool
@@ -420,7 +420,7 @@ type Vitals struct {
 	Detached   time.Duration // since when it has none
 	Silent     time.Duration // since the peer has said anything
 	Unanswered time.Duration // since the PING left that the peer has not answered; 0: none
-	RTT        time.Duration // of the last PING that it did; 0: none
+	RTT        time.Duration // of those that it did, about the least lately; 0: none
 	Waiting    bool          // bytes are on their way that the peer has not acknowledged
 	Sent       uint64        // offset after the last byte given to the carrier
 	Acked      uint64        // offset after the last that the peer's next hop took
@@ -469,8 +469,15 @@ func (s *Stream) probe() {
 func (s *Stream) ponged(id [8]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.asked > 0 && id == s.ping {
-		s.rtt, s.asked = s.age()-s.asked, 0
+	if s.asked == 0 || id != s.ping {
+		return
+	}
+	// One answer that an outage held up must not make the way look long.
+	rtt := s.age() - s.asked
+	if s.asked = 0; s.rtt == 0 || rtt < s.rtt {
+		s.rtt = rtt
+	} else {
+		s.rtt += (rtt - s.rtt) / 8
 	}
 }
 

@@ -56,7 +56,7 @@ func pull(t *testing.T, link *wire.Link, what wire.Hole) {
 // alone, now everything, so that it changes its transport. What arrives is what was sent, and the end of stdin arrives too.
 func TestOneFlowThroughCuts(t *testing.T) {
 	b, link := throughWire(t, settings{})
-	size, cuts := int64(512<<20), 20
+	size, cuts := int64(256<<20), 16
 	if soaking() {
 		size, cuts = 32<<30, 1000
 	}
@@ -157,7 +157,7 @@ func TestOneFlowThroughCuts(t *testing.T) {
 // TestBackAgain: how long after the cable is back do bytes flow.
 func TestBackAgain(t *testing.T) {
 	b, link := throughWire(t, settings{})
-	cuts := 24
+	cuts := 16
 	if soaking() {
 		cuts = 200
 	}
@@ -187,7 +187,12 @@ func TestBackAgain(t *testing.T) {
 			slices.Sort(took)
 			p50, p99 := took[len(took)/2], took[len(took)*99/100]
 			t.Logf("%d cuts of 0.1 to 3 s, RTT 20 ms: bytes flow again after %v (median), %v (p99)", cuts, p50.Round(time.Millisecond), p99.Round(time.Millisecond))
-			if p50 > 150*time.Millisecond || p99 > time.Second {
+			// Another program's work on this computer counts too: the bounds hold where it has nothing else to do.
+			bound := time.Duration(2)
+			if soaking() {
+				bound = 1
+			}
+			if p50 > bound*150*time.Millisecond || p99 > bound*time.Second {
 				t.Errorf("median %v, p99 %v", p50, p99)
 			}
 			s.over(mistake{"back again", nil, 0, toldQuietly})
