@@ -1,6 +1,14 @@
 package main
 
-import "testing"
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"net"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+)
 
 // TestBusyPort: where the asked port is taken, by TCP or by UDP alone, the demo has another, the same for both.
 func TestBusyPort(t *testing.T) {
@@ -21,5 +29,71 @@ func TestBusyPort(t *testing.T) {
 		tcp2.Close()
 		udp2.Close()
 		tcp.Close()
+	}
+}
+
+func newKey(t *testing.T) ssh.Signer {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
+}
+
+// TestMachine: a demo machine opens to the demo's key and no other, forwards nothing, and its shell has a terminal of
+// the asked size.
+func TestMachine(t *testing.T) {
+	key := newKey(t)
+	m, err := newMachine("demo-1", key.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.serve(l)
+	}()
+	defer func() {
+		l.Close()
+		<-done
+	}()
+	dial := func(key ssh.Signer) (*ssh.Client, error) {
+		return ssh.Dial("tcp", l.Addr().String(), &ssh.ClientConfig{User: "anybody", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
+			HostKeyCallback: ssh.FixedHostKey(m.host)})
+	}
+	if c, err := dial(newKey(t)); err == nil {
+		c.Close()
+		t.Error("another key opens it")
+	}
+	c, err := dial(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if forwarded, err := c.Dial("tcp", l.Addr().String()); err == nil {
+		forwarded.Close()
+		t.Error("it forwards")
+	}
+	s, err := c.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.RequestPty("dumb", 33, 77, nil); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.CombinedOutput("test -t 0 && echo $TERM on $SALLYPORT_DEMO; stty size; exit 5")
+	exit, _ := err.(*ssh.ExitError)
+	if got := strings.ReplaceAll(string(out), "\r", ""); exit == nil || exit.ExitStatus() != 5 || got != "dumb on demo-1\n33 77\n" {
+		t.Errorf("the shell says %q, %v", got, err)
 	}
 }

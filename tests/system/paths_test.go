@@ -88,6 +88,10 @@ func TestCertificates(t *testing.T) {
 	writeFile(t, caFile, ca.pem)
 	b := start(t, settings{tls: "cert: server.crt, key: server.key", prepare: func(b *bastion) { b.install(cert, key) }})
 	b.enrol("ann", b.home, "--ca", caFile)
+	trusting := filepath.Join(b.Dir, "trusting") // whose computer knows the authority
+	if r := b.inClient(trusting, b.code("ann")+"\n", "env", "SSL_CERT_FILE="+caFile, b.bin+"/sallyport", "login", b.url, "--code-file", "-"); r.exit != 0 {
+		t.Errorf("login by the system's roots: %v", r)
+	}
 	stranger := filepath.Join(b.Dir, "stranger")
 	for _, transport := range transports {
 		login := func(more ...string) run {
