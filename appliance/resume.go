@@ -36,9 +36,18 @@ type detached struct {
 	gap     time.Duration
 }
 
+// grace is how long the flow may be without a connection: as its rule says, but no longer than the appliance allows.
+func (f *flow) grace() time.Duration {
+	grace := f.gateway.Limits.withDefaults().Grace
+	if f.grant.Grace > 0 {
+		grace = min(grace, f.grant.Grace)
+	}
+	return grace
+}
+
 // keep lets the flow outlive its connection, and returns for how long.
 func (f *flow) keep() time.Duration {
-	grace := f.gateway.Limits.withDefaults().Grace
+	grace := f.grace()
 	if grace == 0 || f.peer.Bond == nil {
 		return 0
 	}
@@ -84,7 +93,7 @@ const lastGrace = time.Minute
 
 // graceLeft is how long a flow may still be without a connection.
 func (f *flow) graceLeft(v frame.Vitals) time.Duration {
-	grace := f.gateway.Limits.withDefaults().Grace
+	grace := f.grace()
 	if v.Ending {
 		grace = min(grace, lastGrace)
 	}

@@ -187,6 +187,19 @@ func TestResumeIsRefused(t *testing.T) {
 		refused(t, v, "E_RESUME_EXPIRED")
 		v.stream.Close()
 	})
+	t.Run("GraceOfTheRule", func(t *testing.T) {
+		s := newSite(t)
+		s.target("10.0.0.5:22", echo)
+		s.SetPolicy(s.parse(strings.Replace(siteAccess, "lifetime: 1h", "lifetime: 1h, grace: 50ms", 1)))
+		v := s.travel(s.peer)
+		if v.opened.Grace != 50 {
+			t.Errorf("the client was told a grace of %d ms", v.opened.Grace)
+		}
+		v.lose()
+		s.until("the flow has ended", func() bool { return s.live.count() == 0 })
+		refused(t, v, "E_RESUME_EXPIRED")
+		v.stream.Close()
+	})
 	t.Run("TooMany", func(t *testing.T) {
 		s, v := begin(t)
 		s.Limits.FlowsPerUser = 1

@@ -50,6 +50,7 @@ type ruleForm struct {
 	VNets     []string          `yaml:"vnets"`
 	Idle      time.Duration     `yaml:"idle"`
 	Lifetime  time.Duration     `yaml:"lifetime"`
+	Grace     time.Duration     `yaml:"grace"`
 }
 
 // Parse reads access.yaml strictly. name is the file's name in messages. The error is Faults, with every fault of the
@@ -258,7 +259,7 @@ func (c *checker) rule(i int, r ruleForm, named map[string]int) rule {
 	}
 	made := rule{
 		name: r.Name, who: r.Who, targets: r.Targets, labels: r.Labels, protocols: r.Protocols,
-		addresses: r.Addresses, vnets: r.VNets, idle: r.Idle, lifetime: r.Lifetime,
+		addresses: r.Addresses, vnets: r.VNets, idle: r.Idle, lifetime: r.Lifetime, grace: r.Grace,
 	}
 	for _, port := range r.Ports {
 		made.ports = append(made.ports, uint16(port))

@@ -126,7 +126,7 @@ func TestKeys(t *testing.T) {
 	want := map[string][]string{
 		"":        {"admins", "address_mode", "groups", "targets", "rules"},
 		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys"},
-		"rules":   {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime"},
+		"rules":   {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime", "grace"},
 	}
 	if got := Keys(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)

@@ -115,6 +115,7 @@ type Grant struct {
 	Rule     string        // the first rule of the file that allows it
 	Idle     time.Duration // ends the flow when no byte moves; 0 means no limit
 	Lifetime time.Duration // ends the flow, however busy; 0 means no limit
+	Grace    time.Duration // ends the flow when it has been without a connection for so long; 0 means the appliance's own limit
 	Expires  time.Time     // Request.Time + Lifetime; zero without a Lifetime
 	HostKeys []string      // SSH host keys that the target must show one of; none means that none is pinned
 
@@ -140,6 +141,7 @@ type rule struct {
 	vnets     []string // empty means all
 	idle      time.Duration
 	lifetime  time.Duration
+	grace     time.Duration
 }
 
 // IsAdmin reports whether user may administer the appliance. It says nothing about targets.
@@ -264,6 +266,7 @@ func (g *Grant) limitTo(r rule) {
 	}
 	g.Idle = shorter(g.Idle, r.idle)
 	g.Lifetime = shorter(g.Lifetime, r.lifetime)
+	g.Grace = shorter(g.Grace, r.grace)
 	if len(r.addresses) > 0 {
 		g.limits = append(g.limits, limit{r.name, r.addresses})
 	}
