@@ -975,6 +975,7 @@ func TestStrangers(t *testing.T) {
 		}
 		e.c.say(data("still here"))
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if k.got.String() != "still here" || len(e.c.told()) != told+1 || e.s.keys.state() != keys || e.s.Vitals().Attached != 1 {
 			t.Errorf("the flow: %q, told %s, attached %d", k.got.String(), e.c.told(), e.s.Vitals().Attached)
 		}

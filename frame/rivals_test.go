@@ -532,8 +532,7 @@ func endAtAnyTime(t *testing.T, seed uint64, total map[string]int) {
 	}
 	work.Go(func() { // a client that resumes until it is told that there is no flow
 		for {
-			lost, end := client.Detached(context.Background())
-			if end != nil {
+			if _, end := client.Detached(context.Background()); end != nil {
 				return
 			}
 			c, bond := b.Offer()
@@ -542,11 +541,11 @@ func endAtAnyTime(t *testing.T, seed uint64, total map[string]int) {
 			if errors.As(err, &told) && told.Remote {
 				client.GiveUp(err)
 			}
-			_ = lost
 		}
 	})
 	cutting := make(chan struct{})
 	work.Go(func() {
+		r := rand.New(rand.NewPCG(seed, 36))
 		for {
 			select {
 			case <-cutting:
