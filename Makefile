@@ -34,11 +34,13 @@ system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./netstack/...
 	$(ROOT) $(GO) test -timeout 30m -p 1 ./tests/lab ./tests/system
 
-# The person's command is built for every platform it is meant for.
-cross:
-	GOOS=linux GOARCH=arm64 $(GO) vet ./cmd/sallyport ./client
-	GOOS=darwin GOARCH=arm64 $(GO) vet ./cmd/sallyport ./client
-	GOOS=windows GOARCH=amd64 $(GO) vet ./cmd/sallyport ./client
+# The person's command is built for every platform that it is meant for, and its tests at least compile there.
+cross: cross-linux-arm64 cross-darwin-arm64 cross-windows-amd64
+cross-%: private export GOOS = $(word 1,$(subst -, ,$*))
+cross-%: private export GOARCH = $(word 2,$(subst -, ,$*))
+cross-%:
+	$(GO) vet -trimpath ./cmd/sallyport ./client
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/$*/ ./cmd/sallyport
 
 packages:
 	$(ROOT) ./tests/packages.sh
@@ -47,9 +49,13 @@ FUZZTIME ?= 60s
 fuzz:
 	./tests/fuzz.sh $(FUZZTIME)
 
-# The long forms of the tests, for hours rather than minutes.
+# The long forms of the tests, for hours rather than minutes: a hundred million mutated frames, SOAK flows to which
+# everything happens at once, and the tests in namespaces time and again.
+SOAK  ?= 1000000
+TIMES ?= 10
 soak:
-	SALLYPORT_SOAK=1 $(ROOT) $(GO) test -count=1 -timeout 6h -p 1 ./frame ./tests/system
+	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./frame -run 'TestMutatedFrames|TestSoak' -soak $(SOAK)
+	$(ROOT) $(GO) test -count=$(TIMES) -timeout 6h ./tests/system
 
 clean:
 	rm -rf bin tests/.cache

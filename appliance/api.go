@@ -171,7 +171,7 @@ func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 		open: frame.OpenRequest{Target: q.Get("target"), Protocol: q.Get("protocol")}}
 	port, err := strconv.ParseUint(cmp.Or(q.Get("port"), "0"), 10, 16)
 	if err != nil {
-		return nil, frame.Refuse("E_PORT", "port must be 1-65535", "")
+		return nil, frame.Refuse(policy.CodePort, "port must be 1-65535", "")
 	}
 	f.open.Port = uint16(port)
 	if f.grant, err = g.policy.Load().Decide(f.request(f.begun)); err != nil {
@@ -204,6 +204,7 @@ func (f *flow) listed() api.Flow {
 		s.Probe() // for who asks again
 		v := s.Vitals()
 		l.Attached, l.Up, l.Down, l.RTT, l.Detached = v.Attached, v.Taken, v.Acked, v.RTT, v.Detached
+		l.Resumed, l.Gap = f.lastResumed()
 		if v.Lost != nil {
 			l.Lost = v.Lost.Error()
 		}

@@ -161,6 +161,7 @@ type flow struct {
 	addr     atomic.Pointer[netip.AddrPort] // of the target, once it is known
 	begun    time.Time
 	stream   atomic.Pointer[frame.Stream] // once it is open
+	life     context.Context              // ends with it
 	end      context.CancelCauseFunc
 	over     chan struct{} // closed when that has ended
 	detached detached
@@ -205,8 +206,8 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 // begin opens a flow, for as long as its connection lives, and lets it go on by itself; false if it came to nothing.
 func (f *flow) begin(connection context.Context) bool {
 	g, in := f.gateway, f.incoming
-	var ctx context.Context
-	ctx, f.end = context.WithCancelCause(context.WithoutCancel(connection))
+	ctx, end := context.WithCancelCause(context.WithoutCancel(connection))
+	f.life, f.end = ctx, end
 	defer context.AfterFunc(connection, func() { f.end(context.Cause(connection)) })()
 	defer f.survive()
 	conn, err := f.reach(ctx)

@@ -108,8 +108,8 @@ func (l *live) each(do func(*flow)) {
 	}
 }
 
-// Drain tells everybody that the appliance is about to stop, opens no new flows, and returns when all flows have ended
-// or grace is over; what is still there then ends with E_DRAINING.
+// Drain tells everybody that the appliance is about to stop, opens no new flows, and returns when all flows have ended.
+// What is still there when grace is over ends with E_DRAINING.
 func (g *Gateway) Drain(ctx context.Context, grace time.Duration) {
 	g.live.mu.Lock()
 	g.live.draining = true
@@ -119,15 +119,13 @@ func (g *Gateway) Drain(ctx context.Context, grace time.Duration) {
 	})
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
+	defer g.Close()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for g.live.count() > 0 {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			g.live.each(func(f *flow) {
-				f.end(errStopping)
-			})
 			return
 		}
 	}

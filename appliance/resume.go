@@ -21,7 +21,7 @@ import (
 //	                                     → grace over, E_RESUME_EXPIRED
 
 // errNoFlow is the answer to whoever cannot prove that a flow is theirs, and to whoever asks for one that never was.
-var errNoFlow = frame.Refuse(frame.ResumeUnknown, "there is no such flow any more", "connect again")
+var errNoFlow = frame.Refuse(frame.ResumeUnknown, "the appliance does not know this flow any more; it may have been restarted", "connect again")
 
 // errStopping ends flows when the appliance does.
 var errStopping = frame.Refuse(frame.Draining, "the appliance is stopping", "connect again in a moment")
@@ -31,6 +31,9 @@ type detached struct {
 	mu    sync.Mutex
 	since time.Time   // zero: it is not
 	clock *time.Timer // runs expire; nil before the first time
+
+	resumed time.Time // when it had a new one
+	gap     time.Duration
 }
 
 // keep lets the flow outlive its connection, and returns for how long.
@@ -145,6 +148,9 @@ func (g *Gateway) refuseResume(in *frame.Incoming, p frame.Peer, why error) {
 
 // mayResume asks again what was asked when the flow began. It does not block.
 func (f *flow) mayResume(p frame.Peer) error {
+	if ends := context.Cause(f.life); ends != nil {
+		return ends // and does not know yet
+	}
 	if f.gateway.Devices.Revoked(p.Device) {
 		return reasonError(auth.ErrRevoked)
 	}
@@ -164,6 +170,7 @@ func (f *flow) attached(p frame.Peer) {
 	if !d.since.IsZero() {
 		gap = time.Since(d.since)
 	}
+	d.resumed, d.gap = time.Now(), gap
 	if d.since = (time.Time{}); d.clock != nil {
 		d.clock.Stop()
 	}
@@ -171,6 +178,12 @@ func (f *flow) attached(p frame.Peer) {
 	f.gateway.Metrics.resumed(p.Transport, "ok")
 	f.gateway.Metrics.waiting(f.gateway.live.waitingNow())
 	f.log(slog.LevelInfo, "flow resumed", "gap", gap.Round(time.Millisecond), "attached", f.stream.Load().Vitals().Attached)
+}
+
+func (f *flow) lastResumed() (when time.Time, gap time.Duration) {
+	f.detached.mu.Lock()
+	defer f.detached.mu.Unlock()
+	return f.detached.resumed, f.detached.gap
 }
 
 // Who fails to prove that a flow is theirs may try again so often: nobody who has the key fails at all.

@@ -88,7 +88,7 @@ func FirstFault(findings []Finding) error {
 
 func (d *Doctor) found(f Finding, begun time.Time) {
 	f.Text, f.Hint = frame.Clip(f.Text, 600), frame.Clip(f.Hint, 600)
-	f.Took = time.Since(begun).Milliseconds()
+	f.Took = time.Since(begun).Round(time.Millisecond).Milliseconds()
 	d.findings = append(d.findings, f)
 	if d.Found != nil {
 		d.Found(f)

@@ -43,7 +43,7 @@ const (
 	longRTT   = 4 // times the last RTT
 
 	// After a sleep, or in another network, the way is probably dead.
-	suspectIn = 500 * time.Millisecond
+	suspectIn = 350 * time.Millisecond
 	sleptFor  = 2 * time.Second
 
 	tickBusy = 100 * time.Millisecond
@@ -159,10 +159,14 @@ func (k *keeper) move(ctx context.Context) bool {
 func (k *keeper) tellLate() (stop func() bool) {
 	var mu sync.Mutex
 	told, stopped := false, false
-	timer := time.AfterFunc(tellAfter, func() {
+	after := tellAfter
+	if v := k.stream.Vitals(); v.Lost == nil { // it has waited for an answer already
+		after -= silentFor + answerIn
+	}
+	timer := time.AfterFunc(after, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		if v := k.stream.Vitals(); !stopped && v.End == nil && v.Silent > tellAfter {
+		if v := k.stream.Vitals(); !stopped && v.End == nil && (v.Lost != nil || v.Silent > after) {
 			k.tell("connection lost, resuming…")
 			told = true
 		}

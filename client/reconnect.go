@@ -12,6 +12,7 @@ const (
 	// While the way to the appliance is dead a new attempt begins every redialEvery, beside those that still wait: so one
 	// is under way soon after the way is back, and one that began earlier may succeed where the delay is long.
 	redialEvery = 250 * time.Millisecond
+	redialSoon  = 50 * time.Millisecond // after one that failed at once, and could not have noticed
 	redialFor   = 3 * time.Second
 	redialSlow  = 5 * time.Second // between attempts, when a minute has brought nothing
 	redialFast  = time.Minute
@@ -93,8 +94,11 @@ func (d *Direct) redial(ctx context.Context, lost time.Time) (*transport.Session
 			if r.err == nil || hopeless(r.err) {
 				return r.s, r.err
 			}
-			if wait := retryAfter(r.err); wait > 0 {
+			switch wait := retryAfter(r.err); {
+			case wait > 0:
 				next.Reset(wait)
+			case running == 0 && time.Since(lost) < redialFast:
+				next.Reset(redialSoon)
 			}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)

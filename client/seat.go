@@ -16,13 +16,14 @@ type seat struct {
 	answer  *answer // the agent's, for the latest carrier
 	direct  *Direct
 	session *transport.Session // with direct
+	asked   time.Time          // when the agent was asked for a better way
 }
 
 func (t *seat) where() netip.Addr {
-	remote, err := netip.ParseAddrPort(t.answer.Path.Remote)
-	if t.direct != nil {
-		remote, err = t.session.Remote, nil
+	if t.session != nil {
+		return transport.LocalAddr(t.session.Remote)
 	}
+	remote, err := netip.ParseAddrPort(t.answer.Path.Remote)
 	if err != nil {
 		return netip.Addr{}
 	}
@@ -31,11 +32,24 @@ func (t *seat) where() netip.Addr {
 
 // better says that the flow is on HTTPS and could be on QUIC.
 func (t *seat) better() bool {
-	return t.direct != nil && t.session.Transport == "https" && t.direct.onQUIC()
+	if t.session != nil {
+		return t.session.Transport == "https" && t.direct.onQUIC()
+	}
+	if t.answer.Path.Transport == "quic" || time.Since(t.asked) < askBetter {
+		return false
+	}
+	t.asked = time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), mutePatience)
+	defer cancel()
+	path, err := t.shared.knownPath(ctx)
+	return err == nil && path.Transport == "quic"
 }
 
+// askBetter is how often an agent is asked whether it has found a better way.
+const askBetter = 5 * time.Second
+
 func (t *seat) leave() {
-	if t.direct != nil {
+	if t.session != nil {
 		t.direct.release(t.session)
 	}
 }

@@ -135,6 +135,23 @@ func (s *Shared) bond(ctx context.Context, flow uint64, id []byte) (*frame.Bond,
 	return a.Bond.bond(), nil
 }
 
+// knownPath is how the agent reaches the appliance now.
+func (s *Shared) knownPath(ctx context.Context) (*Path, error) {
+	places, err := s.home.agentPlaces()
+	if err != nil {
+		return nil, err
+	}
+	c, a, err := put(ctx, places.socket, s.question(askPath))
+	if err != nil {
+		return nil, err
+	}
+	c.Close()
+	if a.Path == nil {
+		return nil, errNoAgent
+	}
+	return a.Path, nil
+}
+
 // Path implements Dialer.
 func (s *Shared) Path(ctx context.Context) (*Path, error) {
 	c, a, err := s.ask(ctx, s.question(askPath))

@@ -183,7 +183,9 @@ func (in *Incoming) Wait(ctx context.Context) {
 	}
 	s := in.s
 	s.mu.Lock()
-	s.lose(in.at, context.Cause(ctx))
+	if s.err == nil { // else its end is on its way to the peer, or the peer is about to hang up
+		s.lose(in.at, context.Cause(ctx))
+	}
 	s.mu.Unlock()
 	<-in.at.gone
 }

@@ -21,8 +21,9 @@ type resumption struct {
 	lostBy   error     // why the last carrier was
 	lostAt   time.Time // and when
 
-	heard    atomic.Int64  // when a frame came, since the program's start
-	asked    time.Duration // when the PING left that nobody has answered; 0: none
+	born     time.Time
+	heard    atomic.Int64  // when a frame came, as an age of the flow
+	asked    time.Duration // when the PING left that nobody has answered, likewise; 0: none
 	ping     [8]byte
 	rtt      time.Duration // of the last PING
 	ackAt    time.Time     // when an ACK came, or the first byte left after all were acknowledged
@@ -31,11 +32,6 @@ type resumption struct {
 	stuck    *time.Timer // runs ackStuck, if stuckSet
 	stuckSet bool
 }
-
-// start of the program; what is measured from it goes on as the monotonic clock does.
-var programStart = time.Now()
-
-func sinceStart() time.Duration { return time.Since(programStart) }
 
 // The limits of waiting for a peer.
 const (
@@ -266,7 +262,7 @@ func (s *Stream) moveTo(at *attachment) {
 	s.at = at
 	s.attached++
 	s.asked = 0
-	s.heard.Store(int64(sinceStart()))
+	s.heard.Store(int64(s.age()))
 	s.ackAt = time.Now()
 	s.wake()
 }
@@ -283,7 +279,7 @@ func (s *Stream) supersededHere() bool { return s.ticket != nil && len(s.ticket.
 // hear notes that the peer has said something. What an appliance says only to a client that has confirmed settles the
 // epoch.
 func (s *Stream) hear(at *attachment, t Type) {
-	s.heard.Store(int64(sinceStart()))
+	s.heard.Store(int64(s.age()))
 	if !at.unsettled || t != TypeAck && t != TypeData && t != TypeFin {
 		return
 	}
@@ -410,6 +406,9 @@ func (s *Stream) confirmed(at *attachment, a Ack) error {
 	return nil
 }
 
+// age is how long there has been the flow, by the monotonic clock.
+func (s *Stream) age() time.Duration { return time.Since(s.born) }
+
 // Vitals say how a flow is.
 type Vitals struct {
 	End        error         // why the flow ended; net.ErrClosed in order, nil: it lives
@@ -431,7 +430,7 @@ type Vitals struct {
 func (s *Stream) Vitals() Vitals {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := sinceStart()
+	now := s.age()
 	v := Vitals{Kept: s.resumable(), Attached: s.attached, Silent: now - time.Duration(s.heard.Load()), RTT: s.rtt,
 		Waiting: s.replay.len() > 0 || s.finQueued && !s.finAcked, Sent: s.sent, Acked: s.acked, Taken: s.taken}
 	v.End, v.Ending = s.err, s.finTaken && s.finQueued && s.acked >= s.committed
@@ -459,7 +458,7 @@ func (s *Stream) probe() {
 	if s.err != nil || s.at == nil || s.asked > 0 {
 		return
 	}
-	s.asked = max(1, sinceStart())
+	s.asked = max(1, s.age())
 	s.ping = [8]byte(binary.BigEndian.AppendUint64(nil, uint64(s.asked)))
 	s.extra = AppendProbe(s.extra, TypePing, s.ping)
 	s.start()
@@ -470,7 +469,7 @@ func (s *Stream) ponged(id [8]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.asked > 0 && id == s.ping {
-		s.rtt, s.asked = sinceStart()-s.asked, 0
+		s.rtt, s.asked = s.age()-s.asked, 0
 	}
 }
 
@@ -526,7 +525,7 @@ func (s *Stream) checkAcks() {
 	case quiet < ackStall:
 		s.probe()
 		s.stall.Reset(ackStall - quiet)
-	case sinceStart()-time.Duration(s.heard.Load()) < ackStall*2/3:
+	case s.age()-time.Duration(s.heard.Load()) < ackStall*2/3:
 		s.fail(Refuse("E_ACK_STALL", "the client has acknowledged nothing for two minutes", "connect again"))
 		return
 	default:

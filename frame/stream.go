@@ -131,6 +131,7 @@ func newStream(c Carrier, o Options) *Stream {
 		limit:     FirstLimit, room: FirstLimit,
 	}
 	s.writer = s.write
+	s.born = time.Now()
 	return s
 }
 

@@ -14,8 +14,7 @@ import (
 
 const module = "sallyport"
 
-// allowed says which of our packages each folder may import; a folder's own subfolders are allowed unless only is set
-// for them. Arrows point one way.
+// allowed says which of our packages each folder may import. Arrows point one way.
 var allowed = map[string][]string{
 	"frame":                     {},
 	"frame/frametest":           {"frame"},
@@ -34,7 +33,7 @@ var allowed = map[string][]string{
 	"appliance/policy/spell":    {},
 	"client":                    {"appliance/api", "frame", "relay", "transport"},
 	"client/clienttest":         {"client", "frame", "transport"},
-	"cmd/sallyport":             {"appliance/api", "client", "frame", "transport"},
+	"cmd/sallyport":             {"appliance/api", "appliance/policy/spell", "client", "frame", "transport"},
 	"cmd/sallyportd":            {"appliance", "appliance/auth", "appliance/config", "appliance/policy", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 

@@ -10,6 +10,7 @@ want ip iproute2
 want sshd openssh-server
 want ssh openssh-client
 want rsync rsync
+want git git
 want curl curl
 want setpriv util-linux
 want tcpdump tcpdump

@@ -60,6 +60,8 @@ type Flow struct {
 
 	Attached int           `json:"attached"`              // how many connections have carried it
 	Detached time.Duration `json:"detached_ns,omitempty"` // since when it has none; 0: it has one
+	Resumed  time.Time     `json:"resumed,omitzero"`      // when it came to the latest of them
+	Gap      time.Duration `json:"gap_ns,omitempty"`      // that it had none before that; 0: it moved while it had one
 	Lost     string        `json:"lost,omitempty"`        // why it has none
 	RTT      time.Duration `json:"rtt_ns,omitempty"`      // between client and appliance, when it was last measured
 	Up       uint64        `json:"up"`                    // bytes that the target has taken

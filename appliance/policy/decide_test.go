@@ -99,19 +99,6 @@ rules: [{name: small, who: [ann], targets: [a], addresses: [10.0.6.0/24, 10.0.7.
 	}
 }
 
-func TestParsePort(t *testing.T) {
-	for _, s := range []string{"0", "65536", "-1", "22abc", "", "+22", " 22", "1e3"} {
-		_, err := ParsePort(s)
-		var r *Refusal
-		if !errors.As(err, &r) || r.Code != CodePort || r.Sentence != "port must be 1-65535" {
-			t.Errorf("ParsePort(%q): %v", s, err)
-		}
-	}
-	if port, err := ParsePort("65535"); port != 65535 || err != nil {
-		t.Errorf("65535: %d, %v", port, err)
-	}
-}
-
 func TestUnknownAndInvisibleAnswerAlike(t *testing.T) {
 	with := parse(t, sample)
 	without := parse(t, `

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"path"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -21,23 +20,6 @@ var (
 
 // maxName bounds a typed name before anything looks at it; no DNS name is longer.
 const maxName = 253
-
-// ParsePort reads a port as a person typed it, or refuses with E_PORT.
-func ParsePort(s string) (uint16, error) {
-	port, err := strconv.ParseUint(s, 10, 16)
-	if err != nil || port == 0 {
-		return 0, &Refusal{Code: CodePort, Sentence: "port must be 1-65535", Hint: fmt.Sprintf("%q is not a port", clip(s))}
-	}
-	return uint16(port), nil
-}
-
-// clip keeps a quoted piece of somebody's input short.
-func clip(s string) string {
-	if len(s) > maxName {
-		return s[:maxName] + "…"
-	}
-	return s
-}
 
 // parseTyped reads what a person typed for a target: a name, or an address in any spelling.
 func (p *Policy) parseTyped(typed string) (name string, addr netip.Addr, err error) {

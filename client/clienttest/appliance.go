@@ -242,6 +242,10 @@ func (a *Appliance) Flow(ctx context.Context, carrier frame.Carrier, p frame.Pee
 	if err != nil {
 		return
 	}
+	if in.Resume != nil {
+		in.Refuse(frame.Refuse(frame.ResumeUnknown, "flows are not kept here", ""))
+		return
+	}
 	a.mu.Lock()
 	a.opened = append(a.opened, in.Open)
 	a.mu.Unlock()

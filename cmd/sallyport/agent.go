@@ -17,9 +17,10 @@ import (
 
 func (c *command) agent() *cli.Command {
 	return &cli.Command{
-		Name: "agent", Usage: "show, stop or run the process that keeps connections for all commands",
-		Description: `Commands start it by themselves. It holds the connections to your appliances, so that the next command is quick, and
-ends when nobody has used it for ten minutes. Without it (--no-agent) every command connects by itself.`,
+		Name: "agent", Usage: "show, stop or run the process that keeps connections",
+		Description: `Commands start it by themselves. It holds the connections to your appliances,
+so that the next command is quick, and ends when nobody has used it for ten
+minutes. Without it (--no-agent) every command connects by itself.`,
 		Subcommands: []*cli.Command{
 			{Name: "status", Usage: "show what the agent holds", Action: c.agentStatus},
 			{Name: "stop", Usage: "let the agent end when its flows have", Action: c.agentStop,

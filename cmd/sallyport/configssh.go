@@ -15,7 +15,7 @@ import (
 
 func (c *command) configSSH() *cli.Command {
 	return &cli.Command{
-		Name: "config-ssh", Usage: "print a part of ssh's configuration, so that plain ssh reaches the targets",
+		Name: "config-ssh", Usage: "print configuration by which ssh knows the targets",
 		Description: `With it ssh, scp, sftp, rsync, git and all that use ssh take a target's name.
 
   sallyport config-ssh --write ~/.ssh/sallyport.conf

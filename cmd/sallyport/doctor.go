@@ -12,9 +12,10 @@ import (
 
 func (c *command) doctor() *cli.Command {
 	return &cli.Command{
-		Name: "doctor", Usage: "examine the way to an appliance, and say what is wrong with it", ArgsUsage: "[URL|APPLIANCE]",
-		Description: `Each part is tried by itself: name, proxy, UDP, TCP, TLS, sign-in, clock, versions, agent. The exit status is that of
-the first fault.
+		Name: "doctor", Usage: "examine the way to an appliance and say what is wrong", ArgsUsage: "[URL|APPLIANCE]",
+		Description: `Each part is tried by itself: name, proxy, UDP, TCP, TLS, sign-in, clock,
+versions, agent, and which transport is remembered as the faster. The exit
+status is that of the first fault.
 
   sallyport doctor
   sallyport doctor https://bastion.example     # before the first login`,

@@ -74,7 +74,7 @@ type status struct {
 
 func (c *command) status() *cli.Command {
 	return &cli.Command{
-		Name: "status", Usage: "show who you are to the appliance, how it is reached, and your open flows",
+		Name: "status", Usage: "show who you are, how you reach the appliance, your flows",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "everybody's flows, for administrators"}},
 		Action: func(x *cli.Context) error {
 			if err := none(x); err != nil {
@@ -131,11 +131,42 @@ func (c *command) printStatus(s status) error {
 		return err
 	}
 	fmt.Fprintln(c.Stdout)
-	rows = [][]string{{"FLOW", "USER", "TARGET", "PROTOCOL", "TRANSPORT", "FROM", "SINCE"}}
+	rows = [][]string{{"FLOW", "USER", "TARGET", "PROTOCOL", "TRANSPORT", "FROM", "SINCE", "RTT", "UP", "DOWN", "STATE"}}
 	for _, f := range s.Flows {
-		rows = append(rows, []string{f.ID, f.User, fmt.Sprintf("%s:%d", f.Target, f.Port), f.Protocol, f.Transport, f.Source, when(f.Since)})
+		rows = append(rows, []string{f.ID, f.User, fmt.Sprintf("%s:%d", f.Target, f.Port), f.Protocol, f.Transport, f.Source, when(f.Since), rtt(f.RTT), size(f.Up), size(f.Down), state(f)})
 	}
 	return c.table(rows...)
+}
+
+func rtt(d time.Duration) string {
+	if d == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond))
+}
+
+// size is a number of bytes in the unit that a person would choose.
+func size(n uint64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	value := float64(n)
+	for len(units) > 1 && value >= 1024 {
+		value, units = value/1024, units[1:]
+	}
+	if units[0] == "B" {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", value, units[0])
+}
+
+// state says whether a flow has a connection, and what happened to the ones before.
+func state(f api.Flow) string {
+	switch {
+	case f.Detached > 0:
+		return fmt.Sprintf("no connection for %v: %s", f.Detached.Round(time.Second), f.Lost)
+	case f.Attached > 1:
+		return fmt.Sprintf("resumed %s ago after a gap of %v, connection %d", time.Since(f.Resumed).Round(time.Second), f.Gap.Round(time.Millisecond), f.Attached)
+	}
+	return "connected"
 }
 
 func when(t time.Time) string {

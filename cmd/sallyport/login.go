@@ -18,18 +18,19 @@ import (
 func (c *command) login() *cli.Command {
 	return &cli.Command{
 		Name: "login", Usage: "enrol this device with an appliance", ArgsUsage: "URL",
-		Description: `An administrator of the appliance gives you an enrolment code. It is asked for, or read from a file:
-it is never an argument, which others on this computer could see.
+		Description: `An administrator of the appliance gives you an enrolment code. It is asked
+for, or read from a file: it is never an argument, which others on this
+computer could see.
 
   sallyport login https://bastion.example
-  sallyport login bastion.example:8443 --fingerprint sha256:3f9a… --name "ann's laptop"
-  pass show bastion | sallyport login https://bastion.example --code-file -`,
+  sallyport login bastion.example:8443 --fingerprint 3f9a… --name laptop
+  pass bastion | sallyport login https://bastion.example --code-file -`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "user", Usage: "`NAME` of the person whom the code is for"},
 			&cli.StringFlag{Name: "name", Usage: "what to call this device; default: the computer's `NAME`"},
 			&cli.StringFlag{Name: "code-file", Usage: "read the enrolment code from `FILE`; - is stdin"},
 			&cli.StringFlag{Name: "ca", Usage: "trust the certificates in `FILE` (PEM)"},
-			&cli.StringFlag{Name: "fingerprint", Usage: "trust the certificate whose public key has this `SHA-256`"},
+			&cli.StringFlag{Name: "fingerprint", Usage: "trust the certificate whose key has this `SHA-256`"},
 		},
 		Action: func(x *cli.Context) error {
 			url, err := only(x, "URL")

@@ -12,7 +12,7 @@ import (
 )
 
 func protocolFlag() cli.Flag {
-	return &cli.StringFlag{Name: "protocol", Value: "ssh", Usage: "`PROTOCOL` that is spoken: ssh, rdp or tcp"}
+	return &cli.StringFlag{Name: "protocol", Value: "ssh", Usage: "speak `PROTOCOL`: ssh, rdp or tcp"}
 }
 
 // request reads a target argument and the protocol.
@@ -28,7 +28,7 @@ func request(target, protocol string) (frame.OpenRequest, error) {
 
 func (c *command) proxy() *cli.Command {
 	return &cli.Command{
-		Name: "proxy", Usage: "connect stdin and stdout to a target, for ssh's ProxyCommand", ArgsUsage: "TARGET[:PORT]",
+		Name: "proxy", Usage: "connect stdin and stdout to a target, as ssh's ProxyCommand", ArgsUsage: "TARGET[:PORT]",
 		Description: "  ssh -o ProxyCommand='sallyport proxy db-1' ann@db-1",
 		Flags:       []cli.Flag{protocolFlag()},
 		Action: func(x *cli.Context) error {

@@ -23,14 +23,15 @@ const lingerRDP = 5 * time.Second
 func (c *command) rdp() *cli.Command {
 	return &cli.Command{
 		Name: "rdp", Usage: "open a target's desktop with this computer's RDP client", ArgsUsage: "TARGET[:PORT] [-- client options]",
-		Description: `A port of 127.0.0.1 is open while the client runs: mstsc on Windows, the Windows App on macOS, xfreerdp elsewhere.
+		Description: `A port of 127.0.0.1 is open while the client runs: mstsc on Windows, the
+Windows App on macOS, xfreerdp elsewhere.
 
   sallyport rdp win-1 --user 'CORP\ann'
   sallyport rdp win-1 -- /f /sound
   sallyport rdp win-1 --print`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "user", Usage: "the `NAME` to sign in with on the target; mstsc asks for it"},
-			&cli.BoolFlag{Name: "print", Usage: "open the port, print the command to run, and wait until its client has come and gone"},
+			&cli.BoolFlag{Name: "print", Usage: "print the command to run; wait until its client has left"},
 		},
 		Action: func(x *cli.Context) error {
 			if x.NArg() == 0 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"sallyport/appliance/policy/spell"
 	"sallyport/frame"
 	"sallyport/transport"
 )
@@ -50,9 +51,9 @@ func (c *command) app() *cli.App {
 		Reader:      c.Stdin,
 		HideVersion: true,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "appliance", Usage: "which appliance, by the `NAME` that login gave it; default: the last login's"},
-			&cli.StringFlag{Name: "transport", Usage: "`auto|quic|https`: how to reach the appliance; auto takes what works, the others are never left"},
-			&cli.BoolFlag{Name: "no-agent", Usage: "connect by this command alone; SALLYPORT_NO_AGENT=1 says the same"},
+			&cli.StringFlag{Name: "appliance", Usage: "which appliance, by its `NAME` of login; default: the last"},
+			&cli.StringFlag{Name: "transport", Usage: "`HOW` to reach it: auto (by what works), quic or https"},
+			&cli.BoolFlag{Name: "no-agent", Usage: "connect by this command alone, as with SALLYPORT_NO_AGENT=1"},
 			&cli.BoolFlag{Name: "json", Usage: "print results and errors as JSON"},
 			cli.HelpFlag, // which cli adds only where it has added its own help command
 		},
@@ -90,9 +91,7 @@ func prepare(parent string, commands []*cli.Command) {
 			return badFlag(name, append(slices.Clone(command.Flags), x.App.Flags...), err)
 		}
 		plainFlags(command.Flags)
-		if command.ArgsUsage == "" {
-			command.ArgsUsage = " "
-		}
+		command.UsageText = strings.TrimRight(name+options(command)+" "+command.ArgsUsage, " ")
 		if len(command.Subcommands) > 0 && command.Action == nil {
 			command.Action = func(x *cli.Context) error {
 				if !x.Args().Present() {
@@ -103,6 +102,17 @@ func prepare(parent string, commands []*cli.Command) {
 		}
 		prepare(name, command.Subcommands)
 	}
+}
+
+// options stands for a command's flags, where it has any besides --help.
+func options(command *cli.Command) string {
+	switch {
+	case len(command.Subcommands) > 0:
+		return " COMMAND"
+	case len(command.Flags) > 0:
+		return " [options]"
+	}
+	return ""
 }
 
 // plainFlags keeps the help from saying of each flag that it is false unless it is given.
@@ -138,46 +148,14 @@ func unknownCommand(commands []*cli.Command, parent, name string) error {
 	for _, c := range visible(commands) {
 		names = append(names, c.Name)
 	}
-	if near := nearest(name, names); near != "" {
-		hint = "did you mean: " + parent + " " + near
+	if near := spell.Near(name, names, 1); len(near) > 0 {
+		hint = "did you mean: " + parent + " " + near[0]
 	}
 	return usage(fmt.Sprintf("there is no command %q", name), hint)
 }
 
 func visible(commands []*cli.Command) []*cli.Command {
 	return slices.DeleteFunc(slices.Clone(commands), func(c *cli.Command) bool { return c.Hidden })
-}
-
-// nearest is the name that word was probably meant to be, if there is one.
-func nearest(word string, names []string) (name string) {
-	best := 3 // slips of the finger
-	for _, n := range names {
-		if d := distance(word, n); d < best && 2*d <= len(n) {
-			best, name = d, n
-		}
-	}
-	return name
-}
-
-// distance is how many letters must be changed, added or left out to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // badFlag says what is wrong with a flag of a command in our words, where cli says it in the flag package's.
@@ -188,11 +166,11 @@ func badFlag(command string, flags []cli.Flag, err error) error {
 		var names []string
 		for _, f := range flags {
 			if v, ok := f.(cli.VisibleFlag); ok && v.IsVisible() {
-				names = append(names, f.Names()...)
+				names = append(names, slices.DeleteFunc(f.Names(), func(n string) bool { return len(n) < 2 })...)
 			}
 		}
-		if near := nearest(name, names); near != "" {
-			hint = "did you mean: " + dashed(near)
+		if near := spell.Near(name, names, 1); len(near) > 0 {
+			hint = "did you mean: " + dashed(near[0])
 		} else if name == "version" {
 			hint = "run: sallyport version"
 		}
@@ -259,10 +237,21 @@ func arrange(app *cli.App, args []string) []string {
 		}
 		args = args[n:]
 	}
+	switch {
+	case asksHelp(own) && slices.Equal(path, []string{"help"}):
+		own = nil // it shows help anyhow, of what follows
+	case asksHelp(own):
+		return slices.Concat(global, path, []string{"--help"})
+	}
 	if len(rest) > 0 {
 		own = append(own, "--")
 	}
 	return slices.Concat(global, path, own, rest)
+}
+
+// asksHelp says whether a person wants to know how a command is used, whatever else they wrote.
+func asksHelp(flags []string) bool {
+	return slices.Contains(flags, "--help") || slices.Contains(flags, "-h")
 }
 
 // lookup finds the flag that arg sets. --help is never one for all commands: it is about the command that it follows.

@@ -11,11 +11,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
+	"github.com/urfave/cli/v2"
 	"go.uber.org/goleak"
 
 	"sallyport/client"
@@ -190,6 +193,33 @@ func TestRDPArgv(t *testing.T) {
 	}
 }
 
+// TestHelpFitsATerminal: no line of any command's help is wider than 80 columns, or ends in blanks.
+func TestHelpFitsATerminal(t *testing.T) {
+	seen := 0
+	var look func(path []string, commands []*cli.Command)
+	look = func(path []string, commands []*cli.Command) {
+		var out bytes.Buffer
+		env := environment(t.TempDir())
+		env.Args, env.Stdout = append(slices.Clone(path), "--help"), &out
+		if got := run(t.Context(), env); got != 0 {
+			t.Errorf("%q: status %d", env.Args, got)
+		}
+		for line := range strings.Lines(out.String()) {
+			if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > 80 || strings.TrimRight(line, " ") != line {
+				t.Errorf("%q: %q", env.Args, line)
+			}
+		}
+		seen++
+		for _, c := range visible(commands) {
+			look(append(slices.Clone(path), c.Name), c.Subcommands)
+		}
+	}
+	look(nil, (&command{}).app().Commands)
+	if seen < 20 {
+		t.Errorf("only %d helps", seen)
+	}
+}
+
 func TestArrange(t *testing.T) {
 	app := (&command{}).app()
 	for _, tt := range []struct{ in, want string }{
@@ -206,6 +236,8 @@ func TestArrange(t *testing.T) {
 		{"login ls ls", "login -- ls ls"},
 		{"login URL --code-file -", "login --code-file - -- URL"},
 		{"nonsense --what", "--what -- nonsense"},
+		{"tunnel a --help --listen x", "tunnel --help"},
+		{"help ls --help", "help -- ls"},
 	} {
 		if got := strings.Join(arrange(app, strings.Fields(tt.in)), " "); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.in, got, tt.want)
@@ -252,16 +284,7 @@ func TestQuoting(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	names := []string{"login", "ls", "status", "ssh", "tunnel"}
-	for word, want := range map[string]string{"lgoin": "login", "tunel": "tunnel", "stauts": "status", "l": "ls", "frobnicate": "", "sssh": "ssh"} {
-		if got := nearest(word, names); got != want {
-			t.Errorf("%s: got %q, want %q", word, got, want)
-		}
-	}
-}
-
-// No file of the sign-in is left half written, and none is open to others, whatever the umask.
+// TestLoginAgain: a second login takes the place of the first, leaves nothing beside it, and no file is open to others.
 func TestLoginAgain(t *testing.T) {
 	env, a := person(t)
 	code := filepath.Join(t.TempDir(), "code")
@@ -275,5 +298,10 @@ func TestLoginAgain(t *testing.T) {
 	files, _ := filepath.Glob(filepath.Join(env.Getenv("SALLYPORT_HOME"), "*"))
 	if len(files) != 2 {
 		t.Errorf("found %q", files)
+	}
+	for _, file := range files {
+		if info, err := os.Stat(file); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", file, info, err)
+		}
 	}
 }

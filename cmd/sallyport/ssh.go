@@ -19,7 +19,8 @@ import (
 func (c *command) ssh() *cli.Command {
 	return &cli.Command{
 		Name: "ssh", Usage: "run ssh to a target", ArgsUsage: "[ssh options] [user@]TARGET[:PORT] [-- command]",
-		Description: `The real ssh runs, with its own options, keys and files; its exit status is this command's.
+		Description: `The real ssh runs, with its own options, keys and files; its exit status is
+this command's.
 
   sallyport ssh web-1
   sallyport ssh -A -L 8080:localhost:80 root@web-1
@@ -27,7 +28,7 @@ func (c *command) ssh() *cli.Command {
 		SkipFlagParsing: true,
 		Action: func(x *cli.Context) error {
 			args := x.Args().Slice()
-			if len(args) == 0 || args[0] == "--help" || args[0] == "help" && len(args) == 1 {
+			if len(args) > 0 && asksHelp(args[:1]) {
 				return cli.ShowSubcommandHelp(x)
 			}
 			call, err := parseSSH(args)
@@ -233,7 +234,7 @@ func plain(w string) bool {
 
 func (c *command) knownHosts() *cli.Command {
 	return &cli.Command{
-		Name: "known-hosts", Usage: "print the host keys that the appliance pins for a target, for ssh's KnownHostsCommand",
+		Name: "known-hosts", Usage: "print pinned host keys, for ssh's KnownHostsCommand",
 		ArgsUsage: "TARGET[:PORT]",
 		Action: func(x *cli.Context) error {
 			arg, err := only(x, "target")

@@ -15,15 +15,16 @@ import (
 func (c *command) tunnel() *cli.Command {
 	return &cli.Command{
 		Name: "tunnel", Usage: "open local ports that lead to targets", ArgsUsage: "TARGET[:PORT] …",
-		Description: `Each target gets a port of 127.0.0.1 until Ctrl-C; every connection to it is a flow of its own.
-On Linux only your own programs can connect; elsewhere, so can whoever else can run programs on this computer.
+		Description: `Each target gets a port of 127.0.0.1 until Ctrl-C; every connection to it is
+a flow of its own. On Linux only your own programs can connect; elsewhere, so
+can whoever else can run programs on this computer.
 
   sallyport tunnel web-1
   sallyport tunnel db-1:5432 --protocol tcp --listen 5432
   sallyport tunnel web-1 web-2 --json`,
 		Flags: []cli.Flag{
 			protocolFlag(),
-			&cli.StringFlag{Name: "listen", Usage: "open this local `[HOST:]PORT`, for one target; default: any port of 127.0.0.1"},
+			&cli.StringFlag{Name: "listen", Usage: "open `[HOST:]PORT` here, for one target; default: any"},
 		},
 		Action: func(x *cli.Context) error {
 			if x.NArg() == 0 {

@@ -91,12 +91,12 @@ type enrolAnswer struct {
 func enrolCodeCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "enrol-code", Usage: "make a one-time code that enrols a person's device",
-		Description: "Prints the line that the person runs and, on a line of its own, the code that it asks for.\n" +
+		Description: "Prints the line that the person runs and, on a line of its own, the code that\nit asks for. " +
 			"The code is good once, and for ten minutes unless you say less.",
 		Flags: []cli.Flag{
 			configFlag,
 			&cli.StringFlag{Name: "user", Usage: "the device will act for `NAME`; must be given"},
-			&cli.DurationFlag{Name: "valid", Value: codeLife, Usage: "let the code be good for `TIME`, at most ten minutes"},
+			&cli.DurationFlag{Name: "valid", Value: codeLife, Usage: "let the code be good for `TIME`"},
 			&cli.StringFlag{Name: "url", Usage: "tell the person to log in at `URL`"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		},

@@ -14,10 +14,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -34,13 +36,13 @@ import (
 func demoCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
-		Usage: "show the main job: an appliance, two targets in memory, a client",
-		Description: "Everything lives in this process and in a temporary folder. The targets' shells are those of the user\n" +
-			"who runs the demo, and only the demo's own key opens them.",
+		Usage: "show the main job: appliance, two targets in memory, client",
+		Description: "Everything lives in this process and in a temporary folder. The targets'\n" +
+			"shells are those of the user who runs the demo, and only the demo's own key\nopens them.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "once", Usage: "end after the transcript, with status 0 if every step did what it says"},
+			&cli.BoolFlag{Name: "once", Usage: "end after the transcript; 0 if each step did what it says"},
 			&cli.BoolFlag{Name: "allow-root", Usage: "run as root too, whose shell the targets then give"},
-			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8443", Usage: "listen on `ADDRESS`; another port if it is busy"},
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8443", Usage: "`ADDRESS`, or another port there"},
 			&cli.BoolFlag{Name: "verbose", Usage: "show the appliance's log"},
 		},
 		Action: func(c *cli.Context) error {
@@ -55,8 +57,10 @@ func demoCommand(e env) *cli.Command {
 				return err
 			}
 			defer d.close()
-			ctx, cancel := context.WithCancel(c.Context)
-			defer cancel()
+			// A terminal that is closed, or a reader that has read enough, must not leave the demo's folder behind.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGHUP)
+			defer stop()
 			return d.run(ctx, c.Bool("once"))
 		},
 	}

@@ -182,7 +182,9 @@ func (m *machine) run(ctx context.Context, channel ssh.Channel, command string, 
 	if command == "" {
 		cmd = exec.Command(shell)
 	}
-	cmd.Dir = m.shell.HomeDir
+	if cmd.Dir = m.shell.HomeDir; !isFolder(cmd.Dir) {
+		cmd.Dir = "/" // as login does
+	}
 	cmd.Env = []string{"HOME=" + m.shell.HomeDir, "USER=" + m.shell.Username, "PATH=" + os.Getenv("PATH"), "SALLYPORT_DEMO=" + m.name}
 	if terminal == nil {
 		return status(m.pipes(ctx, cmd, channel))
@@ -212,6 +214,11 @@ func (m *machine) run(ctx context.Context, channel ssh.Channel, command string, 
 	close(done)
 	wg.Wait()
 	return status(err)
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // endWith hangs up on cmd and all that it has started when ctx ends, and makes sure a moment later.

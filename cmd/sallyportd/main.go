@@ -52,7 +52,7 @@ const (
 func run(ctx context.Context, e env) int {
 	app := &cli.App{
 		Name:      "sallyportd",
-		Usage:     "the appliance: brings people to the SSH and RDP of a private network",
+		Usage:     "the appliance: brings people to a private network's SSH and RDP",
 		Writer:    e.stdout,
 		ErrWriter: e.stderr,
 		Version:   version,
@@ -91,8 +91,12 @@ func run(ctx context.Context, e env) int {
 	}
 	for _, command := range app.Commands {
 		command.HideHelpCommand = true
-		if command.ArgsUsage == "" {
-			command.ArgsUsage = " "
+		command.UsageText = "sallyportd " + command.Name
+		if len(command.Flags) > 0 {
+			command.UsageText += " [options]"
+		}
+		if command.ArgsUsage != "" {
+			command.UsageText += " " + command.ArgsUsage
 		}
 		for _, f := range command.Flags {
 			if b, ok := f.(*cli.BoolFlag); ok {
@@ -101,7 +105,11 @@ func run(ctx context.Context, e env) int {
 		}
 		command.OnUsageError = badUsage("sallyportd " + command.Name)
 	}
-	err := app.RunContext(ctx, e.args)
+	args := e.args
+	if i := slices.IndexFunc(args, func(arg string) bool { return arg == "--help" || arg == "-h" }); i >= 0 {
+		args = args[:i+1] // cli would look for help on what follows
+	}
+	err := app.RunContext(ctx, args)
 	var status *exit
 	var ended *host.ExitError
 	var faults config.Faults
@@ -231,4 +239,4 @@ func build() string {
 	return runtime.Version()
 }
 
-var configFlag = &cli.StringFlag{Name: "config", Aliases: []string{"c"}, Value: "/etc/sallyport/sallyport.yaml", Usage: "read the configuration from `FILE`"}
+var configFlag = &cli.StringFlag{Name: "config", Aliases: []string{"c"}, Value: "/etc/sallyport/sallyport.yaml", Usage: "read `FILE`"}

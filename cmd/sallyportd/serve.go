@@ -23,8 +23,9 @@ func serveCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "run the appliance",
-		Description: "Started as root, a small parent keeps NICs, ports and secret files, and a worker without any\n" +
-			"capability does the rest. SIGHUP reads the files again, SIGTERM lets flows end and stops.",
+		Description: "Started as root, a small parent keeps NICs, ports and secret files, and a\n" +
+			"worker without any capability does the rest. SIGHUP reads the files again,\n" +
+			"SIGTERM lets flows end and stops.",
 		Flags: []cli.Flag{configFlag, &cli.StringFlag{Name: "run-dir", Value: "/run/sallyport", Usage: "keep namespaces in `DIR`"}},
 		Action: func(c *cli.Context) error {
 			if err := none(c); err != nil {
@@ -187,7 +188,7 @@ func files(path string, c *config.Config) []string {
 func releaseCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "release", ArgsUsage: "VNET", Usage: "give a VNet's NIC back to the host",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "run-dir", Value: "/run/sallyport", Usage: "the folder that serve was given"}},
+		Flags: []cli.Flag{&cli.StringFlag{Name: "run-dir", Value: "/run/sallyport", Usage: "the `DIR` that serve was given"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return misused(c, fmt.Sprintf("takes the name of one VNet, not %d arguments", c.NArg()))
@@ -211,7 +212,7 @@ func releaseCommand(e env) *cli.Command {
 
 func checkCommand(e env) *cli.Command {
 	return &cli.Command{
-		Name: "check", Usage: "read the configuration and the access file, and say everything that is wrong with them",
+		Name: "check", Usage: "say what is wrong with configuration and access file",
 		Flags: []cli.Flag{configFlag},
 		Action: func(c *cli.Context) error {
 			if err := none(c); err != nil {

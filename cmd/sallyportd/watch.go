@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"time"
 )
@@ -39,7 +40,7 @@ func watchFiles(ctx context.Context, asked <-chan os.Signal, files []string, cha
 func stamps(files []string) (sum string) {
 	for _, f := range files {
 		if info, err := os.Stat(f); err == nil {
-			sum += info.ModTime().String() + info.Mode().String() + string(rune(info.Size()&0xffff)) + "\n"
+			sum += fmt.Sprintln(info.ModTime(), info.Mode(), info.Size())
 		}
 	}
 	return sum

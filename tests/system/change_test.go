@@ -269,7 +269,7 @@ func TestReload(t *testing.T) {
 	})
 	t.Logf("told after %v", time.Since(begin))
 	for i, r := range anns {
-		r.ends(time.Second, mistake{"worker killed, " + transports[i], nil, 17, says("the connection to the appliance was lost{more}", "hint: connect again")})
+		r.ends(time.Second, mistake{"worker killed, " + transports[i], nil, 17, says("the appliance does not know this flow any more; it may have been restarted", "hint: connect again")})
 	}
 	b.eventually(5*time.Second, "it serves again", func() error {
 		if r := b.client("ls"); r.exit != 0 {

@@ -35,16 +35,14 @@ func (b *bastion) throughChaos() (link *chaos.Link, home string) {
 	return link, home
 }
 
-// TestChaos: a connection that is cut ends its flow with one sentence, not a hang; one that crawls or changes its port
-// serves on.
+// TestChaos: while the network is down new commands say so at once; connections that break after so many bytes, that crawl
+// or change their port serve on.
 func TestChaos(t *testing.T) {
 	b := start(t, settings{})
 	link, home := b.throughChaos()
 	t.Run("cut", func(t *testing.T) {
 		b := b.on(t)
-		f := b.flow(home, "https", "db-1")
 		link.Do(chaos.Fault{Kind: chaos.Cut})
-		f.ends(time.Second, mistake{"cut", nil, 17, says("the connection to the appliance was lost: connection reset by peer", "hint: connect again")})
 		r := b.as(home, "", "--transport", "https", "ls")
 		if r.exit != 14 || !strings.Contains(r.stderr, "10.77.1.1:8443 was not reached") {
 			t.Errorf("while it is cut: %v", r)
@@ -57,10 +55,12 @@ func TestChaos(t *testing.T) {
 		link.Do(chaos.Fault{Kind: chaos.Cut, After: 100 << 10})
 		defer link.Do(chaos.Fault{Kind: chaos.Pass})
 		r := b.inClient(home, "", "ssh", append(b.sshOptions("https"), "root@db-1", "head -c 10000000 /dev/zero")...)
-		if r.exit != 255 || len(r.stdout) >= 10000000 || !strings.Contains(r.stderr, "sallyport: the connection to the appliance was lost") {
+		if r.exit != 0 || len(r.stdout) != 10000000 || r.stderr != "" {
 			t.Errorf("exit %d, %d bytes, stderr %q", r.exit, len(r.stdout), r.stderr)
 		}
-		t.Logf("\n%s", r.stderr)
+		if resumed := strings.Count(b.daemon.Output(), `msg="flow resumed"`); resumed < 50 {
+			t.Errorf("resumed %d times", resumed)
+		}
 	})
 	t.Run("byte by byte", func(t *testing.T) {
 		b := b.on(t)
@@ -88,32 +88,4 @@ func TestChaos(t *testing.T) {
 		shell.stdin.Close()
 		shell.ends(15*time.Second, mistake{"after three rebinds", nil, 0, nothing})
 	})
-}
-
-// TestHalfOpen: where packets vanish, both ends find out, whether the person types or not, and say so: half a minute after
-// the last sign of life, by QUIC after the last attempt to get one, which is ten seconds later.
-func TestHalfOpen(t *testing.T) {
-	b := start(t, settings{extra: "metrics: {listen: \"127.0.0.1:9090\"}\n"})
-	var quiet, typing []*liveRun
-	for _, transport := range transports {
-		quiet, typing = append(quiet, b.flow(b.home, transport, "db-1")), append(typing, b.flow(b.home, transport, "db-1"))
-	}
-	b.Block("udp", 443)
-	b.Block("tcp", 443)
-	begin := time.Now()
-	for _, r := range typing {
-		io.WriteString(r.stdin, "SSH-2.0-somebody who types\r\n")
-	}
-	gone := mistake{"half-open", nil, 17, says("the connection to the appliance was lost: it has gone silent", "hint: connect again")}
-	for _, r := range append(quiet, typing...) {
-		r.ends(45*time.Second-time.Since(begin), gone)
-	}
-	t.Logf("the client noticed after %v at most", time.Since(begin).Round(time.Second))
-	b.eventually(45*time.Second-time.Since(begin), "the appliance has noticed", func() error {
-		if n := strings.Count(b.daemon.Output(), `msg="flow ended"`); n < 4 {
-			return fmt.Errorf("%d of 4 flows have ended", n)
-		}
-		return nil
-	})
-	t.Logf("the appliance noticed after %v", time.Since(begin).Round(time.Second))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,31 +38,62 @@ func TestNoPresence(t *testing.T) {
 	if q := dns.Queries(); len(q) != asked {
 		t.Errorf("a denied request caused DNS queries: %v", q[asked:])
 	}
-	own := map[netip.Addr]bool{netip.MustParseAddr("10.99.0.4"): true, netip.MustParseAddr("fd99::4"): true}
+	own := []netip.Addr{netip.MustParseAddr("10.99.0.4"), netip.MustParseAddr("fd99::4")}
+	seen := map[netip.AddrPort]int{} // what should have passed
 	for _, p := range capture.Stop() {
 		if p.Out {
 			continue // the target's own
 		}
-		if !own[p.From.Addr()] && p.EtherType != lab.EtherTypeARP && p.Protocol != lab.ProtocolICMPv6 {
+		if !slices.Contains(own, p.From.Addr()) && p.EtherType != lab.EtherTypeARP && p.Protocol != lab.ProtocolICMPv6 {
 			t.Errorf("a packet of nobody's: %v", p)
 		}
 		switch {
 		case p.EtherType == lab.EtherTypeARP, p.Protocol == lab.ProtocolICMPv6:
-		case p.Protocol == lab.ProtocolUDP && p.To.Port() == 53:
-		case p.Protocol == lab.ProtocolTCP && p.To.Port() == 22:
+		case p.Protocol == lab.ProtocolUDP && p.To == dns.Addr,
+			p.Protocol == lab.ProtocolTCP && p.To.Port() == 22 && (p.To.Addr() == lab.TargetAddr4 || p.To.Addr() == lab.TargetAddr6):
+			seen[p.To]++
 		default:
 			t.Errorf("a packet that no rule allows: %v", p)
 		}
 	}
+	if len(seen) != 3 {
+		t.Errorf("the capture has missed what rules do allow: %v", seen)
+	}
 
 	mac := b.kernelSees(t)
-	addrs := []netip.Addr{lab.ApplianceAddr4, lab.ApplianceAddr6, netip.MustParseAddr("10.99.0.4"), netip.MustParseAddr("fd99::4"),
-		netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}
+	addrs := slices.Concat(own, []netip.Addr{linkLocal(mac)}, b.kernelAddresses())
+	if !slices.Contains(addrs, lab.ApplianceAddr4) || !slices.Contains(addrs, lab.ApplianceAddr6) || len(addrs) < 8 {
+		t.Fatalf("these cannot be all of the appliance's addresses: %v", addrs)
+	}
 	answers := b.Scan(lab.Scan{From: b.VNet.Namespace, NIC: "eth0", MAC: mac, Addrs: addrs,
 		Watch: []lab.Watch{{Namespace: b.Router, NIC: "appliance0"}}})
 	for at, answer := range answers {
 		t.Errorf("%v is %s to a neighbour in the VNet", at, answer)
 	}
+}
+
+// kernelAddresses are all that the appliance's machine has on its other NICs, loopback and link-local ones too.
+func (b *bastion) kernelAddresses() (addrs []netip.Addr) {
+	b.t.Helper()
+	var links []struct {
+		Info []struct {
+			Local netip.Addr `json:"local"`
+		} `json:"addr_info"`
+	}
+	if err := json.Unmarshal([]byte(b.Appliance.Run("ip", "-j", "addr")), &links); err != nil {
+		b.t.Fatalf("ip -j addr: %v", err)
+	}
+	for _, l := range links {
+		for _, a := range l.Info {
+			addrs = append(addrs, a.Local)
+		}
+	}
+	return addrs
+}
+
+// linkLocal is the IPv6 address that a NIC would give itself by its MAC.
+func linkLocal(mac []byte) netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5]})
 }
 
 // kernelSees checks that the VNet's NIC has no kernel address, in the namespace that the parent gave it, and returns

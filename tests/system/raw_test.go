@@ -51,7 +51,7 @@ type rawConn struct {
 	session  *quic.Conn // over QUIC
 }
 
-// on connects over a transport and says nothing yet.
+// over connects by a transport and says nothing yet.
 func (r *raw) over(transport string) *rawConn {
 	if transport == "quic" {
 		return r.quic()

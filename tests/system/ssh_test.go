@@ -53,34 +53,43 @@ func (b *bastion) direct(stdin, command string) run {
 		"-o", "LogLevel=ERROR", "root@10.99.0.10", command)
 }
 
-// TestSCP moves 256 MiB each way over each transport, and compares.
+// TestSCP moves 256 MiB each way over each transport, to targets by IPv4 and by IPv6, alone and by the agent, and compares.
 func TestSCP(t *testing.T) {
 	b := start(t, settings{})
+	t.Run("alone", func(t *testing.T) { b.on(t).copies("db-1", "db-6") })
+	t.Run("by the agent", func(t *testing.T) {
+		b := b.on(t)
+		b.withAgent()
+		b.copies("db-1", "db-6")
+	})
+}
+
+// copies moves 256 MiB to targets and back over each transport, and compares.
+func (b *bastion) copies(targets ...string) {
+	b.t.Helper()
 	const size = 256 << 20
-	source := filepath.Join(b.Dir, "source")
-	sum := randomFile(t, source, size)
+	source, remote, back := filepath.Join(b.Dir, "source"), filepath.Join(b.Dir, "remote"), filepath.Join(b.Dir, "back")
+	sum := randomFile(b.t, source, size)
 	for _, transport := range transports {
-		t.Run(transport, func(t *testing.T) {
-			b := b.on(t)
-			remote, back := filepath.Join(b.Dir, "remote-"+transport), filepath.Join(b.Dir, "back-"+transport)
+		for _, target := range targets {
 			for _, way := range []struct{ name, from, to, file string }{
-				{"up", source, "root@db-1:" + remote, remote},
-				{"down", "root@db-1:" + remote, back, back},
+				{"up", source, "root@" + target + ":" + remote, remote},
+				{"down", "root@" + target + ":" + remote, back, back},
 			} {
 				begin := time.Now()
 				r := b.inClient(b.home, "", "scp", append(b.sshOptions(transport), "-q", way.from, way.to)...)
 				took := time.Since(begin)
 				if r.exit != 0 || r.stdout != "" || r.stderr != "" {
-					t.Fatalf("scp %s: %v\n%s", way.name, r, b.daemon.Output())
+					b.t.Fatalf("scp %s, %s over %s: %v\n%s", way.name, target, transport, r, b.daemon.Output())
 				}
-				if got := fileSum(t, way.file); got != sum {
-					t.Errorf("scp %s: the copy differs", way.name)
+				if fileSum(b.t, way.file) != sum {
+					b.t.Errorf("scp %s, %s over %s: the copy differs", way.name, target, transport)
 				}
-				t.Logf("scp %s over %s: %.2f Gbit/s", way.name, transport, size*8/took.Seconds()/1e9)
+				b.t.Logf("scp %s, %s over %s: %.2f Gbit/s", way.name, target, transport, size*8/took.Seconds()/1e9)
 			}
 			os.Remove(remote)
 			os.Remove(back)
-		})
+		}
 	}
 }
 

@@ -1,0 +1,304 @@
+package system
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/tests/chaoslink/wire"
+)
+
+// soaking says that the long forms are wanted.
+func soaking() bool { return os.Getenv("SALLYPORT_SOAK") != "" }
+
+// throughWire starts a bastion whose people come over a cable of 20 ms there and back, which a test can cut.
+func throughWire(t *testing.T, s settings) (*bastion, *wire.Link) {
+	t.Helper()
+	var link *wire.Link
+	s.prepare = func(b *bastion) { link = b.Wire(b.Router, "client0", 7) }
+	b := start(t, s)
+	plug(t, link)
+	return b, link
+}
+
+var cable = wire.Impairment{Delay: 10 * time.Millisecond}
+
+func plug(t *testing.T, link *wire.Link) {
+	t.Helper()
+	if err := link.Set(wire.Both, cable); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pull lets nothing pass until plug.
+func pull(t *testing.T, link *wire.Link, what wire.Hole) {
+	t.Helper()
+	hole := cable
+	hole.Hole = what
+	if err := link.Set(wire.Both, hole); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOneFlowThroughCuts: one flow each way carries much, to its end, while the cable is pulled again and again; now UDP
+// alone, now everything, so that it changes its transport. What arrives is what was sent, and the end of stdin arrives too.
+func TestOneFlowThroughCuts(t *testing.T) {
+	b, link := throughWire(t, settings{})
+	size, cuts := int64(512<<20), 20
+	if soaking() {
+		size, cuts = 32<<30, 1000
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	local, far := filepath.Join(b.Dir, "bulk"), filepath.Join(b.Dir, "far")
+	sum := randomFile(t, local, size)
+	want := hex.EncodeToString(sum[:])
+	for _, way := range []struct {
+		name, command string
+		in            string
+	}{
+		{"up", "cat > " + far + " && sha256sum < " + far, local},
+		{"down", "cat " + far, ""},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			b := b.on(t)
+			before := strings.Count(b.daemon.Output(), `msg="flow resumed"`)
+			cmd := b.Client.Command(t.Context(), "ssh", append(b.sshOptions("auto"), "root@db-1", way.command)...)
+			cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+b.home, "HOME="+b.home)
+			var stderr heard
+			cmd.Stderr = &stderr
+			if way.in != "" {
+				in, err := os.Open(way.in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer in.Close()
+				cmd.Stdin = in
+			}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			h := sha256.New()
+			done := make(chan error, 1)
+			go func() {
+				var sink io.Writer = h
+				if way.in != "" {
+					sink = &got // the sum that the far side has found
+				}
+				io.Copy(sink, out)
+				done <- cmd.Wait()
+			}()
+			b.eventually(10*time.Second, "the flow stands", func() error {
+				if flows := b.flows(); len(flows) == 0 {
+					return fmt.Errorf("stderr %q", stderr.String())
+				}
+				return nil
+			})
+			r := rand.New(rand.NewPCG(seed, 1))
+			pulled := 0
+		pulling:
+			for {
+				select {
+				case err := <-done:
+					done <- err
+					break pulling
+				case <-time.After(time.Duration(100+r.IntN(400)) * time.Millisecond):
+				}
+				pull(t, link, []wire.Hole{wire.All, wire.UDP, wire.TCP}[pulled%3])
+				outage := time.Duration(100+r.IntN(400)) * time.Millisecond
+				if pulled%4 == 1 {
+					outage = 3 * time.Second
+				}
+				time.Sleep(outage)
+				plug(t, link)
+				pulled++
+			}
+			plug(t, link)
+			if err := <-done; err != nil {
+				t.Fatalf("ssh: %v, %s", err, stderr.String())
+			}
+			sent := hex.EncodeToString(h.Sum(nil))
+			if way.in != "" {
+				sent, _, _ = strings.Cut(got.String(), " ")
+			}
+			if sent != want {
+				t.Errorf("what arrived is not what was sent")
+			}
+			resumed := strings.Count(b.daemon.Output(), `msg="flow resumed"`) - before
+			t.Logf("%d MiB in %v, pulled %d times, resumed %d times", size>>20, time.Since(begin).Round(time.Second), pulled, resumed)
+			if pulled < cuts/4 || resumed == 0 {
+				t.Errorf("pulled %d times, resumed %d times", pulled, resumed)
+			}
+			if !toldQuietly.MatchString(stderr.String()) {
+				t.Errorf("stderr %q", stderr.String())
+			}
+		})
+	}
+}
+
+// TestBackAgain: how long after the cable is back do bytes flow.
+func TestBackAgain(t *testing.T) {
+	b, link := throughWire(t, settings{})
+	cuts := 24
+	if soaking() {
+		cuts = 200
+	}
+	r := rand.New(rand.NewPCG(3, 3))
+	for _, transport := range transports {
+		t.Run(transport, func(t *testing.T) {
+			b := b.on(t)
+			s := b.shell(b.home, transport)
+			s.echoes(10 * time.Second)
+			var took []time.Duration
+			for range cuts {
+				pull(t, link, wire.All)
+				s.lines++
+				line := fmt.Sprintf("line %d\n", s.lines)
+				io.WriteString(s.stdin, line) // something is under way
+				time.Sleep(time.Duration(100+r.IntN(2900)) * time.Millisecond)
+				plug(t, link)
+				back := time.Now()
+				for !strings.HasSuffix(s.stdout.String(), line) {
+					if time.Since(back) > 10*time.Second {
+						t.Fatalf("nothing after %v; stderr %q", time.Since(back), s.stderr.String())
+					}
+					time.Sleep(time.Millisecond)
+				}
+				took = append(took, time.Since(back))
+			}
+			slices.Sort(took)
+			p50, p99 := took[len(took)/2], took[len(took)*99/100]
+			t.Logf("%d cuts of 0.1 to 3 s, RTT 20 ms: bytes flow again after %v (median), %v (p99)", cuts, p50.Round(time.Millisecond), p99.Round(time.Millisecond))
+			if p50 > 150*time.Millisecond || p99 > time.Second {
+				t.Errorf("median %v, p99 %v", p50, p99)
+			}
+			s.over(mistake{"back again", nil, 0, toldQuietly})
+		})
+	}
+}
+
+// TestGrace: a flow that is busy and one that is idle survive what is shorter than the grace, and end with it, told to both
+// sides.
+func TestGrace(t *testing.T) {
+	b, link := throughWire(t, settings{extra: "limits: {grace: 20s}\n"})
+	busy := b.live(b.home, "ssh", append(b.sshOptions("auto"), "root@db-1", "yes")...)
+	idle := b.shell(b.home, "auto")
+	idle.echoes(10 * time.Second)
+	for _, outage := range []time.Duration{5 * time.Second, 15 * time.Second} {
+		pull(t, link, wire.All)
+		time.Sleep(outage)
+		plug(t, link)
+		idle.echoes(5 * time.Second)
+		before := len(busy.stdout.String())
+		b.eventually(5*time.Second, "yes goes on", func() error {
+			if len(busy.stdout.String()) == before {
+				return fmt.Errorf("stderr %q", busy.stderr.String())
+			}
+			return nil
+		})
+	}
+	pull(t, link, wire.All)
+	b.eventually(70*time.Second, "the appliance gives up", func() error {
+		if n := strings.Count(b.daemon.Output(), "cause=E_RESUME_EXPIRED"); n < 2 {
+			return fmt.Errorf("%d of 2 flows have ended", n)
+		}
+		return nil
+	})
+	plug(t, link)
+	for _, r := range []*liveRun{busy, idle.liveRun} {
+		r.ends(30*time.Second, mistake{"expired", nil, 255, regexp.MustCompile(
+			`(?s)sallyport: the connection was gone for \d+s, (longer than a flow is kept for|and a flow is kept for 20s)\nsallyport: hint: connect again\n$`)})
+	}
+	if text := strings.ReplaceAll(busy.stdout.String(), "y\n", ""); text != "" && text != "y" {
+		t.Errorf("yes said %q", text)
+	}
+}
+
+// TestManyAtOnce: all flows of a person who loses the network come back with it.
+func TestManyAtOnce(t *testing.T) {
+	b, link := throughWire(t, settings{extra: "limits: {flows_per_user: 300}\n",
+		access: strings.Replace(usualAccess, "rdp: 3389}, labels", "rdp: 3389, tcp: 7}, labels", 1) +
+			"  - {name: echo, who: [ann], targets: [db-1], protocols: [tcp]}\n"})
+	l, err := b.VNet.Listen("tcp", "10.99.0.10:7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { io.Copy(c, c); c.Close() })
+		}
+	})
+	defer serving.Wait()
+	defer l.Close()
+	const flows = 256
+	tunnel := b.live(b.home, b.bin+"/sallyport", "tunnel", "db-1:7", "--protocol", "tcp", "--listen", "127.0.0.1:7007")
+	b.eventually(10*time.Second, "the tunnel listens", func() error {
+		c, err := b.Client.DialContext(t.Context(), "tcp", "127.0.0.1:7007")
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
+	var conns []net.Conn
+	for range flows {
+		c, err := b.Client.DialContext(t.Context(), "tcp", "127.0.0.1:7007")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	echo := func(limit time.Duration) {
+		t.Helper()
+		begin := time.Now()
+		var wg sync.WaitGroup
+		for i, c := range conns {
+			wg.Go(func() {
+				say := []byte(fmt.Sprintf("conn %d\n", i))
+				c.SetDeadline(begin.Add(limit))
+				got := make([]byte, len(say))
+				if _, err := c.Write(say); err != nil {
+					t.Error(err)
+				} else if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, say) {
+					t.Errorf("conn %d: %q, %v", i, got, err)
+				}
+			})
+		}
+		wg.Wait()
+		t.Logf("%d flows answer after %v", len(conns), time.Since(begin).Round(time.Millisecond))
+	}
+	echo(20 * time.Second)
+	pull(t, link, wire.All)
+	time.Sleep(35 * time.Second) // QUIC has given up at both ends
+	plug(t, link)
+	echo(1500 * time.Millisecond)
+	if t.Failed() {
+		t.Logf("the tunnel says %q", tunnel.stderr.String())
+	}
+	if n := strings.Count(b.daemon.Output(), `msg="flow resumed"`); n < flows {
+		t.Errorf("%d of %d flows have resumed", n, flows)
+	}
+}
