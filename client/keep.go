@@ -37,8 +37,8 @@ type keeper struct {
 const (
 	// A flow with bytes under way that hears nothing for silentFor asks, and when nothing comes in answerIn either, the
 	// way is dying; one that has nothing to say asks every idleProbe. A way with a long delay gets more time.
-	silentFor = time.Second
-	answerIn  = time.Second
+	silentFor = 400 * time.Millisecond
+	answerIn  = 400 * time.Millisecond
 	idleProbe = 10 * time.Second
 	longRTT   = 4 // times the last RTT
 
@@ -95,7 +95,7 @@ func (k *keeper) watch(ctx context.Context) error {
 		if here := k.where(); here != where {
 			suspect, where = true, here
 		}
-		if suspect || v.Silent > idleProbe || v.Waiting && v.Silent > silentFor {
+		if suspect || v.Silent > idleProbe || v.Waiting && v.Silent > max(silentFor, longRTT*v.RTT) {
 			k.stream.Probe()
 		}
 		limit := max(answerIn, longRTT*v.RTT)
@@ -161,7 +161,7 @@ func (k *keeper) tellLate() (stop func() bool) {
 	told, stopped := false, false
 	after := tellAfter
 	if v := k.stream.Vitals(); v.Lost == nil { // it has waited for an answer already
-		after -= silentFor + answerIn
+		after -= 2 * (silentFor + answerIn)
 	}
 	timer := time.AfterFunc(after, func() {
 		mu.Lock()

@@ -9,13 +9,18 @@ import (
 )
 
 const (
-	// While the way to the appliance is dead a new attempt begins every redialEvery, beside those that still wait: so one
-	// is under way soon after the way is back, and one that began earlier may succeed where the delay is long.
-	redialEvery = 250 * time.Millisecond
-	redialSoon  = 50 * time.Millisecond // after one that failed at once, and could not have noticed
-	redialFor   = 3 * time.Second
-	redialSlow  = 5 * time.Second // between attempts, when a minute has brought nothing
+	// While the way to the appliance is dead new attempts begin again and again, beside those that still wait: so one is
+	// under way soon after the way is back. Most are short, for they were lost on the way; some are long, for ways with a
+	// long delay.
+	redialFirst = 100 * time.Millisecond // between attempts, at first
+	redialThen  = 250 * time.Millisecond // from redialEager on
+	redialSlow  = 5 * time.Second        // from redialFast on
+	redialEager = 5 * time.Second
 	redialFast  = time.Minute
+	redialSoon  = 50 * time.Millisecond // after one that failed at once, and could not have noticed
+	redialFor   = time.Second           // is a short one's patience
+	redialLong  = 10 * time.Second      // is a long one's
+	redialEach  = 8                     // every so manieth is long
 
 	// How often a client that was driven from QUIC to HTTPS looks whether UDP gets through again.
 	scoutEvery = 15 * time.Second
@@ -63,7 +68,7 @@ func (d *Direct) redial(ctx context.Context, lost time.Time) (*transport.Session
 		err error
 	}
 	results := make(chan result)
-	running := 0
+	running, begun := 0, 0
 	defer func() {
 		cancel()
 		go func() { // those that lost the race
@@ -79,16 +84,24 @@ func (d *Direct) redial(ctx context.Context, lost time.Time) (*transport.Session
 	for {
 		select {
 		case <-next.C:
+			patience, pause := redialFor, redialFirst
+			switch since := time.Since(lost); {
+			case since > redialFast:
+				patience, pause = redialLong, redialSlow
+			case since > redialEager:
+				pause = redialThen
+			}
+			if begun++; begun%redialEach == 0 {
+				patience = redialLong
+			}
 			running++
 			go func() {
-				attempt, cancel := context.WithTimeout(ctx, redialFor)
+				attempt, cancel := context.WithTimeout(ctx, patience)
 				defer cancel()
 				s, err := d.dial.Dial(attempt)
 				results <- result{s, err}
 			}()
-			if next.Reset(redialEvery); time.Since(lost) > redialFast {
-				next.Reset(redialSlow)
-			}
+			next.Reset(pause)
 		case r := <-results:
 			running--
 			if r.err == nil || hopeless(r.err) {
@@ -135,7 +148,7 @@ func (d *Direct) scout(s *transport.Session) {
 
 // tryQUIC makes QUIC the way for new flows, and for those that keepers then move; true if that is done or of no use.
 func (d *Direct) tryQUIC() (done bool) {
-	ctx, cancel := context.WithTimeout(d.life, redialFor)
+	ctx, cancel := context.WithTimeout(d.life, redialLong)
 	defer cancel()
 	quic := *d.dial
 	quic.Mode = transport.QUIC

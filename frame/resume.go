@@ -37,6 +37,7 @@ type resumption struct {
 const (
 	confirmIn  = 10 * time.Second  // a client that was answered confirms, or its carrier is lost
 	ackStall   = 120 * time.Second // without an ACK for bytes that were sent, after which the flow ends
+	askPeer    = 15 * time.Second  // without an ACK, after which a peer is asked; when nothing comes in as long again it is gone
 	ackAgain   = 30 * time.Second  // after which a receiver whose next hop takes nothing says so again
 	tombstone  = 60 * time.Second  // how long a flow that is over answers those who missed its end
 	resumeWait = 10 * time.Second  // for the answer to a RESUME
@@ -504,9 +505,9 @@ func (s *Stream) watchAcks() {
 	case s.keys == nil || s.stallSet:
 		return
 	case s.stall == nil:
-		s.stall = time.AfterFunc(ackStall/2, s.checkAcks)
+		s.stall = time.AfterFunc(askPeer, s.checkAcks)
 	default:
-		s.stall.Reset(ackStall / 2)
+		s.stall.Reset(askPeer)
 	}
 	s.stallSet = true
 }
@@ -519,18 +520,19 @@ func (s *Stream) checkAcks() {
 	if s.err != nil || s.at == nil || s.acked >= s.sent {
 		return // a carrier that comes begins anew
 	}
-	switch quiet := time.Since(s.ackAt); {
-	case quiet < ackStall/2:
-		s.stall.Reset(ackStall/2 - quiet)
-	case quiet < ackStall:
-		s.probe()
-		s.stall.Reset(ackStall - quiet)
-	case s.age()-time.Duration(s.heard.Load()) < ackStall*2/3:
+	quiet, silent := time.Since(s.ackAt), s.age()-time.Duration(s.heard.Load())
+	switch {
+	case quiet < askPeer:
+		s.stall.Reset(askPeer - quiet)
+	case silent >= 2*askPeer:
+		s.lose(s.at, errors.New("the client has gone silent"))
+		return
+	case quiet >= ackStall:
 		s.fail(Refuse("E_ACK_STALL", "the client has acknowledged nothing for two minutes", "connect again"))
 		return
 	default:
-		s.lose(s.at, errors.New("the client has gone silent"))
-		return
+		s.probe()
+		s.stall.Reset(min(askPeer, ackStall-quiet))
 	}
 	s.stallSet = true
 }
