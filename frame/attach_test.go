@@ -425,12 +425,24 @@ func TestAckStall(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(time.Hour) // idle: nothing to acknowledge
 			commit(t, e.s, "hello")
-			for start := time.Now(); time.Since(start) < ackStall-time.Second; {
+			patience := 2 * askPeer
+			if answers {
+				patience = ackStall
+			}
+			answered := 0
+			for start := time.Now(); time.Since(start) < patience-time.Second; {
 				time.Sleep(time.Second)
 				synctest.Wait()
-				if p := e.c.find(TypePing); p != nil && answers {
-					e.c.say(AppendProbe(nil, TypePong, [8]byte(p)))
+				if e.s.Vitals().Unanswered > 0 && answers {
+					e.s.mu.Lock()
+					ping := e.s.ping
+					e.s.mu.Unlock()
+					e.c.say(AppendProbe(nil, TypePong, ping))
+					answered++
 				}
+			}
+			if answers && answered < 5 || !has(e.c.told(), "PING") {
+				t.Errorf("%d PINGs were answered, told %s", answered, e.c.told())
 			}
 			if lost, end := e.s.fate(); lost != nil || end != nil {
 				t.Fatalf("answers %v: too early: %v, %v", answers, lost, end)
@@ -975,6 +987,7 @@ func TestStrangers(t *testing.T) {
 		}
 		e.c.say(data("still here"))
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if k.got.String() != "still here" || len(e.c.told()) != told+1 || e.s.keys.state() != keys || e.s.Vitals().Attached != 1 {
 			t.Errorf("the flow: %q, told %s, attached %d", k.got.String(), e.c.told(), e.s.Vitals().Attached)
 		}

@@ -531,7 +531,7 @@ func (s *Stream) checkAcks() {
 	switch {
 	case quiet < askPeer:
 		s.stall.Reset(askPeer - quiet)
-	case silent >= 2*askPeer:
+	case silent >= askPeer && s.asked > 0 && s.age()-s.asked >= askPeer: // who has had nothing to say was not silent
 		s.lose(s.at, errors.New("the client has gone silent"))
 		return
 	case quiet >= ackStall:
