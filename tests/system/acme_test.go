@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/appliance/auth"
 	"sallyport/tests/lab"
 )
 
@@ -47,6 +48,8 @@ func TestACME(t *testing.T) {
 		outside := netip.MustParseAddr("10.98.0.10")
 		var dns *lab.DNS
 		b := start(t, settings{
+			access: "targets: [{name: ca, vnet: hub, address: 10.98.0.10, protocols: {tcp: 14000}}]\n" +
+				"rules: [{name: ca, who: [ann], targets: [ca], protocols: [tcp]}]\n",
 			tls:   acmeAt(authorityName),
 			extra: "    gateway: [10.99.0.10]\nuplink: hub\nmetrics: {listen: \"127.0.0.1:9090\"}\n",
 			prepare: func(b *bastion) {
@@ -55,7 +58,12 @@ func TestACME(t *testing.T) {
 				dns = b.authority(pebble, b.VNet.Namespace, outside, lab.TargetAddr4)
 			},
 		})
-		b.certified(b.VNet.Namespace, outside)
+		leaf := b.certified(b.VNet.Namespace, outside)
+		// The appliance's door is still open, and no flow goes through it, whatever the rules say.
+		b.enrol("ann", b.home, "--fingerprint", auth.Fingerprint(leaf))
+		if r := b.client("proxy", "ca:14000", "--protocol", "tcp"); r.exit != 11 || !strings.Contains(r.stderr, "10.98.0.10 is denied: it is outside the network's prefixes") {
+			t.Errorf("a flow to the authority: %v", r)
+		}
 		b.askedFrom(dns, netip.MustParseAddr("10.99.0.4"))
 		if !strings.Contains(b.metrics(), `sallyport_vnet_escaped_packets_total{vnet="hub"} 0`) {
 			t.Errorf("packets were dropped at the link:\n%s", b.metrics())
@@ -97,8 +105,8 @@ func acmeAt(host string) string {
 	return "acme: {domains: [bastion.test], directory: \"https://" + host + ":14000/dir\", ca: authority.pem}"
 }
 
-// certified waits until clients see a certificate that the authority at an address has signed.
-func (b *bastion) certified(from *lab.Namespace, authority netip.Addr) {
+// certified waits until clients see a certificate that the authority at an address has signed, and returns it.
+func (b *bastion) certified(from *lab.Namespace, authority netip.Addr) (leaf *x509.Certificate) {
 	b.t.Helper()
 	client := &http.Client{Transport: &http.Transport{
 		DialContext:       from.DialContext,
@@ -122,12 +130,14 @@ func (b *bastion) certified(from *lab.Namespace, authority netip.Addr) {
 			return err
 		}
 		defer conn.Close()
-		err = tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: "bastion.test"}).HandshakeContext(b.t.Context())
-		if err != nil {
+		client := tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: "bastion.test"})
+		if err := client.HandshakeContext(b.t.Context()); err != nil {
 			return fmt.Errorf("%w\n%s", err, b.daemon.Output())
 		}
+		leaf = client.ConnectionState().PeerCertificates[0]
 		return nil
 	})
+	return leaf
 }
 
 // askedFrom checks who asked a DNS server for the authority.
