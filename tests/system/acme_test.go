@@ -41,7 +41,20 @@ func TestACME(t *testing.T) {
 			tls:     acmeAt(lab.ClientAddr4.String()),
 			prepare: func(b *bastion) { b.authority(pebble, b.Client, lab.ClientAddr4, lab.ApplianceAddr4) },
 		})
-		b.certified(b.Client, lab.ClientAddr4)
+		first := b.certified(b.Client, lab.ClientAddr4)
+		// The next certificate is asked for by the account that there is.
+		b.daemon.Terminate(10 * time.Second)
+		state := filepath.Join(b.Dir, "state", "acme")
+		if err := os.RemoveAll(filepath.Join(state, "certificates")); err != nil {
+			t.Fatal(err)
+		}
+		b.serve()
+		if second := b.certified(b.Client, lab.ClientAddr4); second.SerialNumber.Cmp(first.SerialNumber) == 0 {
+			t.Error("the certificate is the old one")
+		}
+		if keys, err := filepath.Glob(filepath.Join(state, "acme", "*", "accounts", "*")); len(keys) != 1 {
+			t.Errorf("the keys of accounts: %q, %v", keys, err)
+		}
 	})
 	// The authority is outside the VNet's prefixes, where no flow may go, and is known by name to the VNet's DNS alone.
 	t.Run("VNet", func(t *testing.T) {
