@@ -118,6 +118,16 @@ func TestSystem(t *testing.T) {
 	near.dial(t.Context(), "tcp", netip.AddrPortFrom(imds.Addr(), 81)) // past the fence, to another port
 	h.Allow(nil)
 	near.dial(t.Context(), "tcp", imds)
+	handles := len(near.systems)
+	h = near.System([]Endpoint{{imds, "tcp"}})
+	h.Close()
+	if _, err := h.DialContext(t.Context(), "tcp", imds.String()); !errors.As(err, &denied) || denied.Reason != Unlisted {
+		t.Errorf("a closed handle: %v", err)
+	}
+	near.dial(t.Context(), "tcp", imds)
+	if len(near.systems) != handles {
+		t.Error("a closed handle stays")
+	}
 	if n := seen.to(imds.Addr()); n != before {
 		t.Errorf("%d packets more", n-before)
 	}

@@ -15,9 +15,9 @@ type Endpoint struct {
 	Network string // "tcp" or "udp"
 }
 
-// A System is the appliance's own door, for its DNS, time, metadata and health probes. It opens to an exact list, which
-// may name what the fence denies to flows. It is no Network: whoever serves people is given the Stack as a Network and
-// cannot get at it.
+// A System is the appliance's own door, for its DNS, certificates, time, metadata and health probes. It opens to an
+// exact list, which may name what the fence denies to flows. It is no Network: whoever serves people is given the Stack
+// as a Network and cannot get at it.
 type System struct {
 	stack *Stack
 	list  []Endpoint // guarded by stack.routing
@@ -46,6 +46,15 @@ func (h *System) Allow(list []Endpoint) {
 	h.stack.reroute()
 }
 
+// Close ends the handle. What is left of its connections is cut off.
+func (h *System) Close() error {
+	h.Allow(nil)
+	h.stack.routing.Lock()
+	defer h.stack.routing.Unlock()
+	h.stack.systems = slices.DeleteFunc(h.stack.systems, func(other *System) bool { return other == h })
+	return nil
+}
+
 // DialContext connects to an address and port that are on the list; names are not resolved.
 func (h *System) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	dst, err := netip.ParseAddrPort(address)
@@ -64,7 +73,8 @@ func (h *System) DialContext(ctx context.Context, network, address string) (net.
 
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
-// reroute leads to what the handles' lists name outside all other routes, one host at a time, by the gateway.
+// reroute leads to what the handles' lists name outside all other routes, one host at a time, by the gateway, or
+// straight over a link on which all that is sent is on its way.
 func (s *Stack) reroute() {
 	table := slices.Clone(s.routes)
 	for _, h := range s.systems {
@@ -73,7 +83,7 @@ func (s *Stack) reroute() {
 			covered := slices.ContainsFunc(table, func(r tcpip.Route) bool {
 				return r.Destination.Contains(tcpip.AddrFromSlice(addr.AsSlice()))
 			})
-			if gateway := s.gateway.of(addr); !covered && gateway.IsValid() {
+			if gateway := s.gateway.of(addr); !covered && (gateway.IsValid() || !hasNeighbours(s.guard)) {
 				table = append(table, route(netip.PrefixFrom(addr, addr.BitLen()), gateway))
 			}
 		}

@@ -239,6 +239,22 @@ func TestWireGuardAllowed(t *testing.T) {
 	}
 }
 
+// TestWireGuardSystem: what the appliance itself asks for may lie outside the prefixes, and there is no gateway to lead to it.
+func TestWireGuardSystem(t *testing.T) {
+	near, far := tunnelled(t, many)
+	listen(t, far)
+	near.config.Prefixes = nil
+	if err := near.Readdress(Addressing{Addresses: near.Addresses()}); err != nil {
+		t.Fatal(err)
+	}
+	at := netip.MustParseAddrPort("10.9.0.2:7")
+	c, err := near.System([]Endpoint{{at, "tcp"}}).DialContext(t.Context(), "tcp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
 // TestWireGuardSocketEnds: a tunnel whose socket fails is down, and says why.
 func TestWireGuardSocketEnds(t *testing.T) {
 	broken := &failing{PacketConn: loopbackUDP(t), fail: make(chan struct{})}

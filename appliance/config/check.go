@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -108,13 +109,17 @@ func (c *checker) checkVNet(name string, v *VNet) {
 			c.Fault(c.At("vnets", name, "addresses", i), "add its network to prefixes or mend it", "address %s lies in none of the prefixes of vnet %q", p.Addr(), name)
 		}
 	}
-	for i, a := range v.DNS {
-		if a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
-			c.Fault(c.At("vnets", name, "dns", i), "", "%s cannot be a DNS server", a)
-		}
-	}
+	c.checkDNS(v.DNS, append(path, "dns")...)
 	if v.Link.Kind == LinkWireGuard {
 		c.checkBehindPeers(name, v)
+	}
+}
+
+func (c *checker) checkDNS(servers []netip.Addr, path ...any) {
+	for i, a := range servers {
+		if a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
+			c.Fault(c.At(slices.Concat(path, []any{i})...), "", "%s cannot be a DNS server", a)
+		}
 	}
 }
 
@@ -316,7 +321,8 @@ func (c *checker) checkListen() {
 		if l.Link.Kind == LinkKernel || l.Link.Kind == LinkWireGuard {
 			c.Fault(c.At("listen", "link"), "use packet or tap; for the kernel's sockets listen: {address: …}", "people cannot come in by a %s link", l.Link.Kind)
 		}
-		c.only("listen", "link", "addresses", "gateway", "port")
+		c.checkDNS(l.DNS, "listen", "dns")
+		c.only("listen", "link", "addresses", "gateway", "dns", "port")
 	case c.Has("listen", "vnet"):
 		if _, known := c.VNets[l.VNet]; !known {
 			c.Fault(c.At("listen", "vnet"), spell.DidYouMean(l.VNet, c.names(), "the vnets are "+strings.Join(c.names(), ", ")), "there is no vnet %q", l.VNet)
@@ -338,7 +344,7 @@ func (c *checker) checkListen() {
 
 // only notes the keys of a mapping that do not go with the first of keys.
 func (c *checker) only(parent string, keys ...string) {
-	for _, key := range []string{"address", "proxy_protocol", "vnet", "port", "link", "addresses", "gateway"} {
+	for _, key := range []string{"address", "proxy_protocol", "vnet", "port", "link", "addresses", "gateway", "dns"} {
 		if c.Has(parent, key) && !slices.Contains(keys, key) {
 			c.Fault(c.KeyAt(parent, key), "leave it out", "%s.%s does not go with %s.%s", parent, key, parent, keys[0])
 		}
@@ -393,12 +399,40 @@ func (c *checker) checkTLS() {
 func (c *checker) checkUplink() {
 	_, isVNet := c.VNets[c.Uplink]
 	switch {
-	case c.Uplink == "kernel" || isVNet:
+	case c.Uplink == "kernel":
+		return
+	case isVNet:
 	case c.Uplink != "listen":
 		known := append([]string{"kernel", "listen"}, c.names()...)
 		c.Fault(c.At("uplink"), spell.DidYouMean(c.Uplink, known, "known are "+strings.Join(known, ", ")), "there is no uplink %q", c.Uplink)
+		return
 	case c.Listen.VNet == "" && c.Listen.Link.Kind == LinkNone:
 		c.Fault(c.At("uplink"), "write uplink: kernel", "uplink is listen, but the kernel listens")
+		return
+	}
+	if len(c.TLS.ACME.Domains) > 0 {
+		c.checkOwnDNS()
+	}
+}
+
+// checkOwnDNS checks that the uplink can look up the authority, where that has a name.
+func (c *checker) checkOwnDNS() {
+	if u, err := url.Parse(c.TLS.ACME.Directory); err == nil {
+		if _, err := netip.ParseAddr(u.Hostname()); err == nil {
+			return
+		}
+	}
+	name := c.Uplink
+	if name == "listen" {
+		name = c.Listen.VNet
+	}
+	v, known := c.VNets[name]
+	key := "vnets." + name + ".dns"
+	if name == "" {
+		v, known, key = VNet{Link: c.Listen.Link, Addresses: c.Listen.Addresses, DNS: c.Listen.DNS}, true, "listen.dns"
+	}
+	if known && len(v.DNS) == 0 && !v.Addresses.DHCP && v.Link.Kind != LinkKernel {
+		c.Fault(c.At("uplink"), "list name servers in "+key, "uplink %s has no name server to look up the ACME authority at", c.Uplink)
 	}
 }
 

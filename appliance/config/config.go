@@ -53,6 +53,7 @@ type Listen struct {
 	Link      Link         `yaml:"link"`
 	Addresses Addresses    `yaml:"addresses"` // with Link
 	Gateway   []netip.Addr `yaml:"gateway"`   // with Link
+	DNS       []netip.Addr `yaml:"dns"`       // with Link, for the appliance itself, where it is the Uplink
 }
 
 // TLS is the certificate, in one of three forms.

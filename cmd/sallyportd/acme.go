@@ -6,7 +6,10 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
@@ -20,12 +23,13 @@ const acmeProtocol = "acme-tls/1"
 // acme keeps certificates that an authority makes: asks for them, renews them, and answers the authority's questions
 // on the public port. Nothing else is opened: the worker may not, and need not.
 type acme struct {
-	cache   *certmagic.Cache
-	magic   *certmagic.Config
-	domains []string
+	cache     *certmagic.Cache
+	magic     *certmagic.Config
+	authority *authority
+	domains   []string
 }
 
-func newACME(c config.ACME, state string, roots []byte, log *slog.Logger) (*acme, error) {
+func newACME(c config.ACME, state string, roots []byte, out *uplink, log *slog.Logger) (*acme, error) {
 	a := &acme{domains: c.Domains}
 	silent := zap.NewNop() // events say what an operator wants to know
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{
@@ -36,6 +40,7 @@ func newACME(c config.ACME, state string, roots []byte, log *slog.Logger) (*acme
 		Storage:           &certmagic.FileStorage{Path: filepath.Join(state, "acme")},
 		DefaultServerName: c.Domains[0], // for clients that connect by address
 		Logger:            silent,
+		OCSP:              certmagic.OCSPConfig{DisableStapling: out != nil}, // it would go by the kernel
 		OnEvent: func(_ context.Context, event string, data map[string]any) error {
 			switch event {
 			case "cert_obtained":
@@ -46,32 +51,39 @@ func newACME(c config.ACME, state string, roots []byte, log *slog.Logger) (*acme
 			return nil
 		},
 	})
-	issuer := certmagic.ACMEIssuer{
-		CA: c.Directory, Email: c.Email, Agreed: true, Logger: silent,
-		DisableHTTPChallenge:      true,
-		DisableDistributedSolvers: true,
-		// The library wants to see a port open while it solves a challenge; the real one is served by the transport.
-		ListenHost: "127.0.0.1", AltTLSALPNPort: unusedPort,
-	}
+	transport := out.transport()
 	if roots != nil {
-		issuer.TrustedRoots = x509.NewCertPool()
-		if !issuer.TrustedRoots.AppendCertsFromPEM(roots) {
+		transport.TLSClientConfig = &tls.Config{RootCAs: x509.NewCertPool()}
+		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(roots) {
 			a.cache.Stop()
 			return nil, fmt.Errorf("tls.acme.ca %s holds no PEM certificate", c.CA)
 		}
 	}
-	a.magic.Issuers = []certmagic.Issuer{certmagic.NewACMEIssuer(a.magic, issuer)}
+	a.authority = &authority{
+		directory: c.Directory, email: c.Email, storage: a.magic.Storage, out: out, answers: map[string]*tls.Certificate{},
+		http: &http.Client{Transport: transport, Timeout: requestTimeout},
+	}
+	if c.Directory == "" || c.Directory == certmagic.LetsEncryptProductionCA {
+		a.authority.directory, a.authority.rehearsal = certmagic.LetsEncryptProductionCA, certmagic.LetsEncryptStagingCA
+	}
+	a.magic.Issuers = []certmagic.Issuer{a.authority}
 	return a, nil
 }
 
-// unusedPort is on loopback; nobody is told of it.
-const unusedPort = 44317
+// requestTimeout is for one request to an authority with its answer.
+const requestTimeout = time.Minute
 
 // manage begins to obtain and renew, in the background until ctx ends.
 func (a *acme) manage(ctx context.Context) error { return a.magic.ManageAsync(ctx, a.domains) }
 
 func (a *acme) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acmeProtocol {
+		return a.authority.answer(strings.ToLower(hello.ServerName))
+	}
 	return a.magic.GetCertificate(hello)
 }
 
-func (a *acme) Close() { a.cache.Stop() }
+func (a *acme) Close() {
+	a.cache.Stop()
+	a.authority.http.CloseIdleConnections()
+}

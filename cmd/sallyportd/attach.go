@@ -20,6 +20,7 @@ import (
 // network is an attached VNet.
 type network interface {
 	appliance.VNet
+	outlet
 	Close() error
 }
 

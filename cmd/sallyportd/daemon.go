@@ -249,7 +249,7 @@ func (d *daemon) prepareCertificate() (err error) {
 				return fmt.Errorf("read tls.acme.ca: %w", err)
 			}
 		}
-		d.acme, err = newACME(d.cfg.TLS.ACME, d.supply.State(), roots, d.log)
+		d.acme, err = newACME(d.cfg.TLS.ACME, d.supply.State(), roots, d.uplink(), d.log)
 		return err
 	}
 	cert, err := d.certificate()

@@ -23,9 +23,7 @@ func (d *daemon) listen() (net.Listener, net.PacketConn, error) {
 	if stack := listensOn(d.cfg); stack != "" {
 		n := d.networks[stack]
 		if stack == publicStack {
-			l := d.cfg.Listen
-			v := config.VNet{Link: l.Link, Addresses: l.Addresses, Gateway: l.Gateway}
-			made, err := d.supply.Network(stack, v, []uint16{l.Port})
+			made, err := d.supply.Network(stack, publicNetwork(d.cfg.Listen), []uint16{d.cfg.Listen.Port})
 			if err != nil {
 				return nil, nil, err
 			}

@@ -119,14 +119,6 @@ func needsParent(c *config.Config) bool {
 	return false
 }
 
-// supported refuses what the configuration's format has and this version does not do.
-func supported(c *config.Config) error {
-	if len(c.TLS.ACME.Domains) > 0 && c.Uplink != "kernel" {
-		return fail(1, "write uplink: kernel, or give cert and key", "ACME over the uplink %s is not supported by this version", c.Uplink)
-	}
-	return nil
-}
-
 // plan is what the parent may give the worker.
 func plan(path string) (host.Plan, error) {
 	c, err := config.Load(path)
@@ -251,7 +243,7 @@ func loadAll(c *cli.Context) (path string, cfg *config.Config, err error) {
 	if len(faults) > 0 {
 		return path, nil, faults
 	}
-	return path, cfg, supported(cfg)
+	return path, cfg, nil
 }
 
 // load reads the configuration that --config names.
