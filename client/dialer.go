@@ -74,6 +74,7 @@ type Direct struct {
 	uses    sync.Mutex
 	latest  *transport.Session         // is session
 	flows   map[*transport.Session]int // kept ones, by the session that they are on
+	kept    map[*frame.Stream]bool
 	keepers sync.WaitGroup
 	scouts  atomic.Bool // somebody looks for a way back to QUIC
 }
@@ -188,12 +189,21 @@ func (d *Direct) keep(s *transport.Session, stream *frame.Stream, opened *frame.
 		return
 	}
 	d.use(s)
+	d.uses.Lock()
+	if d.kept == nil {
+		d.kept = map[*frame.Stream]bool{}
+	}
+	d.kept[stream] = true
+	d.uses.Unlock()
 	on := &seat{direct: d, session: s}
 	k := &keeper{stream: stream, grace: time.Duration(opened.Grace) * time.Millisecond, tell: d.tell,
 		rejoin: on.rejoin(stream), where: on.where, better: on.better}
 	d.keepers.Go(func() {
 		k.run(d.life)
 		on.leave()
+		d.uses.Lock()
+		defer d.uses.Unlock()
+		delete(d.kept, stream)
 	})
 }
 
@@ -322,8 +332,24 @@ func (d *Direct) connect(ctx context.Context, dead *transport.Session) (s *trans
 	return s, true, nil
 }
 
-// Close ends the session and, over QUIC, all its flows.
+// Close ends the session and, over QUIC, all its flows. Those that were closed before get a moment for their last words.
 func (d *Direct) Close() error {
+	d.uses.Lock()
+	var closing []*frame.Stream
+	for s := range d.kept {
+		if s.Vitals().Closed {
+			closing = append(closing, s)
+		}
+	}
+	d.uses.Unlock()
+	moment, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	for _, s := range closing {
+		select {
+		case <-s.Done():
+		case <-moment.Done():
+		}
+	}
 	d.close()
 	d.keepers.Wait() // they let go of the sessions that others have taken the place of
 	d.lock <- struct{}{}

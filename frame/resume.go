@@ -413,6 +413,7 @@ func (s *Stream) age() time.Duration { return time.Since(s.born) }
 // Vitals say how a flow is.
 type Vitals struct {
 	End        error         // why the flow ended; net.ErrClosed in order, nil: it lives
+	Closed     bool          // Close was called
 	Ending     bool          // both directions have ended, and only the peer's acknowledgement of that is missing
 	Kept       bool          // it may lose its carrier and live
 	Attached   int           // how many carriers it has had
@@ -434,7 +435,7 @@ func (s *Stream) Vitals() Vitals {
 	now := s.age()
 	v := Vitals{Kept: s.resumable(), Attached: s.attached, Silent: now - time.Duration(s.heard.Load()), RTT: s.rtt,
 		Waiting: s.replay.len() > 0 || s.finQueued && !s.finAcked, Sent: s.sent, Acked: s.acked, Taken: s.taken}
-	v.End, v.Ending = s.err, s.finTaken && s.finQueued && s.acked >= s.committed
+	v.End, v.Closed, v.Ending = s.err, s.deaf, s.finTaken && s.finQueued && s.acked >= s.committed
 	if v.End == nil && s.finished() {
 		v.End = net.ErrClosed
 	}
