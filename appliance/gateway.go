@@ -161,6 +161,8 @@ type flow struct {
 	addr     atomic.Pointer[netip.AddrPort] // of the target, once it is known
 	begun    time.Time
 	stream   atomic.Pointer[frame.Stream] // once it is open
+	bond     *frame.Bond                  // of its first connection, until it is open
+	kept     bool                         // it outlives that
 	life     context.Context              // ends with it
 	end      context.CancelCauseFunc
 	over     chan struct{} // closed when that has ended
@@ -196,7 +198,9 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 		g.serveAPI(ctx, in.Accept(frame.Opened{Flow: random(), Session: random(), Target: api.Protocol}), p)
 		return
 	}
-	f := &flow{gateway: g, peer: p, incoming: in, open: in.Open, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random()),
+	bond := p.Bond
+	p.Bond = nil // a flow outlives the connection that it stands for
+	f := &flow{gateway: g, peer: p, bond: bond, incoming: in, open: in.Open, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random()),
 		over: make(chan struct{})}
 	if f.begin(ctx) {
 		f.carried(ctx, in)
@@ -233,6 +237,7 @@ func (f *flow) run(ctx context.Context, conn net.Conn) {
 	defer func() {
 		f.gateway.live.remove(f)
 		f.gateway.Metrics.waiting(f.gateway.live.waitingNow())
+		f.rest()
 	}()
 	defer conn.Close()
 	defer f.survive()

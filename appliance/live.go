@@ -17,7 +17,8 @@ type live struct {
 	byUser   map[string]int
 	waiting  map[*flow]time.Time // those without a connection, and since when
 	graves   map[[16]byte]grave
-	order    [][16]byte // of graves, the oldest first
+	gravesOf map[string]int // by user
+	order    [][16]byte     // of graves, the oldest first
 	failures failures
 	apis     map[string]int // api flows, by user
 	draining bool
@@ -54,9 +55,11 @@ func (l *live) add(f *flow, limits Limits) error {
 	defer l.mu.Unlock()
 	// Whoever has too many flows may rather want this one than the one that waits for them longest: it may be of a
 	// program that was killed.
-	if waits := l.longestWaiting(f.peer.User); waits != nil && l.byUser[f.peer.User] >= limits.FlowsPerUser {
-		l.forget(waits)
-		waits.end(frame.Refuse("E_LIMIT", "another flow has taken the place of this one, which had no connection", "connect again"))
+	if !l.draining && l.byUser[f.peer.User] >= limits.FlowsPerUser {
+		if waits := l.longestWaiting(f.peer.User); waits != nil {
+			l.forget(waits)
+			waits.end(frame.Refuse("E_LIMIT", "another flow has taken the place of this one, which had no connection", "connect again"))
+		}
 	}
 	switch n := l.byUser[f.peer.User]; {
 	case l.draining:

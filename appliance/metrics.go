@@ -78,9 +78,17 @@ func (m *Metrics) flowOpened(f *flow) {
 	}
 }
 
+// known is a label's value: codes that a client makes up are one.
+func known(result string) string {
+	if result == "ok" || result == "ended" || frame.Code(result).Known() {
+		return result
+	}
+	return string(frame.Internal)
+}
+
 func (m *Metrics) resumed(transport, result string) {
 	if m != nil {
-		m.resumes.WithLabelValues(transport, result).Inc()
+		m.resumes.WithLabelValues(transport, known(result)).Inc()
 	}
 }
 
@@ -111,7 +119,7 @@ func (m *Metrics) frameSkipped(frame.Type) {
 func (m *Metrics) flowEnded(r relay.Result, cause string) {
 	if m != nil {
 		m.live.Dec()
-		m.ended.WithLabelValues(cause).Inc()
+		m.ended.WithLabelValues(known(cause)).Inc()
 		m.bytes.WithLabelValues("up").Add(float64(r.Up))
 		m.bytes.WithLabelValues("down").Add(float64(r.Down))
 	}

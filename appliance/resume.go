@@ -52,14 +52,27 @@ func (f *flow) grace() time.Duration {
 // keep lets the flow outlive its connection, and returns for how long.
 func (f *flow) keep() time.Duration {
 	grace := f.grace()
-	if grace == 0 || f.peer.Bond == nil {
+	bond := f.bond
+	if f.bond = nil; grace == 0 || bond == nil {
 		return 0
 	}
-	if err := f.incoming.Keep(f.peer.Bond, f.id[:], f.session[:]); err != nil {
+	if err := f.incoming.Keep(bond, f.id[:], f.session[:]); err != nil {
 		f.log(slog.LevelError, "the flow will end with its connection", "why", err)
 		return 0
 	}
+	f.kept = true
 	return grace
+}
+
+// rest lets go of what a flow that has ended does not need to answer those who come back for it.
+func (f *flow) rest() {
+	f.incoming = nil
+	d := &f.detached
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.clock != nil {
+		d.clock.Stop()
+	}
 }
 
 // carried returns when a carrier of the flow is gone, or has to be because its connection ends. The flow may live on.
@@ -132,7 +145,6 @@ func (g *Gateway) resume(ctx context.Context, in *frame.Incoming, p frame.Peer) 
 	f, stream := g.live.find([16]byte(in.Resume.Flow))
 	if f == nil {
 		frame.Mistrust(in, p.Bond)
-		g.live.failed(p.Device)
 		g.refuseResume(in, p, errNoFlow)
 		return
 	}
@@ -141,6 +153,7 @@ func (g *Gateway) resume(ctx context.Context, in *frame.Incoming, p frame.Peer) 
 	case frame.Attached:
 		f.attached(p)
 		f.carried(ctx, in)
+	case frame.Answered: // it had missed that the flow has ended
 	case frame.LostRace:
 		in.Supersede()
 	case frame.Denied:
@@ -181,10 +194,11 @@ func (f *flow) mayResume(p frame.Peer) error {
 
 // attached notes that the flow has a connection again.
 func (f *flow) attached(p frame.Peer) {
+	p.Bond = nil
 	f.where.Store(&p)
-	f.gateway.live.attach(f)
 	d := &f.detached
 	d.mu.Lock()
+	f.gateway.live.attach(f)
 	var gap time.Duration
 	if !d.since.IsZero() {
 		gap = time.Since(d.since)
@@ -237,23 +251,29 @@ type grave struct {
 
 // Graves are kept for so long, and so many.
 const (
-	graveFor  = 10 * time.Minute
-	maxGraves = 4096
+	graveFor       = 2 * time.Minute
+	maxGraves      = 4096
+	maxGravesOfOne = 512 // of one person
 )
 
 // bury keeps a flow that has ended. The caller holds mu.
 func (l *live) bury(f *flow) {
-	if f.stream.Load() == nil || f.peer.Bond == nil {
+	if !f.kept || l.gravesOf[f.peer.User] >= maxGravesOfOne {
 		return
 	}
 	now := time.Now()
 	for len(l.order) > 0 && (len(l.order) >= maxGraves || l.graves[l.order[0]].until.Before(now)) {
+		oldest := l.graves[l.order[0]].flow.peer.User
+		if l.gravesOf[oldest]--; l.gravesOf[oldest] == 0 {
+			delete(l.gravesOf, oldest)
+		}
 		delete(l.graves, l.order[0])
 		l.order = l.order[1:]
 	}
 	if l.graves == nil {
-		l.graves = map[[16]byte]grave{}
+		l.graves, l.gravesOf = map[[16]byte]grave{}, map[string]int{}
 	}
+	l.gravesOf[f.peer.User]++
 	l.graves[f.id] = grave{f, now.Add(graveFor)}
 	l.order = append(l.order, f.id)
 }

@@ -111,6 +111,7 @@ func (a *Agent) notice(h *held, line string) {
 type ride struct {
 	frame.Carrier
 	session *transport.Session
+	number  uint64 // the session's
 }
 
 // carrier opens a carrier, if a flow is asked for. A session that does not give one is replaced once.
@@ -130,7 +131,7 @@ func (a *Agent) carrier(ctx context.Context, h *held, q question) (c *ride, fres
 		}
 		if err == nil {
 			h.direct.use(s)
-			return &ride{c, s}, fresh, nil
+			return &ride{c, s, a.numberOf(h, s)}, fresh, nil
 		}
 		if fresh || again || ctx.Err() != nil {
 			return nil, fresh, h.direct.reason(ctx, err)
@@ -175,6 +176,16 @@ func (a *Agent) dead(h *held, number uint64) *transport.Session {
 		}
 	}
 	return s
+}
+
+// numberOf is the number of a session; 0 if it is not the last one any more.
+func (a *Agent) numberOf(h *held, s *transport.Session) uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if h.session != s {
+		return 0
+	}
+	return h.number
 }
 
 // numberedSession is the session of that number if it is the last one.
@@ -265,11 +276,12 @@ func (a *Agent) complete(h *held, c *ride, reply *answer) (flow uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.flows++
-	if c != nil {
-		a.bonds[a.flows] = func() *frame.Bond { return c.session.Known(c.Carrier) }
-	}
 	reply.Flow, reply.Session, reply.Path, reply.Notices = a.flows, h.number, h.path, h.notices
 	h.notices = nil
+	if c != nil {
+		reply.Session = c.number
+		a.bonds[a.flows] = func() *frame.Bond { return c.session.Known(c.Carrier) }
+	}
 	return a.flows
 }
 

@@ -201,11 +201,17 @@ func (d *Direct) keep(s *transport.Session, stream *frame.Stream, opened *frame.
 	d.keepers.Go(func() {
 		k.run(d.life)
 		on.leave()
+		if d.life.Err() != nil {
+			stream.GiveUp(errClosed)
+		}
 		d.uses.Lock()
 		defer d.uses.Unlock()
 		delete(d.kept, stream)
 	})
 }
+
+// errClosed ends flows whose Dialer was closed.
+var errClosed = frame.Refuse(frame.Lost, "the client has closed the connection to the appliance", "")
 
 // resumeIn is how long an appliance that has admitted the connection may take to answer a RESUME.
 const resumeIn = 5 * time.Second
@@ -350,7 +356,9 @@ func (d *Direct) Close() error {
 		case <-moment.Done():
 		}
 	}
+	d.uses.Lock()
 	d.close()
+	d.uses.Unlock()
 	d.keepers.Wait() // they let go of the sessions that others have taken the place of
 	d.lock <- struct{}{}
 	defer func() { <-d.lock }()

@@ -30,6 +30,9 @@ type keeper struct {
 	// where is the address that this computer would use to reach the appliance; another than before is another network.
 	where func() netip.Addr
 
+	// notBefore is when a better way may be tried again, after one was refused.
+	notBefore time.Time
+
 	// wall tells the time by the wall, which goes on while the computer sleeps; default time.Now.
 	wall func() time.Time
 }
@@ -49,7 +52,10 @@ const (
 	tickBusy = 100 * time.Millisecond
 	tickIdle = 500 * time.Millisecond
 
-	tellAfter = 3 * time.Second  // that a flow is without a connection
+	tellAfter   = 3 * time.Second // that a flow is without a connection
+	goneFor     = 2 * time.Second // without an answer, after which the word of a new connection counts
+	betterPause = 5 * time.Second // after a better way was none
+
 	rejoinFor = 20 * time.Second // before it is asked again whether that makes sense
 )
 
@@ -103,7 +109,8 @@ func (k *keeper) watch(ctx context.Context) error {
 		if suspect {
 			limit = max(suspectIn, longRTT*v.RTT)
 		}
-		if v.Unanswered > limit && v.Silent >= v.Unanswered || k.better != nil && k.better() {
+		dying := v.Unanswered > limit && v.Silent >= v.Unanswered
+		if dying || time.Now().After(k.notBefore) && k.better != nil && k.better() {
 			return nil
 		}
 		if tick = tickIdle; suspect || v.Waiting || v.Unanswered > 0 {
@@ -139,11 +146,16 @@ func (k *keeper) move(ctx context.Context) bool {
 			return true
 		case v.End != nil || ctx.Err() != nil:
 			return false
-		case hopeless(err):
+		case v.Lost == nil && v.Unanswered == 0:
+			// The way has come back to life, or there is no better one: if the flow is over, it says so itself.
+			k.notBefore = time.Now().Add(max(betterPause, retryAfter(err)))
+			if told() {
+				k.tell(fmt.Sprintf("connected again after %v", time.Since(lost).Round(time.Second)))
+			}
+			return true
+		case hopeless(err) && (v.Lost != nil || v.Unanswered > goneFor):
 			k.stream.GiveUp(err)
 			return false
-		case v.Lost == nil && v.Unanswered == 0:
-			return true // the way has come back to life, or no better one was found
 		case v.Lost != nil && v.Detached > k.grace:
 			k.stream.GiveUp(frame.Refuse("E_RESUME_EXPIRED", fmt.Sprintf("the connection was gone for %v, and a flow is kept for %v",
 				v.Detached.Round(time.Second), k.grace), "connect again"))

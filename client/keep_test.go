@@ -22,8 +22,10 @@ type voyage struct {
 	*frametest.Broker
 	*keeper
 	client, appliance *frame.Stream
-	hole              atomic.Bool // what the client sends is lost without a word
-	down              atomic.Bool // new connections come to nothing
+	hole              atomic.Bool                       // what the client sends is lost without a word
+	down              atomic.Bool                       // new connections come to nothing
+	refusal           atomic.Pointer[frame.StreamError] // a way that seems better refuses the flow
+	wanted            atomic.Bool                       // there has been one
 	tries             []time.Duration
 	sleep             atomic.Int64 // by the wall
 	here              atomic.Pointer[netip.Addr]
@@ -58,6 +60,12 @@ func sail(t *testing.T, grace time.Duration, test func(t *testing.T, v *voyage))
 		go io.Copy(io.Discard, v.appliance)
 		v.here.Store(&netip.Addr{})
 		v.keeper = &keeper{stream: v.client, grace: grace, rejoin: v.rejoin,
+			better: func() bool {
+				if v.refusal.Load() != nil {
+					v.wanted.Store(true)
+				}
+				return v.wanted.Load()
+			},
 			where: func() netip.Addr { return *v.here.Load() },
 			wall:  func() time.Time { return time.Now().Add(time.Duration(v.sleep.Load())) },
 			tell: func(line string) {
@@ -82,6 +90,10 @@ func (v *voyage) rejoin(ctx context.Context, _ time.Time) error {
 	v.mu.Lock()
 	v.tries = append(v.tries, time.Since(v.began))
 	v.mu.Unlock()
+	if refusal := v.refusal.Load(); refusal != nil {
+		return refusal
+	}
+	v.wanted.Store(false)
 	if v.down.Load() {
 		return errors.New("network is unreachable")
 	}
@@ -184,6 +196,20 @@ func TestKeeper(t *testing.T) {
 			if len(v.said) != 2 || v.said[0] != "connection lost, resuming…" || !strings.HasPrefix(v.said[1], "connected again after 1") {
 				t.Errorf("the person was told %q", v.said)
 			}
+		})
+	})
+	// A better way that is refused is no reason to give up the one that there is, nor to ask again and again.
+	t.Run("BetterRefused", func(t *testing.T) {
+		sail(t, time.Hour, func(t *testing.T, v *voyage) {
+			v.refusal.Store(&frame.StreamError{Reason: frame.Reason{Code: frame.ResumeUnknown}, Remote: true})
+			time.Sleep(time.Minute)
+			attached(t, v, 1)
+			if n := len(v.tries); n < 2 || n > 15 {
+				t.Errorf("%d attempts in a minute", n)
+			}
+			v.refusal.Store(nil)
+			time.Sleep(10 * time.Second)
+			attached(t, v, 2)
 		})
 	})
 	t.Run("Expired", func(t *testing.T) {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"sallyport/frame"
@@ -81,6 +82,7 @@ func (d *Direct) redial(ctx context.Context, lost time.Time) (*transport.Session
 	}()
 	next := time.NewTimer(0)
 	defer next.Stop()
+	var notBefore time.Time // as the appliance says
 	for {
 		select {
 		case <-next.C:
@@ -101,17 +103,18 @@ func (d *Direct) redial(ctx context.Context, lost time.Time) (*transport.Session
 				s, err := d.dial.Dial(attempt)
 				results <- result{s, err}
 			}()
-			next.Reset(pause)
+			pause = pause/2 + rand.N(pause) // so that not all clients come at once
+			next.Reset(max(pause, time.Until(notBefore)))
 		case r := <-results:
 			running--
 			if r.err == nil || hopeless(r.err) {
 				return r.s, r.err
 			}
-			switch wait := retryAfter(r.err); {
-			case wait > 0:
+			if wait := retryAfter(r.err); wait > 0 {
+				notBefore = time.Now().Add(wait)
 				next.Reset(wait)
-			case running == 0 && time.Since(lost) < redialFast:
-				next.Reset(redialSoon)
+			} else if running == 0 && time.Since(lost) < redialEager {
+				next.Reset(max(redialSoon, time.Until(notBefore)))
 			}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -129,6 +132,11 @@ func (d *Direct) scout(s *transport.Session) {
 	if s.Transport == "quic" || !d.scouts.CompareAndSwap(false, true) {
 		return
 	}
+	d.uses.Lock()
+	defer d.uses.Unlock()
+	if d.life.Err() != nil { // Close waits already
+		return
+	}
 	d.keepers.Go(func() {
 		defer d.scouts.Store(false)
 		ticker := time.NewTicker(scoutEvery)
@@ -139,11 +147,21 @@ func (d *Direct) scout(s *transport.Session) {
 			case <-d.life.Done():
 				return
 			}
+			if !d.busy() {
+				continue // nobody would move
+			}
 			if done := d.tryQUIC(); done {
 				return
 			}
 		}
 	})
+}
+
+// busy says whether there are kept flows.
+func (d *Direct) busy() bool {
+	d.uses.Lock()
+	defer d.uses.Unlock()
+	return len(d.flows) > 0
 }
 
 // tryQUIC makes QUIC the way for new flows, and for those that keepers then move; true if that is done or of no use.

@@ -102,7 +102,10 @@ func (t *seat) rejoinDirect(ctx context.Context, stream *frame.Stream, lost time
 	defer cancel()
 	if err := next.Resume(ctx, stream); err != nil {
 		t.direct.release(next)
-		t.failed = next
+		var refusal *frame.StreamError
+		if !errors.As(err, &refusal) || !refusal.Remote { // which is no fault of the connection's
+			t.failed = next
+		}
 		return err
 	}
 	if t.session != nil {

@@ -111,6 +111,9 @@ func (s *Shared) keep(ctx context.Context, stream *frame.Stream, opened *frame.O
 	s.keepers.Go(func() {
 		k.run(s.life)
 		on.leave()
+		if s.life.Err() != nil {
+			stream.GiveUp(errClosed)
+		}
 	})
 	return nil
 }
@@ -247,6 +250,9 @@ func (s *Shared) ask(ctx context.Context, q question) (*net.UnixConn, *answer, e
 			continue
 		case err != nil:
 			return nil, nil, err
+		case a.Version != s.agent.Version && !q.Lost.IsZero():
+			c.Close()
+			return nil, nil, errNoAgent // the flow of an old program is no reason to end the new one's agent
 		case a.Version != s.agent.Version:
 			c.Close()
 			if c, _, err := put(ctx, places.socket, question{Version: s.agent.Version, Ask: askFinish}); err == nil {

@@ -23,6 +23,8 @@ type attachment struct {
 
 	next resumeKey // of unsettled: the key of the epoch that this attachment begins
 
+	confirm *time.Timer // ends a mute one
+
 	once sync.Once
 	gone chan struct{} // closed when the carrier is
 }
@@ -64,6 +66,7 @@ func (s *Stream) leave(at *attachment) {
 		return
 	}
 	at.cutOff = false // once
+	s.leaving--
 	go at.sayGoodbye(at.succeeded, at.torn)
 	s.wake()
 }
@@ -77,6 +80,7 @@ func (s *Stream) part(succeeded bool) *attachment {
 	}
 	s.at = nil
 	at.cutOff, at.succeeded = true, succeeded
+	s.leaving++
 	if at.reading || at.writing {
 		at.cut()
 	}
@@ -95,8 +99,8 @@ func (s *Stream) detach(why error) {
 // fence takes the flow away from its carrier and waits until nobody reads from that, writes to it, or works for what it
 // brought. The caller holds mu.
 func (s *Stream) fence() {
-	old := s.part(s.keys != nil) // the appliance says so
-	for s.taking || old != nil && (old.reading || old.writing) {
+	s.part(s.keys != nil) // the appliance says so
+	for s.taking || s.leaving > 0 {
 		changed := s.wait()
 		s.mu.Unlock()
 		<-changed

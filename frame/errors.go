@@ -54,6 +54,12 @@ func (c Code) Exit() int {
 	return 70
 }
 
+// Known says whether c is a code of the protocol.
+func (c Code) Known() bool {
+	_, ok := exits[c]
+	return ok
+}
+
 // A Reason says why something did not happen or came to its end: the payload of REFUSED and RESET.
 type Reason struct {
 	Code     Code   `cbor:"1,keyasint,omitempty"`

@@ -39,7 +39,6 @@ const (
 	ackStall   = 120 * time.Second // without an ACK for bytes that were sent, after which the flow ends
 	askPeer    = 15 * time.Second  // without an ACK, after which a peer is asked; when nothing comes in as long again it is gone
 	ackAgain   = 30 * time.Second  // after which a receiver whose next hop takes nothing says so again
-	tombstone  = 60 * time.Second  // how long a flow that is over answers those who missed its end
 	resumeWait = 10 * time.Second  // for the answer to a RESUME
 )
 
@@ -209,7 +208,9 @@ func (s *Stream) ask(ctx context.Context, at *attachment, r *Resume) (*Resumed, 
 	if errors.As(err, &session) {
 		return nil, err
 	}
-	return nil, lost(err)
+	e := *lost(err).(*StreamError)
+	e.Remote = false // whoever says so: it is not the answer to RESUME
+	return nil, &e
 }
 
 // attach gives the flow to an attempt that was answered, unless another one has it.
@@ -313,6 +314,7 @@ type Attachment int
 
 const (
 	Attached Attachment = iota
+	Answered            // the flow is over in order, which the client had missed and has been told
 	Unknown             // the proof is not valid; the flow is as it was
 	LostRace            // the attempt is one that the client has given up; the flow is as it was
 	Forked              // the proof is one that nobody should have: the flow's key is in two places
@@ -352,7 +354,7 @@ func (s *Stream) Attach(in *Incoming, b *Bond, allow func() error) (Attachment, 
 		s.mu.Unlock()
 		in.last(TypeResumed, answer) // waits for the client to hang up
 		s.mu.Lock()
-		return Attached, nil
+		return Answered, nil
 	case s.err != nil:
 		return Over, s.err
 	}
@@ -365,7 +367,7 @@ func (s *Stream) Attach(in *Incoming, b *Bond, allow func() error) (Attachment, 
 		s.fail(s.desync(r.Received))
 	}
 	s.start()
-	time.AfterFunc(confirmIn, func() { s.unconfirmed(at) })
+	at.confirm = time.AfterFunc(confirmIn, func() { s.unconfirmed(at) })
 	return Attached, nil
 }
 
@@ -398,6 +400,7 @@ func (s *Stream) confirmed(at *attachment, a Ack) error {
 		return s.desync(a.Acked)
 	}
 	at.mute = false
+	at.confirm.Stop()
 	s.rewind(a.Acked)
 	s.sendLimit = a.Limit
 	s.ackDue = true // so that the client knows that we know

@@ -65,6 +65,7 @@ type Stream struct {
 	changed chan struct{} // closed when something below changes; nil while nobody waits
 	err     error         // why the flow ended
 	at      *attachment   // the carrier; nil while the flow is detached
+	leaving int           // carriers that have lost the flow and on which somebody is at work still
 	reading bool          // somebody has the reader's role, or had it when it was cut off
 	orphan  bool          // the reader was cut off, perhaps within a frame: nothing more can be read
 	gone    bool          // the flow has ended and its carrier is closed

@@ -24,7 +24,7 @@ minutes. Without it (--no-agent) every command connects by itself.`,
 		Subcommands: []*cli.Command{
 			{Name: "status", Usage: "show what the agent holds", Action: c.agentStatus},
 			{Name: "stop", Usage: "let the agent end when its flows have", Action: c.agentStop,
-				Flags: []cli.Flag{&cli.BoolFlag{Name: "now", Usage: "end it with its flows"}}},
+				Flags: []cli.Flag{&cli.BoolFlag{Name: "now", Usage: "end it at once; flows go on by another agent"}}},
 			{Name: "run", Usage: "run the agent here, until Ctrl-C or nobody needs it", Action: c.agentRun,
 				Flags: []cli.Flag{&cli.BoolFlag{Name: "log", Usage: "write to agent.log, not to stderr", Hidden: true},
 					&cli.DurationFlag{Name: "idle", Usage: "end when nobody has used it for so `LONG`", Value: 10 * time.Minute}}},
@@ -157,7 +157,7 @@ func (c *command) agentStop(x *cli.Context) error {
 	case s == nil:
 		c.say("no agent is running")
 	case s.Flows > 0 && !x.Bool("now"):
-		c.say(fmt.Sprintf("the agent takes no new flows and ends when %s; --now ends them", count(s.Flows, "its one flow has ended", "its %d flows have ended")))
+		c.say(fmt.Sprintf("the agent takes no new flows and ends when %s; with --now at once, and they go on by another agent", count(s.Flows, "its one flow has ended", "its %d flows have ended")))
 	case s.Flows > 0:
 		c.say(fmt.Sprintf("the agent has ended, with %s", count(s.Flows, "one flow", "%d flows")))
 	default:

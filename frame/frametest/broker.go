@@ -111,6 +111,7 @@ func (b *Broker) Serve(a frame.Carrier, bond *frame.Bond) {
 		return
 	}
 	switch done, end := b.kept.Attach(in, bond, func() error { return nil }); done {
+	case frame.Answered:
 	case frame.Attached:
 		in.Wait(context.Background())
 	case frame.LostRace:
