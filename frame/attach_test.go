@@ -869,7 +869,7 @@ func TestAnswerToFinished(t *testing.T) {
 			time.Sleep(time.Second)
 			within(t, "Vitals", 0, 0, func() { e.s.Vitals() })
 		}()
-		if attached, _, _, d := e.offer(1, FirstLimit); attached != Attached || d == nil || d.Received != 4 {
+		if attached, _, _, d := e.offer(1, FirstLimit); attached != Answered || d == nil || d.Received != 4 {
 			t.Errorf("attach: %v, %+v", attached, d)
 		}
 	})
