@@ -21,6 +21,12 @@
 // under way, and not before. What the next hop does not take at once stays in the slab that it arrived in, out of
 // room that was granted for it, so a carrier is always read to its end.
 //
+// # Losing a carrier
+//
+// A flow that both ends keep outlives its carrier. What is on one is an attachment; to lose it is to detach, and nobody
+// reads, writes or takes for it any more once it is fenced. The client's end comes back by Resume (resume.go), the
+// appliance's by Attach (attach.go), with the keys of bond.go; vitals.go says when a peer has gone silent.
+//
 // # Cancellation
 //
 // Every blocking call takes a context or obeys a deadline. The reason that ended a flow is the error of every later call.
