@@ -266,6 +266,8 @@ func (a *Agent) connect(ctx context.Context, c *net.UnixConn, q question) {
 	splice(c, shared, func(err error) {
 		if cause := context.Cause(h.life); cause != nil {
 			err = cause
+		} else if ctx.Err() != nil {
+			err = errAgentEnded
 		}
 		a.keepWhy(flow, h.direct.reason(ctx, err))
 	})

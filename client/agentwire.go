@@ -129,6 +129,10 @@ var (
 	errMute    = errors.New("the agent does not answer")
 )
 
+// errAgentEnded is what becomes of the flows of an agent that ends: they have lost their connections.
+var errAgentEnded = &frame.StreamError{Remote: true, Reason: frame.Reason{Code: frame.Lost,
+	Sentence: "the agent has ended, and with it the connections that it held", Hint: "try again"}}
+
 // mutePatience is how long an agent may take to show that it lives. One that was stopped would take for ever.
 const mutePatience = 2 * time.Second
 

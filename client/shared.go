@@ -126,7 +126,7 @@ func (s *Shared) bond(ctx context.Context, flow uint64, id []byte) (*frame.Bond,
 	}
 	c, a, err := put(ctx, places.socket, question{Version: s.agent.Version, Ask: askBond, Flow: flow, ID: id})
 	if err != nil {
-		return nil, frame.Refuse(frame.Lost, "the agent has ended, and with it the connections that it held", "try again")
+		return nil, &frame.StreamError{Reason: errAgentEnded.Reason} // which is not the appliance's word
 	}
 	c.Close()
 	switch {
@@ -371,16 +371,13 @@ func (c *agentCarrier) Write(p []byte) (int, error) {
 func (s *Shared) why(flow uint64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	lost := func(sentence string) error {
-		return &frame.StreamError{Remote: true, Reason: frame.Reason{Code: frame.Lost, Sentence: sentence, Hint: "try again"}}
-	}
 	places, err := s.home.agentPlaces()
 	if err != nil {
 		return nil
 	}
 	c, a, err := put(ctx, places.socket, question{Version: s.agent.Version, Ask: askWhy, Flow: flow})
 	if err != nil {
-		return lost("the agent has ended, and with it the connections that it held")
+		return errAgentEnded
 	}
 	c.Close()
 	if f := a.Failure; f != nil {
