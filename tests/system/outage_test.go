@@ -56,7 +56,7 @@ func pull(t *testing.T, link *wire.Link, what wire.Hole) {
 // alone, now everything, so that it changes its transport. What arrives is what was sent, and the end of stdin arrives too.
 func TestOneFlowThroughCuts(t *testing.T) {
 	b, link := throughWire(t, settings{})
-	size, cuts := int64(256<<20), 16
+	size, cuts := int64(384<<20), 16
 	if soaking() {
 		size, cuts = 32<<30, 1000
 	}
