@@ -196,22 +196,13 @@ func (d *Direct) keep(s *transport.Session, stream *frame.Stream, opened *frame.
 	d.kept[stream] = true
 	d.uses.Unlock()
 	on := &seat{direct: d, session: s}
-	k := &keeper{stream: stream, grace: time.Duration(opened.Grace) * time.Millisecond, tell: d.tell,
-		rejoin: on.rejoin(stream), where: on.where, better: on.better}
 	d.keepers.Go(func() {
-		k.run(d.life)
-		on.leave()
-		if d.life.Err() != nil {
-			stream.GiveUp(errClosed)
-		}
+		on.hold(d.life, stream, opened, d.tell)
 		d.uses.Lock()
 		defer d.uses.Unlock()
 		delete(d.kept, stream)
 	})
 }
-
-// errClosed ends flows whose Dialer was closed.
-var errClosed = frame.Refuse(frame.Lost, "the client has closed the connection to the appliance", "")
 
 // resumeIn is how long an appliance that has admitted the connection may take to answer a RESUME.
 const resumeIn = 5 * time.Second
@@ -253,7 +244,7 @@ func (d *Direct) setSession(s *transport.Session) {
 func (d *Direct) onQUIC() bool {
 	d.uses.Lock()
 	defer d.uses.Unlock()
-	return d.latest != nil && d.latest.Transport == "quic" && !ended(d.latest)
+	return d.latest != nil && d.latest.Transport == "quic" && !closed(d.latest.Done())
 }
 
 // reason is err, of a connection that stood, with a code and a sentence.

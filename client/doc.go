@@ -25,6 +25,11 @@
 // about to write. It costs a tenth of a bulk flow's speed, and nothing on a flow that waits for the network. A flow whose
 // carrier breaks asks the Agent why.
 //
+// # Flows that outlive their connection
+//
+// A keeper holds each flow up: it notices when the way to the appliance dies, and moves the flow to another connection. A
+// seat knows where the flow is, on a session of the Agent's or of a Direct, which reconnects.
+//
 // # Errors
 //
 // Explain turns whatever came back into what the person is told and the command's exit status; it is the one table.

@@ -37,7 +37,7 @@ func (d *Direct) reconnect(ctx context.Context, dead *transport.Session, lost ti
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	if d.session != nil && d.session != dead && !ended(d.session) {
+	if d.session != nil && d.session != dead && !closed(d.session.Done()) {
 		return d.session, nil
 	}
 	d.drop()
@@ -50,15 +50,6 @@ func (d *Direct) reconnect(ctx context.Context, dead *transport.Session, lost ti
 		d.scout(s)
 	}
 	return s, nil
-}
-
-func ended(s *transport.Session) bool {
-	select {
-	case <-s.Done():
-		return true
-	default:
-		return false
-	}
 }
 
 // redial dials again and again until one attempt succeeds, or the appliance itself refuses.
@@ -181,7 +172,7 @@ func (d *Direct) tryQUIC() (done bool) {
 		s.Close()
 		return true
 	}
-	if d.session != nil && d.session.Transport == "quic" && !ended(d.session) {
+	if d.session != nil && d.session.Transport == "quic" && !closed(d.session.Done()) {
 		s.Close()
 		return true
 	}

@@ -20,6 +20,20 @@ type seat struct {
 	asked   time.Time          // when the agent was asked for a better way
 }
 
+// hold has a keeper hold a flow up until that has ended, or life has: the Dialer's, and then the flow's too.
+func (t *seat) hold(life context.Context, stream *frame.Stream, opened *frame.Opened, tell func(string)) {
+	k := &keeper{stream: stream, grace: time.Duration(opened.Grace) * time.Millisecond, tell: tell,
+		rejoin: t.rejoin(stream), where: t.where, better: t.better}
+	k.run(life)
+	t.leave()
+	if life.Err() != nil {
+		stream.GiveUp(errClosed)
+	}
+}
+
+// errClosed ends flows whose Dialer was closed.
+var errClosed = frame.Refuse(frame.Lost, "the client has closed the connection to the appliance", "")
+
 func (t *seat) where() netip.Addr {
 	if t.session != nil {
 		return transport.LocalAddr(t.session.Remote)

@@ -106,15 +106,7 @@ func (s *Shared) keep(ctx context.Context, stream *frame.Stream, opened *frame.O
 		return err
 	}
 	on := &seat{shared: s, answer: a}
-	k := &keeper{stream: stream, grace: time.Duration(opened.Grace) * time.Millisecond, tell: s.tell,
-		rejoin: on.rejoin(stream), where: on.where, better: on.better}
-	s.keepers.Go(func() {
-		k.run(s.life)
-		on.leave()
-		if s.life.Err() != nil {
-			stream.GiveUp(errClosed)
-		}
-	})
+	s.keepers.Go(func() { on.hold(s.life, stream, opened, s.tell) })
 	return nil
 }
 
