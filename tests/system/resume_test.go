@@ -98,7 +98,7 @@ func TestBulkThroughCuts(t *testing.T) {
 	b := start(t, settings{})
 	link, home := b.throughChaos()
 	size, cuts := int64(64<<20), 40
-	if os.Getenv("SALLYPORT_SOAK") != "" {
+	if soaking() {
 		size, cuts = 4<<30, 50
 	}
 	local, far := filepath.Join(b.Dir, "bulk"), filepath.Join(b.Dir, "far")
@@ -287,7 +287,7 @@ func (b *bastion) moves(to string) (n int) {
 // another address than before.
 func TestAsleep(t *testing.T) {
 	asleep := 30 * time.Second
-	if os.Getenv("SALLYPORT_SOAK") != "" {
+	if soaking() {
 		asleep = 10 * time.Minute
 	}
 	b := start(t, settings{})
@@ -344,16 +344,20 @@ func TestDesktopThroughCuts(t *testing.T) {
 		"/size:1000x700", "-decorations", "-grab-keyboard", "-dynamic-resolution")
 	defer rdp.Stop()
 	screen.WaitText("XRDP DESKTOP", 60*time.Second)
-	for i := range 10 {
+	cuts := 10
+	if soaking() {
+		cuts = 50
+	}
+	for i := range cuts {
 		link.Do(chaos.Fault{Kind: chaos.Cut})
 		time.Sleep(100 * time.Millisecond)
 		link.Do(chaos.Fault{Kind: chaos.Pass})
 		time.Sleep(200 * time.Millisecond)
 		screen.Type(fmt.Sprintf("cut %d\n", 1000+i))
 	}
-	screen.WaitText("cut 1009", 20*time.Second)
+	screen.WaitText(fmt.Sprintf("cut %d", 1000+cuts-1), 20*time.Second)
 	out := b.daemon.Output()
-	if opened, resumed := strings.Count(out, `msg="flow opened"`), strings.Count(out, `msg="flow resumed"`); opened != 1 || resumed < 10 {
+	if opened, resumed := strings.Count(out, `msg="flow opened"`), strings.Count(out, `msg="flow resumed"`); opened != 1 || resumed < cuts {
 		t.Errorf("%d connections to the server, resumed %d times", opened, resumed)
 	}
 }
