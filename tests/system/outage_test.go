@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"sallyport/tests/chaoslink/wire"
+	"sallyport/tests/lab"
 )
 
 // soaking says that the long forms are wanted.
@@ -30,6 +31,10 @@ func throughWire(t *testing.T, s settings) (*bastion, *wire.Link) {
 	var link *wire.Link
 	s.prepare = func(b *bastion) { link = b.Wire(b.Router, "client0", 7) }
 	b := start(t, s)
+	// Who has which address is known: ARP asks once a second, and that would be measured instead of us.
+	client, router := b.Client.NIC("eth0").HardwareAddr, b.Router.NIC("client0").HardwareAddr
+	b.Client.Run("ip", "neigh", "replace", "10.77.1.1", "lladdr", router.String(), "dev", "eth0", "nud", "permanent")
+	b.Router.Run("ip", "neigh", "replace", lab.ClientAddr4.String(), "lladdr", client.String(), "dev", "client0", "nud", "permanent")
 	plug(t, link)
 	return b, link
 }
