@@ -191,6 +191,7 @@ func TestBackAgain(t *testing.T) {
 			s.echoes(10 * time.Second)
 			var took []time.Duration
 			for range cuts {
+				said := len(b.daemon.Output())
 				pull(t, link, wire.All)
 				s.lines++
 				line := fmt.Sprintf("line %d\n", s.lines)
@@ -207,7 +208,8 @@ func TestBackAgain(t *testing.T) {
 				}
 				took = append(took, time.Since(back))
 				if took[len(took)-1] > 300*time.Millisecond {
-					t.Logf("after an outage of %v it took %v", outage, took[len(took)-1].Round(time.Millisecond))
+					t.Logf("back at %v after an outage of %v it took %v; the appliance said\n%s", back.UTC().Format("05.000"), outage,
+						took[len(took)-1].Round(time.Millisecond), b.daemon.Output()[said:])
 				}
 			}
 			slices.Sort(took)
