@@ -204,7 +204,10 @@ func (f *flow) listed() api.Flow {
 		s.Probe() // for who asks again
 		v := s.Vitals()
 		l.Attached, l.Up, l.Down, l.RTT, l.Detached = v.Attached, v.Taken, v.Acked, v.RTT, v.Detached
-		l.Resumed, l.Gap = f.lastResumed()
+		if v.Attached > 1 {
+			resumed, gap, why := f.lastResumed()
+			l.Resumed, l.Gap, l.Why = resumed, gap, why.String()
+		}
 		if v.Lost != nil {
 			l.Lost = v.Lost.Error()
 		}

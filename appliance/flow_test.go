@@ -78,14 +78,19 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.Gateway = &Gateway{Name: "site", VNets: map[string]VNet{"hub": s.vnet}, Devices: s.reg, Metrics: NewMetrics(),
-		Governor: frame.NewGovernor(1 << 30), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	s.SetPolicy(s.parse(siteAccess))
 	t.Cleanup(func() {
 		s.wg.Wait()
 		s.vnet.Close()
 		s.reg.Close()
-		if left := s.Governor.Free(); left != 1<<30 {
-			t.Errorf("%d bytes of room were not given back", 1<<30-left)
+		for user, share := range s.rooms.share {
+			if left := share.Free(); left != defaultRoom/4 {
+				t.Errorf("%d bytes of %s's room were not given back", defaultRoom/4-left, user)
+			}
+		}
+		if s.rooms.all != nil && s.rooms.all.Free() != defaultRoom {
+			t.Errorf("%d bytes of room were not given back", defaultRoom-s.rooms.all.Free())
 		}
 	})
 	return s

@@ -67,13 +67,15 @@ type Gateway struct {
 	Limits  Limits
 	Metrics *Metrics // nil: nothing is counted
 
-	// Governor bounds the memory that all flows' senders may make us hold; nil: each flow for itself.
-	Governor *frame.Governor
+	// Room bounds the memory, in bytes, that flows beyond their first 128 KiB may make us hold: those of all people
+	// together, and those of one. Default 1 GiB and a quarter of it.
+	Room, RoomPerUser int64
 
 	policy   atomic.Pointer[policy.Policy]
 	live     live
 	relays   sync.WaitGroup // of the flows that are open
 	breaches breaches
+	rooms    rooms
 }
 
 // Limits of a Gateway. The zero value means the defaults.
@@ -179,7 +181,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	c = &containedCarrier{c, g, p}
 	defer c.Close()
 	accept, cancel := context.WithTimeout(ctx, g.Limits.withDefaults().Patience)
-	in, err := frame.Accept(accept, c, frame.Options{Governor: g.Governor, Skipped: g.Metrics.frameSkipped})
+	in, err := frame.Accept(accept, c, frame.Options{Governor: g.roomOf(p.User), Skipped: g.Metrics.frameSkipped})
 	cancel()
 	if err != nil {
 		g.Breach(p, err)

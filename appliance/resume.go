@@ -38,6 +38,7 @@ type detached struct {
 
 	resumed time.Time // when it had a new one
 	gap     time.Duration
+	why     frame.Why
 }
 
 // grace is how long the flow may be without a connection: as its rule says, but no longer than the appliance allows.
@@ -151,7 +152,7 @@ func (g *Gateway) resume(ctx context.Context, in *frame.Incoming, p frame.Peer) 
 	result, err := stream.Attach(in, p.Bond, func() error { return f.mayResume(p) })
 	switch result {
 	case frame.Attached:
-		f.attached(p)
+		f.attached(p, in.Resume.Why)
 		f.carried(ctx, in)
 	case frame.Answered: // it had missed that the flow has ended
 	case frame.LostRace:
@@ -193,7 +194,7 @@ func (f *flow) mayResume(p frame.Peer) error {
 }
 
 // attached notes that the flow has a connection again.
-func (f *flow) attached(p frame.Peer) {
+func (f *flow) attached(p frame.Peer, why frame.Why) {
 	p.Bond = nil
 	f.where.Store(&p)
 	d := &f.detached
@@ -203,20 +204,20 @@ func (f *flow) attached(p frame.Peer) {
 	if !d.since.IsZero() {
 		gap = time.Since(d.since)
 	}
-	d.resumed, d.gap = time.Now(), gap
+	d.resumed, d.gap, d.why = time.Now(), gap, why
 	if d.since = (time.Time{}); d.clock != nil {
 		d.clock.Stop()
 	}
 	d.mu.Unlock()
 	f.gateway.Metrics.resumed(p.Transport, "ok")
 	f.gateway.Metrics.waiting(f.gateway.live.waitingNow())
-	f.log(slog.LevelInfo, "flow resumed", "gap", gap.Round(time.Millisecond), "attached", f.stream.Load().Vitals().Attached)
+	f.log(slog.LevelInfo, "flow resumed", "why", why, "gap", gap.Round(time.Millisecond), "attached", f.stream.Load().Vitals().Attached)
 }
 
-func (f *flow) lastResumed() (when time.Time, gap time.Duration) {
+func (f *flow) lastResumed() (when time.Time, gap time.Duration, why frame.Why) {
 	f.detached.mu.Lock()
 	defer f.detached.mu.Unlock()
-	return f.detached.resumed, f.detached.gap
+	return f.detached.resumed, f.detached.gap, f.detached.why
 }
 
 // Who fails to prove that a flow is theirs may try again so often: nobody who has the key fails at all.

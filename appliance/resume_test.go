@@ -82,7 +82,7 @@ func (s *site) until(what string, is func() bool) {
 
 func (v *traveller) resume() error {
 	c, bond := v.connect()
-	return v.stream.Resume(v.t.Context(), c, bond)
+	return v.stream.Resume(v.t.Context(), c, bond, frame.WhyLost)
 }
 
 // TestFlowOutlivesItsConnection: the target sees one connection, the client reads what came while it was away.
@@ -148,7 +148,7 @@ func TestResumeIsRefused(t *testing.T) {
 		for i := range 100 {
 			c, bond := v.connect()
 			bond.Binding[0]++ // a proof made for another connection
-			if got := codeOf(v.stream.Resume(t.Context(), c, bond)); got != frame.ResumeUnknown && (i < failuresAtOnce-2 || got != "E_BUSY") {
+			if got := codeOf(v.stream.Resume(t.Context(), c, bond, frame.WhyLost)); got != frame.ResumeUnknown && (i < failuresAtOnce-2 || got != "E_BUSY") {
 				t.Errorf("a moved proof: %v", got)
 			}
 		}

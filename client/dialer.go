@@ -54,6 +54,14 @@ type Options struct {
 	Transport transport.Mode // default Auto
 	Software  string         // what the client says it is; default "sallyport OS/ARCH"
 	Notice    func(string)   // receives lines for the person; may be nil
+
+	// KeepTransport leaves a flow that moves much on QUIC, even where HTTPS is faster.
+	KeepTransport bool
+}
+
+// movesBulk says whether a flow that moves much may leave QUIC for HTTPS.
+func (o Options) movesBulk() bool {
+	return cmp.Or(o.Transport, transport.Auto) == transport.Auto && !o.KeepTransport
 }
 
 // Direct is a Dialer with a transport session of its own, made at the first Open and again when it was lost.
@@ -62,6 +70,8 @@ type Direct struct {
 	profile *Profile
 	dial    *transport.Client
 	notice  func(string)
+
+	movesBulk bool // as Options say
 
 	life  context.Context // until Close
 	close context.CancelFunc
@@ -93,7 +103,7 @@ func NewDirect(h Home, p *Profile, o Options) (*Direct, error) {
 }
 
 func newDirect(p *Profile, key frame.Signer, hello frame.Hello, o Options) *Direct {
-	d := &Direct{profile: p, notice: o.Notice, lock: make(chan struct{}, 1)}
+	d := &Direct{profile: p, notice: o.Notice, movesBulk: o.movesBulk(), lock: make(chan struct{}, 1)}
 	d.life, d.close = context.WithCancel(context.Background())
 	if d.notice == nil {
 		d.notice = func(string) {}

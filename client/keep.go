@@ -21,11 +21,15 @@ type keeper struct {
 	grace  time.Duration
 	tell   func(string)
 
-	// rejoin moves the flow, which needs that since lost, to another connection than the one that it is on.
-	rejoin func(ctx context.Context, lost time.Time) error
+	// rejoin moves the flow, which needs that since lost, to another connection than the one that it is on; to one over
+	// HTTPS if that is WhyBulk.
+	rejoin func(ctx context.Context, lost time.Time, why frame.Why) error
 
 	// better says that there is a better way than the one that the flow is on; may be nil.
 	better func() bool
+
+	bulk   *bulk       // nil: what the flow moves is no reason to move it
+	onQUIC func() bool // says whether the flow is; needed with bulk
 
 	// where is the address that this computer would use to reach the appliance; another than before is another network.
 	where func() netip.Addr
@@ -66,16 +70,22 @@ func (k *keeper) run(ctx context.Context) {
 	}
 	k.stream.Probe() // the delay of this way
 	for {
-		if err := k.watch(ctx); err != nil || !k.move(ctx) {
+		why, err := k.watch(ctx)
+		switch {
+		case err != nil:
+			return
+		case why == frame.WhyBulk:
+			k.tryBulk(ctx)
+		case !k.move(ctx, why):
 			return
 		}
 		k.stream.Probe()
 	}
 }
 
-// watch returns nil when the flow has lost its connection or should leave it, and an error when there is nothing more to
-// watch.
-func (k *keeper) watch(ctx context.Context) error {
+// watch returns when the flow has lost its connection or should leave it, with the reason, or with an error when there is
+// nothing more to watch.
+func (k *keeper) watch(ctx context.Context) (frame.Why, error) {
 	wall, where := k.wall().Round(0), k.where()
 	suspect := false
 	tick := tickIdle
@@ -85,11 +95,11 @@ func (k *keeper) watch(ctx context.Context) error {
 		cancel()
 		switch {
 		case err == nil:
-			return nil
+			return frame.WhyLost, nil
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return 0, ctx.Err()
 		case !errors.Is(err, context.DeadlineExceeded):
-			return err
+			return 0, err
 		}
 
 		v := k.stream.Vitals()
@@ -109,9 +119,16 @@ func (k *keeper) watch(ctx context.Context) error {
 		if suspect {
 			limit = max(suspectIn, longRTT*v.RTT)
 		}
-		dying := v.Unanswered > limit && v.Silent >= v.Unanswered
-		if dying || time.Now().After(k.notBefore) && k.better != nil && k.better() {
-			return nil
+		if v.Unanswered > limit && v.Silent >= v.Unanswered {
+			return frame.WhyLost, nil
+		}
+		if k.bulk != nil {
+			if why, ok := k.bulk.look(time.Now(), v.Acked+v.Taken, k.onQUIC(), v.RTT); ok {
+				return why, nil
+			}
+		}
+		if !k.bulk.holds() && time.Now().After(k.notBefore) && k.better != nil && k.better() {
+			return frame.WhyBetter, nil
 		}
 		if tick = tickIdle; suspect || v.Waiting || v.Unanswered > 0 {
 			tick = tickBusy
@@ -119,8 +136,15 @@ func (k *keeper) watch(ctx context.Context) error {
 	}
 }
 
+// tryBulk moves the flow to HTTPS, if that can be had at once.
+func (k *keeper) tryBulk(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, tryBulkIn)
+	defer cancel()
+	k.bulk.tried(k.rejoin(ctx, time.Now(), frame.WhyBulk) == nil)
+}
+
 // move gives the flow another connection; false if it has ended instead.
-func (k *keeper) move(ctx context.Context) bool {
+func (k *keeper) move(ctx context.Context, why frame.Why) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -130,12 +154,15 @@ func (k *keeper) move(ctx context.Context) bool {
 		case <-ctx.Done():
 		}
 	}()
+	if why == frame.WhyLost {
+		k.bulk.lost()
+	}
 	lost := time.Now()
 	told := k.tellLate()
 	defer told()
 	for try := 0; ; try++ {
 		round, cancelRound := context.WithTimeout(ctx, rejoinFor)
-		err := k.rejoin(round, lost)
+		err := k.rejoin(round, lost, why)
 		cancelRound()
 		v := k.stream.Vitals()
 		switch {

@@ -26,6 +26,9 @@ type voyage struct {
 	down              atomic.Bool                       // new connections come to nothing
 	refusal           atomic.Pointer[frame.StreamError] // a way that seems better refuses the flow
 	wanted            atomic.Bool                       // there has been one
+	onHTTPS           atomic.Bool
+	noHTTPS           atomic.Bool // a flow that moves much is not moved to HTTPS
+	whys              []frame.Why // of tries
 	tries             []time.Duration
 	sleep             atomic.Int64 // by the wall
 	here              atomic.Pointer[netip.Addr]
@@ -66,8 +69,9 @@ func sail(t *testing.T, grace time.Duration, test func(t *testing.T, v *voyage))
 				}
 				return v.wanted.Load()
 			},
-			where: func() netip.Addr { return *v.here.Load() },
-			wall:  func() time.Time { return time.Now().Add(time.Duration(v.sleep.Load())) },
+			where:  func() netip.Addr { return *v.here.Load() },
+			onQUIC: v.quic, bulk: &bulk{},
+			wall: func() time.Time { return time.Now().Add(time.Duration(v.sleep.Load())) },
 			tell: func(line string) {
 				v.mu.Lock()
 				defer v.mu.Unlock()
@@ -86,21 +90,28 @@ func sail(t *testing.T, grace time.Duration, test func(t *testing.T, v *voyage))
 	})
 }
 
-func (v *voyage) rejoin(ctx context.Context, _ time.Time) error {
+func (v *voyage) rejoin(ctx context.Context, _ time.Time, why frame.Why) error {
 	v.mu.Lock()
 	v.tries = append(v.tries, time.Since(v.began))
+	v.whys = append(v.whys, why)
 	v.mu.Unlock()
 	if refusal := v.refusal.Load(); refusal != nil {
 		return refusal
 	}
 	v.wanted.Store(false)
-	if v.down.Load() {
+	if v.down.Load() || why == frame.WhyBulk && v.noHTTPS.Load() {
 		return errors.New("network is unreachable")
 	}
 	v.hole.Store(false)
 	c, bond := v.Offer()
-	return v.client.Resume(ctx, c, bond)
+	err := v.client.Resume(ctx, c, bond, why)
+	if err == nil {
+		v.onHTTPS.Store(why == frame.WhyBulk)
+	}
+	return err
 }
+
+func (v *voyage) quic() bool { return !v.onHTTPS.Load() }
 
 // moved is how long after now the first attempt to leave the connection began.
 func (v *voyage) moved(t *testing.T, most time.Duration) {

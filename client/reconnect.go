@@ -52,6 +52,15 @@ func (d *Direct) reconnect(ctx context.Context, dead *transport.Session, lost ti
 	return s, nil
 }
 
+// aside returns a session over HTTPS for one flow, beside the one for all.
+func (d *Direct) aside(ctx context.Context) (*transport.Session, error) {
+	ctx, stop := d.whileOpen(ctx)
+	defer stop()
+	https := *d.dial
+	https.Mode, https.Spares = transport.HTTPS, 0
+	return https.Dial(ctx)
+}
+
 // redial dials again and again until one attempt succeeds, or the appliance itself refuses.
 func (d *Direct) redial(ctx context.Context, lost time.Time) (*transport.Session, error) {
 	ctx, cancel := context.WithCancel(ctx)

@@ -23,7 +23,10 @@ type seat struct {
 // hold has a keeper hold a flow up until that has ended, or life has: the Dialer's, and then the flow's too.
 func (t *seat) hold(life context.Context, stream *frame.Stream, opened *frame.Opened, tell func(string)) {
 	k := &keeper{stream: stream, grace: time.Duration(opened.Grace) * time.Millisecond, tell: tell,
-		rejoin: t.rejoin(stream), where: t.where, better: t.better}
+		rejoin: t.rejoin(stream), where: t.where, better: t.better, onQUIC: t.onQUIC}
+	if t.mayMove() {
+		k.bulk = &bulk{}
+	}
 	k.run(life)
 	t.leave()
 	if life.Err() != nil {
@@ -45,12 +48,27 @@ func (t *seat) where() netip.Addr {
 	return transport.LocalAddr(remote)
 }
 
+// mayMove says whether the flow may leave its transport for a faster one.
+func (t *seat) mayMove() bool {
+	if t.direct != nil {
+		return t.direct.movesBulk
+	}
+	return t.shared.opts.movesBulk()
+}
+
+func (t *seat) onQUIC() bool {
+	if t.session != nil {
+		return t.session.Transport == "quic"
+	}
+	return t.answer.Path.Transport == "quic"
+}
+
 // better says that the flow is on HTTPS and could be on QUIC.
 func (t *seat) better() bool {
 	if t.session != nil {
-		return t.session.Transport == "https" && t.direct.onQUIC()
+		return !t.onQUIC() && t.direct.onQUIC()
 	}
-	if t.answer.Path.Transport == "quic" || time.Since(t.asked) < askBetter {
+	if t.onQUIC() || time.Since(t.asked) < askBetter {
 		return false
 	}
 	t.asked = time.Now()
@@ -70,13 +88,13 @@ func (t *seat) leave() {
 }
 
 // rejoin moves a flow to another carrier of the agent's, or to a session of our own where there is no agent.
-func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time) error {
-	return func(ctx context.Context, lost time.Time) error {
+func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time, frame.Why) error {
+	return func(ctx context.Context, lost time.Time, why frame.Why) error {
 		if t.direct != nil {
-			return t.rejoinDirect(ctx, stream, lost)
+			return t.rejoinDirect(ctx, stream, lost, why)
 		}
 		q := t.shared.question(askFlow)
-		q.Dead, q.Lost = t.answer.Session, lost.Round(0)
+		q.Dead, q.Lost, q.Aside = t.answer.Session, lost.Round(0), why == frame.WhyBulk
 		c, a, err := t.shared.ask(ctx, q)
 		if errors.Is(err, errNoAgent) {
 			d, err := t.shared.instead()
@@ -84,12 +102,14 @@ func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time) err
 				return err
 			}
 			t.direct = d
-			return t.rejoinDirect(ctx, stream, lost)
+			return t.rejoinDirect(ctx, stream, lost, why)
 		}
 		if err != nil {
 			return err
 		}
-		t.answer = a
+		if !q.Aside { // the next question names it as dead if this comes to nothing
+			t.answer = a
+		}
 		ctx, cancel := context.WithTimeout(ctx, resumeIn)
 		defer cancel()
 		bond, err := t.shared.bond(ctx, a.Flow, nil)
@@ -97,27 +117,37 @@ func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time) err
 			c.Close()
 			return err
 		}
-		return stream.Resume(ctx, &agentCarrier{UnixConn: c, shared: t.shared, flow: a.Flow}, bond)
+		if err := stream.Resume(ctx, &agentCarrier{UnixConn: c, shared: t.shared, flow: a.Flow}, bond, why); err != nil {
+			return err
+		}
+		t.answer = a
+		return nil
 	}
 }
 
 // rejoinDirect keeps the session that the flow is on until another one has it.
-func (t *seat) rejoinDirect(ctx context.Context, stream *frame.Stream, lost time.Time) error {
+func (t *seat) rejoinDirect(ctx context.Context, stream *frame.Stream, lost time.Time, why frame.Why) error {
 	dead := t.session
 	if t.failed != nil {
 		dead = t.failed
 	}
-	next, err := t.direct.reconnect(ctx, dead, lost)
+	var next *transport.Session
+	var err error
+	if why == frame.WhyBulk {
+		next, err = t.direct.aside(ctx)
+	} else {
+		next, err = t.direct.reconnect(ctx, dead, lost)
+	}
 	if err != nil {
 		return err
 	}
 	t.direct.use(next)
 	ctx, cancel := context.WithTimeout(ctx, resumeIn)
 	defer cancel()
-	if err := next.Resume(ctx, stream); err != nil {
+	if err := next.Resume(ctx, stream, why); err != nil {
 		t.direct.release(next)
 		var refusal *frame.StreamError
-		if !errors.As(err, &refusal) || !refusal.Remote { // which is no fault of the connection's
+		if why != frame.WhyBulk && (!errors.As(err, &refusal) || !refusal.Remote) { // which is no fault of the connection's
 			t.failed = next
 		}
 		return err

@@ -121,7 +121,7 @@ func (e *clientEnd) offer(ctx context.Context) *try {
 	e.n++
 	a := &try{c: newScript(nil), n: e.n, done: make(chan error, 1)}
 	a.c.hold = true
-	go func() { a.done <- e.s.Resume(ctx, a.c, bondOf(a.n)) }()
+	go func() { a.done <- e.s.Resume(ctx, a.c, bondOf(a.n), WhyLost) }()
 	synctest.Wait()
 	if p := a.c.find(TypeResume); p != nil {
 		a.r = new(Resume)
@@ -553,7 +553,7 @@ func TestEndsWhileDetached(t *testing.T) {
 					}
 					if client {
 						late := newScript(nil)
-						if err := s.Resume(t.Context(), late, bondOf(9)); codeOf(err) != c.code || !late.isClosed() {
+						if err := s.Resume(t.Context(), late, bondOf(9), WhyLost); codeOf(err) != c.code || !late.isClosed() {
 							t.Errorf("%s: Resume says %v, closed %v", name, err, late.isClosed())
 						}
 					} else if done, late, _, _ := e.offer(0, FirstLimit); done != Over || has(late.told(), "RESUMED") {
@@ -649,7 +649,7 @@ func TestResumeCancelled(t *testing.T) {
 					if before {
 						cancel(enough)
 					}
-					go func() { failed <- e.s.Resume(ctx, c, bondOf(1)) }()
+					go func() { failed <- e.s.Resume(ctx, c, bondOf(1), WhyLost) }()
 					synctest.Wait()
 					cancel(enough)
 					if err := <-failed; err != enough || !c.isClosed() {

@@ -25,8 +25,9 @@ type Carrier interface {
 // the first limit, and what they keep for peers that do not acknowledge beyond a first 128 KiB each. When little is
 // left, flows with much room give it back as they use it. Its zero value grants nothing; nil grants everything.
 type Governor struct {
-	free atomic.Int64
-	size int64
+	free   atomic.Int64
+	size   int64
+	parent *Governor // grants the same bytes too; may be nil
 }
 
 // NewGovernor returns a Governor that has room bytes to grant.
@@ -36,12 +37,19 @@ func NewGovernor(room int64) *Governor {
 	return g
 }
 
+// Share returns a Governor that grants at most room bytes of g's. That of a nil Governor is bounded by room alone.
+func (g *Governor) Share(room int64) *Governor {
+	share := NewGovernor(room)
+	share.parent = g
+	return share
+}
+
 // take reserves n bytes, or none.
 func (g *Governor) take(n int) bool {
 	if g == nil {
 		return true
 	}
-	if g.free.Add(-int64(n)) < 0 {
+	if g.free.Add(-int64(n)) < 0 || !g.parent.take(n) {
 		g.free.Add(int64(n))
 		return false
 	}
@@ -51,11 +59,14 @@ func (g *Governor) take(n int) bool {
 func (g *Governor) give(n int) {
 	if g != nil {
 		g.free.Add(int64(n))
+		g.parent.give(n)
 	}
 }
 
 // tight says that little is left.
-func (g *Governor) tight() bool { return g != nil && g.free.Load() < g.size/8 }
+func (g *Governor) tight() bool {
+	return g != nil && (g.free.Load() < g.size/8 || g.parent.tight())
+}
 
 // Free is how many bytes are left to grant.
 func (g *Governor) Free() int64 { return g.free.Load() }

@@ -173,7 +173,7 @@ func traced(t *testing.T, m *meter, reset bool) outcome {
 		if bond == nil {
 			bond = real
 		}
-		client.Resume(context.Background(), c, bond)
+		client.Resume(context.Background(), c, bond, frame.WhyLost)
 	}
 	work.Go(func() {
 		part(client, upBytes, map[int]func(){
@@ -203,7 +203,7 @@ func traced(t *testing.T, m *meter, reset bool) outcome {
 				return
 			}
 			c, bond := b.Offer()
-			err := client.Resume(context.Background(), c, bond)
+			err := client.Resume(context.Background(), c, bond, frame.WhyLost)
 			var refusal *frame.StreamError
 			if errors.As(err, &refusal) && refusal.Remote {
 				refused = err

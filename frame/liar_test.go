@@ -448,6 +448,38 @@ func TestGovernorShares(t *testing.T) {
 	})
 }
 
+// TestShare: what one person's flows take is taken from all, and no more than the share; what is given back is everybody's.
+func TestShare(t *testing.T) {
+	all := NewGovernor(100)
+	ann, bob := all.Share(60), all.Share(60)
+	if ann.take(61) || !ann.take(60) || ann.take(1) {
+		t.Error("a share is not kept to")
+	}
+	if !ann.tight() || bob.tight() {
+		t.Error("one person's shortage is another's")
+	}
+	if bob.take(41) || !bob.take(40) {
+		t.Error("shares grant more than there is")
+	}
+	if !bob.tight() {
+		t.Error("nothing is left, and nobody knows")
+	}
+	ann.give(60)
+	bob.give(40)
+	for _, g := range []*Governor{ann, bob} {
+		if g.Free() != 60 {
+			t.Errorf("%d are left of a share of 60", g.Free())
+		}
+	}
+	if all.Free() != 100 {
+		t.Errorf("%d are left of 100", all.Free())
+	}
+	var none *Governor
+	if alone := none.Share(5); !alone.take(5) || alone.take(1) {
+		t.Error("a share of no bound has none")
+	}
+}
+
 // FuzzStream: an arbitrary peer cannot make a flow panic, hang or keep anything.
 func FuzzStream(f *testing.F) {
 	for _, e := range examples(f) {

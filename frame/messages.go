@@ -90,6 +90,25 @@ type Resume struct {
 	Limit    uint64 `cbor:"4,keyasint,omitempty"` // the appliance may send up to here
 	Nonce    []byte `cbor:"5,keyasint,omitempty"` // 16 bytes, of this attempt
 	Proof    []byte `cbor:"6,keyasint,omitempty"` // HMAC-SHA-256
+	Why      Why    `cbor:"7,keyasint,omitempty"` // for people; nothing depends on it
+}
+
+// Why says what made a client move a flow to another carrier.
+type Why uint8
+
+const (
+	WhyLost   Why = iota // the carrier before is lost, or seems to be
+	WhyBetter            // there is a transport that the client prefers
+	WhyBulk              // the flow moves much: whether this transport is faster is about to be measured
+	WhySlower            // it was not
+)
+
+// String is "lost", "better", "bulk" or "slower"; of those that are not known here "other".
+func (w Why) String() string {
+	if words := [...]string{"lost", "better", "bulk", "slower"}; int(w) < len(words) {
+		return words[w]
+	}
+	return "other"
 }
 
 // Resumed answers a Resume.

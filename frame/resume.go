@@ -105,10 +105,10 @@ var ErrSuperseded = errors.New("frame: another attempt has the flow")
 // Resume moves the client's end of a flow to c, which is on the connection of b. The carrier before it, if there still
 // is one, keeps the flow until the appliance has answered. Resume may be called for several carriers at once: one gets
 // the flow, the others ErrSuperseded. A refusal is a *StreamError with Remote set; the flow itself does not end by it.
-// Whatever the error, c is closed, if the flow has not ended on it: then it is as with any other end.
-func (s *Stream) Resume(ctx context.Context, c Carrier, b *Bond) error {
+// why is told to the appliance, for whoever looks. Whatever the error, c is closed, if the flow has not ended on it: then it is as with any other end.
+func (s *Stream) Resume(ctx context.Context, c Carrier, b *Bond, why Why) error {
 	at := newAttachment(c)
-	err := s.resume(ctx, at, b)
+	err := s.resume(ctx, at, b, why)
 	if err != nil {
 		s.mu.Lock()
 		mine := at == s.at
@@ -120,7 +120,7 @@ func (s *Stream) Resume(ctx context.Context, c Carrier, b *Bond) error {
 	return err
 }
 
-func (s *Stream) resume(ctx context.Context, at *attachment, b *Bond) error {
+func (s *Stream) resume(ctx context.Context, at *attachment, b *Bond, why Why) error {
 	s.mu.Lock()
 	if s.ticket == nil || s.err != nil {
 		defer s.mu.Unlock()
@@ -131,6 +131,7 @@ func (s *Stream) resume(ctx context.Context, at *attachment, b *Bond) error {
 	}
 	s.limit = max(s.limit, s.taken+uint64(s.room))
 	try, request := s.ticket.try(b, s.taken, s.limit)
+	request.Why = why
 	s.mu.Unlock()
 
 	answer, err := s.ask(ctx, at, request)

@@ -205,7 +205,7 @@ func rivals(t *testing.T, seed uint64, rounds int, total map[string]int) {
 				time.Sleep(wait)
 				ctx, cancel := context.WithTimeout(context.Background(), patience)
 				defer cancel()
-				err := client.Resume(ctx, c, bond)
+				err := client.Resume(ctx, c, bond, frame.WhyLost)
 				var told *frame.StreamError
 				switch {
 				case err == nil:
@@ -225,7 +225,7 @@ func rivals(t *testing.T, seed uint64, rounds int, total map[string]int) {
 		time.Sleep(time.Duration(r.IntN(100)) * time.Millisecond) // for what comes late
 		for try := 0; client.Vitals().Lost != nil; try++ {
 			c, bond := b.Offer()
-			err := client.Resume(context.Background(), c, bond)
+			err := client.Resume(context.Background(), c, bond, frame.WhyLost)
 			var told *frame.StreamError
 			if errors.As(err, &told) && told.Remote || try > 9 {
 				t.Errorf("seed %d, try %d: %v", seed, try, err)
@@ -245,7 +245,7 @@ func rivals(t *testing.T, seed uint64, rounds int, total map[string]int) {
 				return
 			}
 			c, bond := b.Offer()
-			client.Resume(context.Background(), c, bond)
+			client.Resume(context.Background(), c, bond, frame.WhyLost)
 		}
 	}()
 	stop()
@@ -296,7 +296,7 @@ func TestMakeBeforeBreak(t *testing.T) {
 					over = true
 				case <-time.After(time.Duration(1+r.IntN(30)) * time.Millisecond):
 					c, bond := b.Offer()
-					if err := client.Resume(t.Context(), c, bond); err == nil {
+					if err := client.Resume(t.Context(), c, bond, frame.WhyLost); err == nil {
 						moved++
 					} else if v := client.Vitals(); v.End == nil && !v.Ending {
 						t.Errorf("seed %d: move %d: %v", seed, moved, err)
@@ -611,7 +611,7 @@ func endAtAnyTime(t *testing.T, seed uint64, total map[string]int) {
 				return
 			}
 			c, bond := b.Offer()
-			err := client.Resume(context.Background(), c, bond)
+			err := client.Resume(context.Background(), c, bond, frame.WhyLost)
 			var told *frame.StreamError
 			if errors.As(err, &told) && told.Remote {
 				client.GiveUp(err)
@@ -636,7 +636,7 @@ func endAtAnyTime(t *testing.T, seed uint64, total map[string]int) {
 			time.Sleep(time.Duration(r.IntN(10)) * time.Millisecond)
 			c, bond := b.Offer()
 			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(r.IntN(5))*time.Millisecond)
-			client.Resume(ctx, c, bond)
+			client.Resume(ctx, c, bond, frame.WhyLost)
 			cancel()
 		}
 	})

@@ -146,8 +146,8 @@ func (s *Session) Open(ctx context.Context, req frame.OpenRequest) (*frame.Strea
 	return stream, opened, nil
 }
 
-// Resume moves a flow to this session.
-func (s *Session) Resume(ctx context.Context, stream *frame.Stream) error {
+// Resume moves a flow to this session, and tells the appliance why.
+func (s *Session) Resume(ctx context.Context, stream *frame.Stream, why frame.Why) error {
 	c, err := s.open(ctx)
 	if err != nil {
 		return err
@@ -157,7 +157,7 @@ func (s *Session) Resume(ctx context.Context, stream *frame.Stream) error {
 		c.Close()
 		return err
 	}
-	return stream.Resume(ctx, c, bond)
+	return stream.Resume(ctx, c, bond, why)
 }
 
 // Done is closed when the session's connection has ended; over HTTPS, where each flow has its own, never.

@@ -273,10 +273,11 @@ func shakeQUIC(ctx context.Context, address *net.UDPAddr, tlsConfig *tls.Config)
 	if address.IP.To4() == nil {
 		network = "udp6"
 	}
-	pc, err := net.ListenUDP(network, nil)
+	udp, err := net.ListenUDP(network, nil)
 	if err != nil {
 		return nil, nil, err
 	}
+	pc := &steadySocket{UDPConn: udp}
 	t := &quic.Transport{Conn: pc}
 	hangUp := func() {
 		t.Close()
@@ -291,6 +292,7 @@ func shakeQUIC(ctx context.Context, address *net.UDPAddr, tlsConfig *tls.Config)
 		hangUp()
 		return nil, nil, err
 	}
+	pc.stands.Store(true)
 	return conn, func() {
 		conn.CloseWithError(quicClosed, "")
 		hangUp()

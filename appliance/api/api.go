@@ -62,6 +62,7 @@ type Flow struct {
 	Detached time.Duration `json:"detached_ns,omitempty"` // since when it has none; 0: it has one
 	Resumed  time.Time     `json:"resumed,omitzero"`      // when it came to the latest of them
 	Gap      time.Duration `json:"gap_ns,omitempty"`      // that it had none before that; 0: it moved while it had one
+	Why      string        `json:"why,omitempty"`         // the client moved it there: lost, better, bulk or slower, as in RESUME
 	Lost     string        `json:"lost,omitempty"`        // why it has none
 	RTT      time.Duration `json:"rtt_ns,omitempty"`      // between client and appliance, when it was last measured
 	Up       uint64        `json:"up"`                    // bytes that the target has taken

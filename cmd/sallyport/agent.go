@@ -34,8 +34,7 @@ minutes. Without it (--no-agent) every command connects by itself.`,
 
 // withoutAgent says that the person wants none.
 func (c *command) withoutAgent() bool {
-	v := c.Getenv("SALLYPORT_NO_AGENT")
-	return c.noAgent || v != "" && v != "0"
+	return c.noAgent || c.wants("SALLYPORT_NO_AGENT")
 }
 
 // agentVersion is what makes command and agent the same program. A build that is no release is known by its file.

@@ -35,6 +35,8 @@ type command struct {
 	mode      transport.Mode
 	noAgent   bool
 
+	keepTransport bool // of flows that move much
+
 	voice sync.Mutex
 }
 
@@ -110,7 +112,14 @@ func terminal(v any) (*os.File, bool) {
 func (c *command) home() (client.Home, error) { return client.OpenHome(c.Getenv("SALLYPORT_HOME")) }
 
 func (c *command) options() client.Options {
-	return client.Options{Transport: c.mode, Software: "sallyport " + versionText(), Notice: c.say}
+	return client.Options{Transport: c.mode, Software: "sallyport " + versionText(), Notice: c.say,
+		KeepTransport: c.keepTransport || c.wants("SALLYPORT_KEEP_TRANSPORT")}
+}
+
+// wants says whether a variable that is a switch is on.
+func (c *command) wants(name string) bool {
+	v := c.Getenv(name)
+	return v != "" && v != "0"
 }
 
 // dial returns the way to the appliance that the flags name; the caller closes it.

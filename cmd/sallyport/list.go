@@ -163,6 +163,10 @@ func state(f api.Flow) string {
 	switch {
 	case f.Detached > 0:
 		return fmt.Sprintf("no connection for %v: %s", f.Detached.Round(time.Second), f.Lost)
+	case f.Why == "bulk":
+		return fmt.Sprintf("moved to %s %s ago for bulk, connection %d", f.Transport, time.Since(f.Resumed).Round(time.Second), f.Attached)
+	case f.Why == "slower":
+		return fmt.Sprintf("moved back to %s %s ago, bulk was slower over HTTPS, connection %d", f.Transport, time.Since(f.Resumed).Round(time.Second), f.Attached)
 	case f.Attached > 1:
 		return fmt.Sprintf("resumed %s ago after a gap of %v, connection %d", time.Since(f.Resumed).Round(time.Second), f.Gap.Round(time.Millisecond), f.Attached)
 	}

@@ -53,6 +53,7 @@ func (c *command) app() *cli.App {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "appliance", Usage: "which appliance, by its `NAME` of login; default: the last"},
 			&cli.StringFlag{Name: "transport", Usage: "`HOW` to reach it: auto (by what works), quic or https"},
+			&cli.BoolFlag{Name: "keep-transport", Usage: "move no bulk flow from QUIC to HTTPS"},
 			&cli.BoolFlag{Name: "no-agent", Usage: "connect by this command alone, as with SALLYPORT_NO_AGENT=1"},
 			&cli.BoolFlag{Name: "json", Usage: "print results and errors as JSON"},
 			cli.HelpFlag, // which cli adds only where it has added its own help command
@@ -63,6 +64,7 @@ func (c *command) app() *cli.App {
 		},
 		Before: func(x *cli.Context) (err error) {
 			c.json, c.appliance, c.noAgent = x.Bool("json"), x.String("appliance"), x.Bool("no-agent")
+			c.keepTransport = x.Bool("keep-transport")
 			if c.mode, err = transport.ParseMode(x.String("transport")); err != nil {
 				return usage(err.Error(), "")
 			}

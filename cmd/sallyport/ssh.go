@@ -203,6 +203,9 @@ func (c *command) sshOptions(profile, destination, alias string, pinned bool) (m
 	if c.mode != transport.Auto {
 		self = append(self, "--transport", string(c.mode))
 	}
+	if c.keepTransport {
+		self = append(self, "--keep-transport")
+	}
 	if c.noAgent {
 		self = append(self, "--no-agent")
 	}

@@ -38,9 +38,6 @@ type daemon struct {
 	ready    atomic.Bool
 }
 
-// governed is the room, in bytes, that all flows together may grant to their senders beyond the first 16 KiB.
-const governed = 1 << 30
-
 // runDaemon builds an appliance of its parts, serves until ctx ends, lets flows end, and stops.
 func runDaemon(ctx context.Context, cfg *config.Config, s supply, log *slog.Logger) error {
 	d := &daemon{cfg: cfg, supply: s, log: log, networks: map[string]network{}}
@@ -57,7 +54,7 @@ func (d *daemon) build() (err error) {
 	}
 	d.gateway = &appliance.Gateway{
 		Name: d.cfg.Name, Devices: d.registry, VNets: map[string]appliance.VNet{}, Log: d.log,
-		Governor: frame.NewGovernor(governed), Metrics: appliance.NewMetrics(),
+		Metrics: appliance.NewMetrics(),
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
 			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout,
 			Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached},

@@ -135,7 +135,7 @@ func (b *Broker) Hold(ctx context.Context, client *frame.Stream) (resumed int) {
 			return resumed
 		}
 		c, bond := b.Offer()
-		err := client.Resume(ctx, c, bond)
+		err := client.Resume(ctx, c, bond, frame.WhyLost)
 		var refusal *frame.StreamError
 		switch {
 		case err == nil:

@@ -164,6 +164,7 @@ type liveFlow struct {
 	Target    string `json:"target"`
 	Protocol  string `json:"protocol"`
 	Transport string `json:"transport"`
+	Attached  int    `json:"attached"`
 }
 
 // flows are those that the appliance shows the person.

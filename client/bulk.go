@@ -1,0 +1,95 @@
+package client
+
+import (
+	"time"
+
+	"sallyport/frame"
+)
+
+// A bulk watches how fast a flow that is on QUIC moves bytes. One that moves much is tried on HTTPS, where a byte costs
+// less, and stays there if that measures faster. That happens once, and again only after the flow has lost its
+// connection: the way may be another then.
+//
+//	watching → much for two spans → trying → on HTTPS → settling, sampling → at least as fast: stays
+//	                                       → not to be had: done           → slower: done, and back
+type bulk struct {
+	stage  stage
+	since  time.Time // when the span that is measured began; zero: at the next look
+	moved  uint64    // bytes by then
+	much   int       // spans in a row with much to move
+	before float64   // bytes a second on QUIC, the best of those spans
+}
+
+type stage int
+
+const (
+	watching stage = iota
+	trying
+	settling
+	sampling
+	stays
+	done
+)
+
+const (
+	bulkRate   = 16 << 20               // bytes a second that are much
+	bulkSpan   = time.Second            // over which they are counted
+	bulkSpans  = 2                      // in a row
+	bulkSettle = 500 * time.Millisecond // a new connection gets to find its pace
+	settleRTTs = 10                     // or so many round trips
+	bulkSample = 2 * time.Second
+	bulkAsGood = 0.95 // of the rate before: HTTPS leaves more of the appliance to others
+	tryBulkIn  = 5 * time.Second
+)
+
+// look takes how many bytes the flow has moved, both ways, and says whether it should move for that, and why.
+func (b *bulk) look(now time.Time, moved uint64, onQUIC bool, rtt time.Duration) (frame.Why, bool) {
+	if b.stage == watching && !onQUIC || b.stage == trying || b.stage >= stays {
+		return 0, false
+	}
+	if b.since.IsZero() {
+		b.since, b.moved = now, moved
+		return 0, false
+	}
+	span := now.Sub(b.since)
+	rate := float64(moved-b.moved) / span.Seconds()
+	switch {
+	case b.stage == watching && span >= bulkSpan:
+		b.since, b.moved = now, moved
+		if rate < bulkRate {
+			b.much, b.before = 0, 0
+			return 0, false
+		}
+		b.before = max(b.before, rate)
+		if b.much++; b.much >= bulkSpans {
+			b.stage = trying
+			return frame.WhyBulk, true
+		}
+	case b.stage == settling && span >= max(bulkSettle, settleRTTs*rtt):
+		b.stage, b.since, b.moved = sampling, now, moved
+	case b.stage == sampling && span >= bulkSample:
+		if rate < bulkAsGood*b.before {
+			b.stage = done
+			return frame.WhySlower, true
+		}
+		b.stage = stays
+	}
+	return 0, false
+}
+
+// tried notes whether the flow is on HTTPS now, as look wanted it.
+func (b *bulk) tried(there bool) {
+	if b.stage = done; there {
+		b.stage, b.since = settling, time.Time{}
+	}
+}
+
+// holds says that the flow is on HTTPS, for a trial or for good, and should not be called back to QUIC.
+func (b *bulk) holds() bool { return b != nil && b.stage >= trying && b.stage <= stays }
+
+// lost begins anew.
+func (b *bulk) lost() {
+	if b != nil {
+		*b = bulk{}
+	}
+}

@@ -1,0 +1,132 @@
+package client
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"sallyport/frame"
+)
+
+// A pace is what a flow does while a bulk watches it.
+type pace struct {
+	*bulk
+	now    time.Time
+	moved  uint64
+	onQUIC bool
+}
+
+func newPace() *pace { return &pace{bulk: &bulk{}, now: time.Unix(1, 0), onQUIC: true} }
+
+// runs moves bytes for a time, as a keeper that looks twice a second sees it, until the flow should be moved.
+func (p *pace) runs(span time.Duration, mibs uint64) (frame.Why, bool) {
+	const tick = 500 * time.Millisecond
+	for ; span > 0; span -= tick {
+		p.now = p.now.Add(tick)
+		p.moved += mibs << 20 / 2
+		if why, ok := p.look(p.now, p.moved, p.onQUIC, 20*time.Millisecond); ok {
+			return why, true
+		}
+	}
+	return 0, false
+}
+
+func TestBulkStays(t *testing.T) {
+	p := newPace()
+	for _, quiet := range []uint64{0, 15} {
+		if why, ok := p.runs(time.Minute, quiet); ok {
+			t.Fatalf("%d MiB/s are reason to move, %v", quiet, why)
+		}
+	}
+	if _, ok := p.runs(500*time.Millisecond, 100); ok || p.holds() {
+		t.Fatal("moved for a moment's bytes")
+	}
+	p.runs(10*time.Second, 1)
+	if why, ok := p.runs(5*time.Second, 100); !ok || why != frame.WhyBulk || !p.holds() {
+		t.Fatalf("100 MiB/s: %v, %v", why, ok)
+	}
+	p.tried(true)
+	p.onQUIC = false
+	p.runs(500*time.Millisecond, 10) // finds its pace
+	if why, ok := p.runs(time.Hour, 98); ok || !p.holds() {
+		t.Fatalf("as fast as before, but %v", why)
+	}
+	if why, ok := p.runs(time.Hour, 0); ok || !p.holds() {
+		t.Fatalf("a decision that does not last: %v", why)
+	}
+	p.lost()
+	p.onQUIC = true
+	if why, ok := p.runs(5*time.Second, 100); !ok || why != frame.WhyBulk {
+		t.Fatalf("after a loss: %v, %v", why, ok)
+	}
+}
+
+func TestBulkSlower(t *testing.T) {
+	p := newPace()
+	p.runs(5*time.Second, 100)
+	p.tried(true)
+	p.onQUIC = false
+	if why, ok := p.runs(10*time.Second, 90); !ok || why != frame.WhySlower || p.holds() {
+		t.Fatalf("slower: %v, %v", why, ok)
+	}
+	p.onQUIC = true
+	if why, ok := p.runs(time.Hour, 100); ok {
+		t.Fatalf("a second time: %v", why)
+	}
+}
+
+func TestBulkNotToBeHad(t *testing.T) {
+	p := newPace()
+	p.runs(5*time.Second, 100)
+	p.tried(false)
+	if why, ok := p.runs(time.Hour, 100); ok || p.holds() {
+		t.Fatalf("tried again: %v", why)
+	}
+	other := newPace()
+	other.onQUIC = false
+	if why, ok := other.runs(time.Hour, 1000); ok {
+		t.Fatalf("on HTTPS already: %v", why)
+	}
+	var none *bulk
+	if none.lost(); none.holds() {
+		t.Fatal("holds what it does not watch")
+	}
+}
+
+// TestBulkMoves: a keeper moves a flow that carries much, and takes it back if that was no good. A better way is none for a
+// flow that is on HTTPS because it carries much.
+func TestBulkMoves(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		noHTTPS bool
+		slow    bool // HTTPS is
+		want    []frame.Why
+	}{
+		{"faster", false, false, []frame.Why{frame.WhyBulk}},
+		{"slower", false, true, []frame.Why{frame.WhyBulk, frame.WhySlower}},
+		{"not there", true, false, []frame.Why{frame.WhyBulk}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sail(t, time.Hour, func(t *testing.T, v *voyage) {
+				v.noHTTPS.Store(c.noHTTPS)
+				stop := time.Now().Add(15 * time.Second)
+				buf := make([]byte, 1<<20)
+				for time.Now().Before(stop) {
+					if _, err := v.client.Write(buf); err != nil {
+						t.Fatal(err)
+					}
+					if pause := 10 * time.Millisecond; c.slow && !v.quic() {
+						time.Sleep(3 * pause)
+					} else {
+						time.Sleep(pause)
+					}
+				}
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				if !slices.Equal(v.whys, c.want) {
+					t.Errorf("moved for %v, want %v", v.whys, c.want)
+				}
+			})
+		})
+	}
+}
