@@ -214,9 +214,6 @@ func (d *Direct) keep(s *transport.Session, stream *frame.Stream, opened *frame.
 	})
 }
 
-// resumeIn is how long an appliance that has admitted the connection may take to answer a RESUME.
-const resumeIn = 5 * time.Second
-
 // use counts a flow on a session, which release ends. A session that is in use no more is closed when its last flow has
 // left it.
 func (d *Direct) use(s *transport.Session) {

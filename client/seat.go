@@ -18,6 +18,42 @@ type seat struct {
 	session *transport.Session // with direct
 	failed  *transport.Session // one that the flow could not be moved to
 	asked   time.Time          // when the agent was asked for a better way
+	unheard int                // RESUMEs in a row that were not answered
+}
+
+// An appliance that has admitted a connection answers a RESUME at once. If it does not, the network has gone again since,
+// and another attempt will hear sooner of its return; each attempt waits longer than the one before.
+const (
+	resumeIn     = 500 * time.Millisecond
+	resumeAtMost = 5 * time.Second
+)
+
+// resumeOn moves the flow to a session.
+func (t *seat) resumeOn(ctx context.Context, s *transport.Session, stream *frame.Stream, why frame.Why) error {
+	open, cancel := context.WithTimeout(ctx, resumeAtMost)
+	defer cancel()
+	c, err := s.Carrier(open)
+	if err != nil {
+		return err
+	}
+	bond, err := s.Bond(open, c)
+	if err != nil {
+		c.Close()
+		return err
+	}
+	return t.resume(ctx, stream, c, bond, why)
+}
+
+// resume moves the flow to a carrier, and does not wait for long.
+func (t *seat) resume(ctx context.Context, stream *frame.Stream, c frame.Carrier, bond *frame.Bond, why frame.Why) error {
+	wait := max(resumeIn, longRTT*stream.Vitals().RTT) << min(t.unheard, 4)
+	ctx, cancel := context.WithTimeout(ctx, min(wait, resumeAtMost))
+	defer cancel()
+	err := stream.Resume(ctx, c, bond, why)
+	if t.unheard = 0; err != nil && ctx.Err() != nil {
+		t.unheard++
+	}
+	return err
 }
 
 // hold has a keeper hold a flow up until that has ended, or life has: the Dialer's, and then the flow's too.
@@ -110,14 +146,12 @@ func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time, fra
 		if !q.Aside { // the next question names it as dead if this comes to nothing
 			t.answer = a
 		}
-		ctx, cancel := context.WithTimeout(ctx, resumeIn)
-		defer cancel()
 		bond, err := t.shared.bond(ctx, a.Flow, nil)
 		if err != nil {
 			c.Close()
 			return err
 		}
-		if err := stream.Resume(ctx, &agentCarrier{UnixConn: c, shared: t.shared, flow: a.Flow}, bond, why); err != nil {
+		if err := t.resume(ctx, stream, &agentCarrier{UnixConn: c, shared: t.shared, flow: a.Flow}, bond, why); err != nil {
 			return err
 		}
 		t.answer = a
@@ -142,9 +176,7 @@ func (t *seat) rejoinDirect(ctx context.Context, stream *frame.Stream, lost time
 		return err
 	}
 	t.direct.use(next)
-	ctx, cancel := context.WithTimeout(ctx, resumeIn)
-	defer cancel()
-	if err := next.Resume(ctx, stream, why); err != nil {
+	if err := t.resumeOn(ctx, next, stream, why); err != nil {
 		t.direct.release(next)
 		var refusal *frame.StreamError
 		if why != frame.WhyBulk && (!errors.As(err, &refusal) || !refusal.Remote) { // which is no fault of the connection's

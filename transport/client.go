@@ -146,20 +146,6 @@ func (s *Session) Open(ctx context.Context, req frame.OpenRequest) (*frame.Strea
 	return stream, opened, nil
 }
 
-// Resume moves a flow to this session, and tells the appliance why.
-func (s *Session) Resume(ctx context.Context, stream *frame.Stream, why frame.Why) error {
-	c, err := s.open(ctx)
-	if err != nil {
-		return err
-	}
-	bond, err := s.Bond(ctx, c)
-	if err != nil {
-		c.Close()
-		return err
-	}
-	return stream.Resume(ctx, c, bond, why)
-}
-
 // Done is closed when the session's connection has ended; over HTTPS, where each flow has its own, never.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
