@@ -134,7 +134,9 @@ func (s *Stream) resume(ctx context.Context, at *attachment, b *Bond, why Why) e
 	request.Why = why
 	s.mu.Unlock()
 
+	asked := time.Now()
 	answer, err := s.ask(ctx, at, request)
+	took := time.Since(asked)
 	if err != nil {
 		var refusal *StreamError
 		if errors.As(err, &refusal) && refusal.Code == ResumeUnknown {
@@ -149,7 +151,7 @@ func (s *Stream) resume(ctx context.Context, at *attachment, b *Bond, why Why) e
 	if !try.verify(b, request, answer) {
 		return errors.New("frame: the appliance's proof is not valid")
 	}
-	return s.attach(ctx, at, b, try, answer)
+	return s.attach(ctx, at, b, try, answer, took)
 }
 
 // errLostAnswer is the error of an attempt that another one may repair.
@@ -209,8 +211,8 @@ func (s *Stream) ask(ctx context.Context, at *attachment, r *Resume) (*Resumed, 
 	return nil, &e
 }
 
-// attach gives the flow to an attempt that was answered, unless another one has it.
-func (s *Stream) attach(ctx context.Context, at *attachment, b *Bond, try attempt, answer *Resumed) error {
+// attach gives the flow to an attempt that was answered after so long, unless another one has it.
+func (s *Stream) attach(ctx context.Context, at *attachment, b *Bond, try attempt, answer *Resumed, took time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
@@ -241,6 +243,7 @@ func (s *Stream) attach(ctx context.Context, at *attachment, b *Bond, try attemp
 	next, listed := s.ticket.attach(b, try, answer)
 	at.unsettled, at.next = true, next
 	s.moveTo(at)
+	s.rtt = max(s.rtt, took) // until a PING says better: a new way may be a long one
 	if !s.owns(answer.Received) || answer.Limit < s.sendLimit {
 		s.fail(s.desync(answer.Received))
 		return s.err

@@ -80,12 +80,17 @@ func (s *Stream) ponged(id [8]byte) {
 	if s.asked == 0 || id != s.ping {
 		return
 	}
-	// One answer that an outage held up must not make the way look long.
 	rtt := s.age() - s.asked
-	if s.asked = 0; s.rtt == 0 || rtt < s.rtt {
+	s.asked = 0
+	s.measured(rtt)
+}
+
+// measured takes how long an answer took. One that an outage held up must not make the way look long. The caller holds mu.
+func (s *Stream) measured(rtt time.Duration) {
+	if s.rtt == 0 || rtt < s.rtt {
 		s.rtt = rtt
 	} else {
-		s.rtt += (rtt - s.rtt) / 8
+		s.rtt += (min(rtt, 2*s.rtt) - s.rtt) / 8
 	}
 }
 
