@@ -32,7 +32,7 @@ unit:
 # detector too.
 system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./netstack/...
-	$(ROOT) $(GO) test -timeout 30m -p 1 ./tests/lab ./tests/system
+	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system
 
 # The person's command is built for every platform that it is meant for, and its tests at least compile there.
 cross: cross-linux-arm64 cross-darwin-arm64 cross-windows-amd64

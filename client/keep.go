@@ -47,7 +47,8 @@ const (
 	silentFor = 400 * time.Millisecond
 	answerIn  = 400 * time.Millisecond
 	idleProbe = 10 * time.Second
-	longRTT   = 4 // times the last RTT
+	longRTT   = 4           // times the RTT, but no more than
+	tooLong   = time.Second // or twice the RTT: an outage may have been measured with it
 
 	// After a sleep, or in another network, the way is probably dead.
 	suspectIn = 350 * time.Millisecond
@@ -112,12 +113,12 @@ func (k *keeper) watch(ctx context.Context) (frame.Why, error) {
 		if here := k.where(); here != where {
 			suspect, where = true, here
 		}
-		if suspect || v.Silent > idleProbe || v.Waiting && v.Silent > max(silentFor, longRTT*v.RTT) {
+		if suspect || v.Silent > idleProbe || v.Waiting && v.Silent > patience(silentFor, v.RTT) {
 			k.stream.Probe()
 		}
-		limit := max(answerIn, longRTT*v.RTT)
+		limit := patience(answerIn, v.RTT)
 		if suspect {
-			limit = max(suspectIn, longRTT*v.RTT)
+			limit = patience(suspectIn, v.RTT)
 		}
 		if v.Unanswered > limit && v.Silent >= v.Unanswered {
 			return frame.WhyLost, nil
@@ -134,6 +135,11 @@ func (k *keeper) watch(ctx context.Context) (frame.Why, error) {
 			tick = tickBusy
 		}
 	}
+}
+
+// patience is least, or longer on a long way.
+func patience(least, rtt time.Duration) time.Duration {
+	return max(least, min(longRTT*rtt, max(tooLong, 2*rtt)))
 }
 
 // tryBulk moves the flow to HTTPS, if that can be had at once.

@@ -46,7 +46,7 @@ func (t *seat) resumeOn(ctx context.Context, s *transport.Session, stream *frame
 
 // resume moves the flow to a carrier, and does not wait for long.
 func (t *seat) resume(ctx context.Context, stream *frame.Stream, c frame.Carrier, bond *frame.Bond, why frame.Why) error {
-	wait := max(resumeIn, longRTT*stream.Vitals().RTT) << min(t.unheard, 4)
+	wait := patience(resumeIn, stream.Vitals().RTT) << min(t.unheard, 4)
 	ctx, cancel := context.WithTimeout(ctx, min(wait, resumeAtMost))
 	defer cancel()
 	err := stream.Resume(ctx, c, bond, why)

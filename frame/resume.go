@@ -243,7 +243,7 @@ func (s *Stream) attach(ctx context.Context, at *attachment, b *Bond, try attemp
 	next, listed := s.ticket.attach(b, try, answer)
 	at.unsettled, at.next = true, next
 	s.moveTo(at)
-	s.rtt = max(s.rtt, took) // until a PING says better: a new way may be a long one
+	s.rtt = took // until a PING says better: this way may be longer than the one before
 	if !s.owns(answer.Received) || answer.Limit < s.sendLimit {
 		s.fail(s.desync(answer.Received))
 		return s.err

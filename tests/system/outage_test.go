@@ -231,6 +231,7 @@ func TestBackAgain(t *testing.T) {
 // TestGrace: a flow that is busy and one that is idle survive what is shorter than the grace, and end with it, told to both
 // sides.
 func TestGrace(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	grace, outages := 20*time.Second, []time.Duration{5 * time.Second, 15 * time.Second}
 	if soaking() {
 		grace, outages = 16*time.Minute, []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}
@@ -273,6 +274,7 @@ func TestGrace(t *testing.T) {
 
 // TestManyAtOnce: all flows of a person who loses the network come back with it.
 func TestManyAtOnce(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	b, link := throughWire(t, settings{extra: "limits: {flows_per_user: 300}\n",
 		access: strings.Replace(usualAccess, "rdp: 3389}, labels", "rdp: 3389, tcp: 7}, labels", 1) +
 			"  - {name: echo, who: [ann], targets: [db-1], protocols: [tcp]}\n"})
