@@ -116,6 +116,9 @@ func (k *keeper) watch(ctx context.Context) (frame.Why, error) {
 		if suspect || v.Silent > idleProbe || v.Waiting && v.Silent > patience(silentFor, v.RTT) {
 			k.stream.Probe()
 		}
+		if v.Unanswered > 0 && v.Waiting {
+			k.stream.Nudge()
+		}
 		limit := patience(answerIn, v.RTT)
 		if suspect {
 			limit = patience(suspectIn, v.RTT)

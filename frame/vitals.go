@@ -73,6 +73,17 @@ func (s *Stream) probe() {
 	s.start()
 }
 
+// Nudge sends the PING that the peer has not answered once more. Below us a transport that waits ever longer between its
+// own attempts sends it at once, and learns from the answer what else was lost.
+func (s *Stream) Nudge() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil && s.at != nil && s.asked > 0 && len(s.extra) < maxExtra {
+		s.extra = AppendProbe(s.extra, TypePing, s.ping)
+		s.start()
+	}
+}
+
 // ponged takes a PONG; one that nobody waits for is ignored.
 func (s *Stream) ponged(id [8]byte) {
 	s.mu.Lock()
