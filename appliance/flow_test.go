@@ -85,12 +85,12 @@ func newSite(t *testing.T) *site {
 		s.vnet.Close()
 		s.reg.Close()
 		for user, share := range s.rooms.share {
-			if left := share.Free(); left != defaultRoom/4 {
-				t.Errorf("%d bytes of %s's room were not given back", defaultRoom/4-left, user)
+			if left := share.Free(); left != roomOfOne {
+				t.Errorf("%d bytes of %s's room were not given back", roomOfOne-left, user)
 			}
 		}
-		if s.rooms.all != nil && s.rooms.all.Free() != defaultRoom {
-			t.Errorf("%d bytes of room were not given back", defaultRoom-s.rooms.all.Free())
+		if s.rooms.all != nil && s.rooms.all.Free() != roomOfAll {
+			t.Errorf("%d bytes of room were not given back", roomOfAll-s.rooms.all.Free())
 		}
 	})
 	return s

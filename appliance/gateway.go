@@ -67,10 +67,6 @@ type Gateway struct {
 	Limits  Limits
 	Metrics *Metrics // nil: nothing is counted
 
-	// Room bounds the memory, in bytes, that flows beyond their first 128 KiB may make us hold: those of all people
-	// together, and those of one. Default 1 GiB and a quarter of it.
-	Room, RoomPerUser int64
-
 	policy   atomic.Pointer[policy.Policy]
 	live     live
 	relays   sync.WaitGroup // of the flows that are open

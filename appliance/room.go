@@ -1,7 +1,6 @@
 package appliance
 
 import (
-	"cmp"
 	"sync"
 
 	"sallyport/frame"
@@ -15,19 +14,20 @@ type rooms struct {
 	share map[string]*frame.Governor
 }
 
-const defaultRoom = 1 << 30
+// The memory, in bytes, that flows beyond their first 128 KiB may make us hold: those of all people together, and those
+// of one.
+const roomOfAll, roomOfOne = 1 << 30, 256 << 20
 
 // roomOf is the governor of a person's flows.
 func (g *Gateway) roomOf(user string) *frame.Governor {
 	r := &g.rooms
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	size := cmp.Or(g.Room, defaultRoom)
 	if r.all == nil {
-		r.all, r.share = frame.NewGovernor(size), map[string]*frame.Governor{}
+		r.all, r.share = frame.NewGovernor(roomOfAll), map[string]*frame.Governor{}
 	}
 	if r.share[user] == nil {
-		r.share[user] = r.all.Share(cmp.Or(g.RoomPerUser, size/4))
+		r.share[user] = r.all.Share(roomOfOne)
 	}
 	return r.share[user]
 }

@@ -7,10 +7,10 @@ import (
 )
 
 // A bulk watches how fast a flow that is on QUIC moves bytes. One that moves much is tried on HTTPS, where a byte costs
-// less, and stays there if that measures faster. That happens once, and again only after the flow has lost its
-// connection: the way may be another then.
+// less, and stays there if that measures about as fast or faster. That happens once, and again only after the flow has
+// lost its connection, for the way may be another then: a minute later, and later each time.
 //
-//	watching → much for two spans → trying → on HTTPS → settling, sampling → at least as fast: stays
+//	watching → much for two spans → trying → on HTTPS → settling, sampling → about as fast: stays
 //	                                       → not to be had: done           → slower: done, and back
 type bulk struct {
 	stage  stage
@@ -18,6 +18,13 @@ type bulk struct {
 	moved  uint64    // bytes by then
 	much   int       // spans in a row with much to move
 	before float64   // bytes a second on QUIC, the best of those spans
+
+	last    uint64 // bytes at the last look
+	paused  bool   // between two looks of a sample nothing moved: that is not the transport's pace
+	samples int    // that said nothing for that
+
+	notBefore time.Time // after a loss
+	pause     time.Duration
 }
 
 type stage int
@@ -39,23 +46,28 @@ const (
 	settleRTTs = 10                     // or so many round trips
 	bulkSample = 2 * time.Second
 	bulkAsGood = 0.95 // of the rate before: HTTPS leaves more of the appliance to others
+	maxSamples = 5    // after which a flow that has so little to move stays
+	firstPause = time.Minute
+	lastPause  = time.Hour
 	tryBulkIn  = 5 * time.Second
 )
 
 // look takes how many bytes the flow has moved, both ways, and says whether it should move for that, and why.
 func (b *bulk) look(now time.Time, moved uint64, onQUIC bool, rtt time.Duration) (frame.Why, bool) {
-	if b.stage == watching && !onQUIC || b.stage == trying || b.stage >= stays {
+	if b.stage == watching && (!onQUIC || now.Before(b.notBefore)) || b.stage == trying || b.stage >= stays {
 		return 0, false
 	}
 	if b.since.IsZero() {
-		b.since, b.moved = now, moved
+		b.begin(now, moved)
 		return 0, false
 	}
+	b.paused = b.paused || moved == b.last
+	b.last = moved
 	span := now.Sub(b.since)
 	rate := float64(moved-b.moved) / span.Seconds()
 	switch {
 	case b.stage == watching && span >= bulkSpan:
-		b.since, b.moved = now, moved
+		b.begin(now, moved)
 		if rate < bulkRate {
 			b.much, b.before = 0, 0
 			return 0, false
@@ -66,14 +78,33 @@ func (b *bulk) look(now time.Time, moved uint64, onQUIC bool, rtt time.Duration)
 			return frame.WhyBulk, true
 		}
 	case b.stage == settling && span >= max(bulkSettle, settleRTTs*rtt):
-		b.stage, b.since, b.moved = sampling, now, moved
+		b.stage = sampling
+		b.begin(now, moved)
 	case b.stage == sampling && span >= bulkSample:
-		if rate < bulkAsGood*b.before {
-			b.stage = done
-			return frame.WhySlower, true
-		}
+		return b.judge(now, moved, rate)
+	}
+	return 0, false
+}
+
+// begin begins a span.
+func (b *bulk) begin(now time.Time, moved uint64) {
+	b.since, b.moved, b.last, b.paused = now, moved, moved, false
+}
+
+// judge takes the rate of a sample on HTTPS.
+func (b *bulk) judge(now time.Time, moved uint64, rate float64) (frame.Why, bool) {
+	if rate >= bulkAsGood*b.before {
+		b.stage = stays
+		return 0, false
+	}
+	if !b.paused {
+		b.stage = done
+		return frame.WhySlower, true
+	}
+	if b.samples++; b.samples >= maxSamples {
 		b.stage = stays
 	}
+	b.begin(now, moved)
 	return 0, false
 }
 
@@ -87,9 +118,15 @@ func (b *bulk) tried(there bool) {
 // holds says that the flow is on HTTPS, for a trial or for good, and should not be called back to QUIC.
 func (b *bulk) holds() bool { return b != nil && b.stage >= trying && b.stage <= stays }
 
-// lost begins anew.
-func (b *bulk) lost() {
-	if b != nil {
-		*b = bulk{}
+// lost begins anew, but after a trial not at once: that may be what the connection was lost for.
+func (b *bulk) lost(now time.Time) {
+	if b == nil {
+		return
 	}
+	next := bulk{notBefore: b.notBefore, pause: b.pause}
+	if b.stage != watching {
+		next.pause = min(max(firstPause, 2*b.pause), lastPause)
+		next.notBefore = now.Add(next.pause)
+	}
+	*b = next
 }

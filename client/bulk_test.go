@@ -42,11 +42,7 @@ func TestBulkStays(t *testing.T) {
 		t.Fatal("moved for a moment's bytes")
 	}
 	p.runs(10*time.Second, 1)
-	if why, ok := p.runs(5*time.Second, 100); !ok || why != frame.WhyBulk || !p.holds() {
-		t.Fatalf("100 MiB/s: %v, %v", why, ok)
-	}
-	p.tried(true)
-	p.onQUIC = false
+	p.moves(t)
 	p.runs(500*time.Millisecond, 10) // finds its pace
 	if why, ok := p.runs(time.Hour, 98); ok || !p.holds() {
 		t.Fatalf("as fast as before, but %v", why)
@@ -54,18 +50,71 @@ func TestBulkStays(t *testing.T) {
 	if why, ok := p.runs(time.Hour, 0); ok || !p.holds() {
 		t.Fatalf("a decision that does not last: %v", why)
 	}
-	p.lost()
-	p.onQUIC = true
-	if why, ok := p.runs(5*time.Second, 100); !ok || why != frame.WhyBulk {
-		t.Fatalf("after a loss: %v, %v", why, ok)
+}
+
+// moves is a trial: much on QUIC, and HTTPS is to be had.
+func (p *pace) moves(t *testing.T) {
+	t.Helper()
+	if why, ok := p.runs(5*time.Second, 100); !ok || why != frame.WhyBulk || !p.holds() {
+		t.Fatalf("100 MiB/s: %v, %v", why, ok)
 	}
+	p.tried(true)
+	p.onQUIC = false
+}
+
+// TestBulkPauses: a source that pauses says nothing about HTTPS.
+func TestBulkPauses(t *testing.T) {
+	p := newPace()
+	p.moves(t)
+	if why, ok := p.runs(time.Second, 100); ok {
+		t.Fatalf("at once %v", why)
+	}
+	for range 3 {
+		if why, ok := p.runs(1500*time.Millisecond, 0); ok {
+			t.Fatalf("a pause: %v", why)
+		}
+		if why, ok := p.runs(500*time.Millisecond, 100); ok {
+			t.Fatalf("after a pause: %v", why)
+		}
+	}
+	if why, ok := p.runs(10*time.Second, 30); !ok || why != frame.WhySlower {
+		t.Fatalf("then slower, but %v, %v", why, ok)
+	}
+	p = newPace()
+	p.moves(t)
+	if why, ok := p.runs(time.Hour, 0); ok || p.stage != stays {
+		t.Fatalf("nothing more to move: %v, stage %d", why, p.stage)
+	}
+}
+
+// TestBulkCutOff: where connections over HTTPS are cut, or the network goes, the trial is not repeated soon.
+func TestBulkCutOff(t *testing.T) {
+	p := newPace()
+	begin := p.now
+	trials := 0
+	for p.now.Sub(begin) < 4*time.Hour {
+		if _, ok := p.runs(time.Minute, 100); !ok {
+			continue
+		}
+		trials++
+		p.tried(true)
+		p.onQUIC = false
+		p.runs(3*time.Second, 100)
+		p.lost(p.now)
+		p.onQUIC = true
+	}
+	if trials < 5 || trials > 10 {
+		t.Errorf("%d trials in four hours", trials)
+	}
+	p = newPace()
+	p.runs(1500*time.Millisecond, 100)
+	p.lost(p.now) // on QUIC: no reason to wait
+	p.moves(t)
 }
 
 func TestBulkSlower(t *testing.T) {
 	p := newPace()
-	p.runs(5*time.Second, 100)
-	p.tried(true)
-	p.onQUIC = false
+	p.moves(t)
 	if why, ok := p.runs(10*time.Second, 90); !ok || why != frame.WhySlower || p.holds() {
 		t.Fatalf("slower: %v, %v", why, ok)
 	}
@@ -88,7 +137,7 @@ func TestBulkNotToBeHad(t *testing.T) {
 		t.Fatalf("on HTTPS already: %v", why)
 	}
 	var none *bulk
-	if none.lost(); none.holds() {
+	if none.lost(time.Time{}); none.holds() {
 		t.Fatal("holds what it does not watch")
 	}
 }

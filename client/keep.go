@@ -145,10 +145,14 @@ func patience(least, rtt time.Duration) time.Duration {
 	return max(least, min(longRTT*rtt, max(tooLong, 2*rtt)))
 }
 
-// tryBulk moves the flow to HTTPS, if that can be had at once.
+// tryBulk moves the flow to HTTPS, if that can be had at once and the flow's connection lives meanwhile.
 func (k *keeper) tryBulk(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tryBulkIn)
 	defer cancel()
+	go func() {
+		k.stream.Detached(ctx)
+		cancel()
+	}()
 	k.bulk.tried(k.rejoin(ctx, time.Now(), frame.WhyBulk) == nil)
 }
 
@@ -163,13 +167,15 @@ func (k *keeper) move(ctx context.Context, why frame.Why) bool {
 		case <-ctx.Done():
 		}
 	}()
-	if why == frame.WhyLost {
-		k.bulk.lost()
-	}
 	lost := time.Now()
 	told := k.tellLate()
 	defer told()
+	known := false // that it is lost
 	for try := 0; ; try++ {
+		if why == frame.WhyLost && !known {
+			known = true
+			k.bulk.lost(lost)
+		}
 		round, cancelRound := context.WithTimeout(ctx, rejoinFor)
 		err := k.rejoin(round, lost, why)
 		cancelRound()
@@ -196,6 +202,9 @@ func (k *keeper) move(ctx context.Context, why frame.Why) bool {
 			k.stream.GiveUp(frame.Refuse("E_RESUME_EXPIRED", fmt.Sprintf("the connection was gone for %v, and a flow is kept for %v",
 				v.Detached.Round(time.Second), k.grace), "connect again"))
 			return false
+		}
+		if v.Lost != nil {
+			why = frame.WhyLost
 		}
 		if !k.pause(ctx, try, time.Since(lost), err) {
 			return false

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -18,6 +19,7 @@ type seat struct {
 	session *transport.Session // with direct
 	failed  *transport.Session // one that the flow could not be moved to
 	asked   time.Time          // when the agent was asked for a better way
+	dead    uint64             // the agent's number of one that the flow could not be moved to
 	unheard int                // RESUMEs in a row that were not answered
 }
 
@@ -130,9 +132,9 @@ func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time, fra
 			return t.rejoinDirect(ctx, stream, lost, why)
 		}
 		q := t.shared.question(askFlow)
-		q.Dead, q.Lost, q.Aside = t.answer.Session, lost.Round(0), why == frame.WhyBulk
+		q.Dead, q.Lost, q.Aside = cmp.Or(t.dead, t.answer.Session), lost.Round(0), why == frame.WhyBulk
 		c, a, err := t.shared.ask(ctx, q)
-		if errors.Is(err, errNoAgent) {
+		if errors.Is(err, errNoAgent) && why != frame.WhyBulk {
 			d, err := t.shared.instead()
 			if err != nil {
 				return err
@@ -143,9 +145,7 @@ func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time, fra
 		if err != nil {
 			return err
 		}
-		if !q.Aside { // the next question names it as dead if this comes to nothing
-			t.answer = a
-		}
+		t.dead = a.Session // if this comes to nothing
 		bond, err := t.shared.bond(ctx, a.Flow, nil)
 		if err != nil {
 			c.Close()
@@ -154,7 +154,7 @@ func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time, fra
 		if err := t.resume(ctx, stream, &agentCarrier{UnixConn: c, shared: t.shared, flow: a.Flow}, bond, why); err != nil {
 			return err
 		}
-		t.answer = a
+		t.answer, t.dead = a, 0
 		return nil
 	}
 }

@@ -134,7 +134,8 @@ func (k *keyring) judge(b *Bond, r *Resume) verdict {
 		k.advance(k.candidates[confirmed].key, nil)
 		return proven
 	case before && k.epoch > 0 && r.Epoch == k.epoch-1: // at epoch 0 nobody's key is before
-		if k.listed == nil || slices.Contains(k.listed, nonce(r.Nonce)) {
+		// A full list may have left some out.
+		if k.listed == nil || len(k.listed) >= maxNonces || slices.Contains(k.listed, nonce(r.Nonce)) {
 			return lostRace
 		}
 		return forked

@@ -17,7 +17,7 @@ func Open(ctx context.Context, c Carrier, req OpenRequest, o Options) (*Stream, 
 	s := newStream(c, o)
 	s.owe(Append(nil, TypeOpen, &req))
 	h, p, err := s.await(ctx)
-	s.rtt = s.age() // at most: the appliance has dialled meanwhile
+	s.rtt = min(s.age(), longestGuess) // at most: the appliance has dialled meanwhile
 	var opened Opened
 	switch {
 	case err != nil:

@@ -105,7 +105,8 @@ var ErrSuperseded = errors.New("frame: another attempt has the flow")
 // Resume moves the client's end of a flow to c, which is on the connection of b. The carrier before it, if there still
 // is one, keeps the flow until the appliance has answered. Resume may be called for several carriers at once: one gets
 // the flow, the others ErrSuperseded. A refusal is a *StreamError with Remote set; the flow itself does not end by it.
-// why is told to the appliance, for whoever looks. Whatever the error, c is closed, if the flow has not ended on it: then it is as with any other end.
+// why is told to the appliance, for whoever
+// looks. Whatever the error, c is closed, if the flow has not ended on it: then it is as with any other end.
 func (s *Stream) Resume(ctx context.Context, c Carrier, b *Bond, why Why) error {
 	at := newAttachment(c)
 	err := s.resume(ctx, at, b, why)
@@ -243,7 +244,7 @@ func (s *Stream) attach(ctx context.Context, at *attachment, b *Bond, try attemp
 	next, listed := s.ticket.attach(b, try, answer)
 	at.unsettled, at.next = true, next
 	s.moveTo(at)
-	s.rtt = took // until a PING says better: this way may be longer than the one before
+	s.rtt = min(took, longestGuess) // until a PING says better: this way may be longer than the one before
 	if !s.owns(answer.Received) || answer.Limit < s.sendLimit {
 		s.fail(s.desync(answer.Received))
 		return s.err

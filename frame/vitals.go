@@ -9,9 +9,10 @@ import (
 
 // The limits of waiting for a peer.
 const (
-	askPeer  = 15 * time.Second  // without an ACK, after which a peer is asked; when nothing comes in as long again it is gone
-	ackStall = 120 * time.Second // without an ACK for bytes that were sent, after which the flow ends
-	ackAgain = 30 * time.Second  // after which a receiver whose next hop takes nothing says so again
+	askPeer      = 15 * time.Second  // without an ACK, after which a peer is asked; when nothing comes in as long again it is gone
+	ackStall     = 120 * time.Second // without an ACK for bytes that were sent, after which the flow ends
+	longestGuess = time.Second       // of a delay that no PING has measured yet
+	ackAgain     = 30 * time.Second  // after which a receiver whose next hop takes nothing says so again
 )
 
 // age is how long there has been the flow, by the monotonic clock.

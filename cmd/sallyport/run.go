@@ -53,7 +53,7 @@ func (c *command) app() *cli.App {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "appliance", Usage: "which appliance, by its `NAME` of login; default: the last"},
 			&cli.StringFlag{Name: "transport", Usage: "`HOW` to reach it: auto (by what works), quic or https"},
-			&cli.BoolFlag{Name: "keep-transport", Usage: "move no bulk flow from QUIC to HTTPS"},
+			&cli.BoolFlag{Name: "keep-transport", Usage: "no bulk moves to HTTPS, as with SALLYPORT_KEEP_TRANSPORT=1"},
 			&cli.BoolFlag{Name: "no-agent", Usage: "connect by this command alone, as with SALLYPORT_NO_AGENT=1"},
 			&cli.BoolFlag{Name: "json", Usage: "print results and errors as JSON"},
 			cli.HelpFlag, // which cli adds only where it has added its own help command

@@ -17,8 +17,10 @@ func TestAddressChanges(t *testing.T) {
 		s.echoes(10 * time.Second)
 		shells = append(shells, s)
 	}
-	for _, change := range []string{"address add 10.77.1.3/24 dev eth0", "address del 10.77.1.2/24 dev eth0", "address add 10.77.1.3/24 dev eth0", "route add default via 10.77.1.1"} {
-		b.Client.Command(t.Context(), "ip", strings.Fields(change)...).Run() // with its first address, the second may have gone
+	for _, change := range []string{"address del 10.77.1.2/24 dev eth0", "address add 10.77.1.3/24 dev eth0", "route add default via 10.77.1.1"} {
+		if out, err := b.Client.Command(t.Context(), "ip", strings.Fields(change)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v, %s", change, err, out)
+		}
 	}
 	changed := time.Now()
 	for i, s := range shells {

@@ -165,6 +165,7 @@ type liveFlow struct {
 	Protocol  string `json:"protocol"`
 	Transport string `json:"transport"`
 	Attached  int    `json:"attached"`
+	Down      uint64 `json:"down"`
 }
 
 // flows are those that the appliance shows the person.
