@@ -265,7 +265,7 @@ func TestGrace(t *testing.T) {
 	plug(t, link)
 	for _, r := range []*liveRun{busy, idle.liveRun} {
 		r.ends(30*time.Second, mistake{"expired", nil, 255, regexp.MustCompile(
-			`(?s)sallyport: the connection was gone for \d+s, (longer than a flow is kept for|and a flow is kept for [0-9hms]+)\nsallyport: hint: connect again\n$`)})
+			`(?s)sallyport: the connection was gone for [0-9hms]+, (longer than a flow is kept for|and a flow is kept for [0-9hms]+)\nsallyport: hint: connect again\n$`)})
 	}
 	if text := strings.ReplaceAll(busy.stdout.String(), "y\n", ""); text != "" && text != "y" {
 		t.Errorf("yes said %q", text)
