@@ -46,6 +46,12 @@ func strangerConfig(login time.Duration) *quic.Config {
 	return c
 }
 
+// A udpSocket is a kernel's, or one that adds something to it.
+type udpSocket interface {
+	quic.OOBCapablePacketConn
+	net.Conn
+}
+
 // A visit is what is known of a connection from its first packet on.
 type visit struct {
 	leave    func() // it is a stranger no more
@@ -70,6 +76,9 @@ const retryRate, retryBurst = 64, 128
 // ServeQUIC serves clients on pc until ctx ends.
 func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
 	calm := rate.NewLimiter(retryRate, retryBurst)
+	if udp, ok := pc.(udpSocket); ok {
+		pc = aggregate(udp)
+	}
 	reset, err := s.resetKey()
 	if err != nil {
 		return err
@@ -278,7 +287,7 @@ func shakeQUIC(ctx context.Context, address *net.UDPAddr, tlsConfig *tls.Config)
 		return nil, nil, err
 	}
 	pc := &steadySocket{UDPConn: udp}
-	t := &quic.Transport{Conn: pc}
+	t := &quic.Transport{Conn: aggregate(pc)}
 	hangUp := func() {
 		t.Close()
 		pc.Close()

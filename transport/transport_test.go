@@ -34,7 +34,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bench is an appliance that admits one device and hands every flow's carrier to the test.
 type bench struct {
-	t        *testing.T
+	t        testing.TB
 	address  string
 	roots    *x509.CertPool
 	key      ed25519.PrivateKey
@@ -104,7 +104,7 @@ func (b *bench) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 }
 
 // start serves QUIC and HTTPS on one port of loopback until the test ends.
-func start(t *testing.T, balancers ...netip.Prefix) *bench {
+func start(t testing.TB, balancers ...netip.Prefix) *bench {
 	b := &bench{t: t, carriers: make(chan *handed), balancers: balancers}
 	_, b.key, _ = ed25519.GenerateKey(rand.Reader)
 	_, b.identity, _ = ed25519.GenerateKey(rand.Reader)
@@ -158,7 +158,7 @@ func (b *bench) client(mode transport.Mode) *transport.Client {
 	}
 }
 
-func certificate(t *testing.T) *tls.Certificate {
+func certificate(t testing.TB) *tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
