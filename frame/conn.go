@@ -33,10 +33,7 @@ func (s *Stream) reserve(done <-chan struct{}, cause func() error) ([]byte, erro
 			b := s.lent
 			b.from, b.to = headroom, headroom
 			most := b.mem[b.from:]
-			if uint64(len(most)) > room {
-				most = most[:room]
-			}
-			return most, nil
+			return most[:min(uint64(len(most)), fullData, room)], nil
 		}
 		changed := s.wait()
 		s.mu.Unlock()
