@@ -204,12 +204,14 @@ func (r *Report) expand(names []string) []string {
 	return all
 }
 
-// Print prints each goal, and the verdict as the last line.
+// Print prints each goal that was measured, and the verdict, which counts the others, as the last line.
 func (j Judgement) Print(w io.Writer) error {
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, r := range j.Rulings {
-		fmt.Fprintln(t, strings.Join(r.row(), "\t"))
+		if r.Figure != nil {
+			fmt.Fprintln(t, strings.Join(r.row(), "\t"))
+		}
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -192,7 +194,7 @@ func Bulk(ctx context.Context, dial Dial, load BulkLoad, during func(begin bool)
 	if r.Bytes == 0 {
 		errs = append(errs, errors.New("no byte arrived in the time that counts"))
 	}
-	return r, errors.Join(errs...)
+	return r, firstOf(errs)
 }
 
 func upload(c net.Conn, w window) (int64, error) {
@@ -249,11 +251,23 @@ func openAll(ctx context.Context, dial Dial, n int) ([]net.Conn, error) {
 		})
 	}
 	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := firstOf(errs); err != nil {
 		closeFlows(flows)
 		return nil, err
 	}
 	return flows, nil
+}
+
+// firstOf is the first of many errors, which are mostly the same, and how many there are.
+func firstOf(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	switch len(errs) {
+	case 0:
+		return nil
+	case 1:
+		return errs[0]
+	}
+	return fmt.Errorf("%w, and %d more", errs[0], len(errs)-1)
 }
 
 func closeFlows(flows []net.Conn) {
@@ -359,9 +373,12 @@ func First(ctx context.Context, dial Dial) error {
 	}
 }
 
-// Hold opens n idle flows, each of which has echoed one byte. The caller closes them.
-func Hold(ctx context.Context, dial Dial, n int) (io.Closer, error) {
-	flows, err := openAll(ctx, func(ctx context.Context) (net.Conn, error) { return openEcho(ctx, dial) }, n)
+// Hold opens n idle flows, each of which has echoed one byte, evenly by all of the ways. The caller closes them.
+func Hold(ctx context.Context, ways []Dial, n int) (io.Closer, error) {
+	var next atomic.Int64
+	flows, err := openAll(ctx, func(ctx context.Context) (net.Conn, error) {
+		return openEcho(ctx, ways[int(next.Add(1))%len(ways)])
+	}, n)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,8 @@ type candidate struct {
 	linked  func(ctx context.Context) error // after each start of the gateway; nil: nothing
 	meet    func(ctx context.Context) error // between the gateway's start and the client's, once; nil: nothing
 	client  []command
-	leave   func() // after the client's programs have ended; nil: nothing
+	crowd   func(ctx context.Context, flows int) ([]command, []string, error) // further clients for so many flows, and where they are dialled; nil: the one client has them all
+	leave   func()                                                            // after the client's programs have ended; nil: nothing
 
 	met      bool
 	prepared bool

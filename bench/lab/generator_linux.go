@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"runtime"
 	"sync"
 	"time"
 
@@ -106,12 +107,24 @@ const (
 type order struct {
 	Do         string
 	Address    string
-	Congestion string `json:",omitempty"`
+	Addresses  []string `json:",omitempty"` // of the flows that are held
+	Congestion string   `json:",omitempty"`
 	Load       bench.BulkLoad
 	Length     time.Duration
 	Pause      time.Duration
 	Count      int
 	Gateway    []int // processes whose CPU time is read while bytes count
+}
+
+func (o order) dial(address string) bench.Dial {
+	dialer := net.Dialer{Timeout: 10 * time.Second}
+	return func(ctx context.Context) (net.Conn, error) {
+		c, err := dialer.DialContext(ctx, "tcp4", address)
+		if err != nil {
+			return nil, err
+		}
+		return c, congested(c, o.Congestion)
+	}
 }
 
 type answer struct {
@@ -131,14 +144,7 @@ func (g *generator) release() {
 }
 
 func (g *generator) obey(ctx context.Context, o order) (a answer, err error) {
-	dialer := net.Dialer{Timeout: 10 * time.Second}
-	dial := func(ctx context.Context) (net.Conn, error) {
-		c, err := dialer.DialContext(ctx, "tcp4", o.Address)
-		if err != nil {
-			return nil, err
-		}
-		return c, congested(c, o.Congestion)
-	}
+	dial := o.dial(o.Address)
 	switch o.Do {
 	case doBulk:
 		a.Bulk, a.CPU, err = accounted(ctx, dial, o)
@@ -154,7 +160,11 @@ func (g *generator) obey(ctx context.Context, o order) (a answer, err error) {
 		err = bench.First(ctx, dial)
 	case doHold:
 		g.release()
-		g.held, err = bench.Hold(ctx, dial, o.Count)
+		var ways []bench.Dial
+		for _, address := range o.Addresses {
+			ways = append(ways, o.dial(address))
+		}
+		g.held, err = bench.Hold(ctx, ways, o.Count)
 	case doRelease:
 		g.release()
 	default:
@@ -195,6 +205,10 @@ func typing(ctx context.Context, dial bench.Dial, o order) (bench.Spread, error)
 	return s, errors.Join(err, <-bulk)
 }
 
+// threads gives the generator and the target more threads than there are CPUs. One that types shares its process with one
+// that copies, which other people's programs do not: so the kernel divides the CPUs between them, and not Go's scheduler.
+func threads() []string { return []string{fmt.Sprintf("GOMAXPROCS=%d", runtime.NumCPU()+4)} }
+
 // A remote is a generator in another process.
 type remote struct {
 	*process
@@ -212,7 +226,7 @@ func (l *lab) generate() (*remote, error) {
 	reader, writer := io.Pipe()
 	p.Stdout = writer
 	r := &remote{process: p, orders: json.NewEncoder(in), answers: make(chan answer, 1)}
-	if _, err := l.client.startCmd(p, nil); err != nil {
+	if _, err := l.client.startCmd(p, threads()); err != nil {
 		return nil, err
 	}
 	go func() {

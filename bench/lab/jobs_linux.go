@@ -145,13 +145,30 @@ func openCold(ctx context.Context, r *runner, c *candidate) ([]value, error) {
 // idle measures what flows cost that do nothing, and a new flow beside them.
 func idle(n int) func(context.Context, *runner, *candidate) ([]value, error) {
 	return func(ctx context.Context, r *runner, c *candidate) ([]value, error) {
+		ways := []string{c.address}
+		if c.crowd != nil {
+			commands, addresses, err := c.crowd(ctx, n)
+			if err != nil {
+				return nil, err
+			}
+			clients, err := startAll(ctx, commands)
+			if err != nil {
+				return nil, err
+			}
+			defer c.leave()
+			defer stopAll(clients)
+			ways = addresses
+		}
+		for _, way := range ways { // what the first flow of a client costs does not count
+			if _, err := r.g.do(ctx, order{Do: doFirst, Address: way, Congestion: c.congestion, Length: readyWithin}); err != nil {
+				return nil, err
+			}
+		}
 		before, err := memory(c.roots())
 		if err != nil {
 			return nil, err
 		}
-		o := order{Address: c.address, Congestion: c.congestion}
-		o.Do, o.Count = doHold, n
-		if _, err := r.g.do(ctx, o); err != nil {
+		if _, err := r.g.do(ctx, order{Do: doHold, Addresses: ways, Congestion: c.congestion, Count: n}); err != nil {
 			return nil, fmt.Errorf("open %d flows: %w", n, err)
 		}
 		if err := await(ctx, 200*time.Millisecond); err != nil { // what opening took is let go
@@ -161,8 +178,7 @@ func idle(n int) func(context.Context, *runner, *candidate) ([]value, error) {
 		if err != nil {
 			return nil, err
 		}
-		o.Do, o.Count = doOpens, max(10, r.Opens/4)
-		opened, err := r.g.do(ctx, o)
+		opened, err := r.g.do(ctx, order{Do: doOpens, Address: c.address, Congestion: c.congestion, Count: max(10, r.Opens/4)})
 		if err != nil {
 			return nil, fmt.Errorf("a flow beside %d others: %w", n, err)
 		}

@@ -212,7 +212,7 @@ func (r *runner) omit(o bench.Omission) {
 
 // load starts the generator's two ends.
 func (r *runner) load(ctx context.Context) error {
-	target := command{at: r.target, args: []string{r.self, "target"}, listens: at(loopback, loadPort)}
+	target := command{at: r.target, env: threads(), args: []string{r.self, "target"}, listens: at(loopback, loadPort)}
 	if _, err := target.start(ctx); err != nil {
 		return err
 	}

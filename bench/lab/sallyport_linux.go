@@ -46,8 +46,9 @@ type bastion struct {
 	l      *lab
 	dir    string
 	config string
-	env    []string // of the client's programs
 	port   int
+	homes  []string // of people who have signed in; the first is the one whose client is measured
+	ways   []string // where the clients of the others are dialled
 }
 
 // prepare writes the configuration that a careful administrator would, and no more: what is shipped is measured.
@@ -60,11 +61,6 @@ func (b *bastion) prepare(_ context.Context, l *lab, c *candidate) error {
 	if b.dir, err = l.folder(c.Name); err != nil {
 		return err
 	}
-	home := filepath.Join(b.dir, "home")
-	if err := os.MkdirAll(home, 0o700); err != nil {
-		return err
-	}
-	b.env = []string{"SALLYPORT_HOME=" + home, "HOME=" + home, "SALLYPORT_NO_AGENT="}
 	vnet, target, err := b.attach(c)
 	if err != nil {
 		return err
@@ -72,18 +68,18 @@ func (b *bastion) prepare(_ context.Context, l *lab, c *candidate) error {
 	if _, err := write(b.dir, "access.yaml", fmt.Sprintf(`targets:
   - {name: target, vnet: hub, address: %s, protocols: {tcp: [%s]}}
 rules:
-  - {name: bench, who: [ann], targets: [target], protocols: [tcp]}
+  - {name: bench, who: ["*"], targets: [target], protocols: [tcp]}
 `, target, loadPort)); err != nil {
 		return err
 	}
-	// The limits are above what the idle flows need; everything else is the default.
+	// The limit is above what the idle flows need; everything else is the default.
 	if b.config, err = write(b.dir, "sallyport.yaml", fmt.Sprintf(`name: bench
 listen: {address: "%s"}
 tls: {self_signed: true}
 state: %s
 access: access.yaml
 drain: {grace: 1s}
-limits: {flows: 100000, flows_per_user: 100000}
+limits: {flows: 100000}
 vnets:
   hub: %s
 `, at(gatewayService, b.port), filepath.Join(b.dir, "state"), vnet)); err != nil {
@@ -92,9 +88,9 @@ vnets:
 	c.address = at(loopback, l.port())
 	c.gateway = []command{{at: l.gateway, says: "msg=serving",
 		args: []string{b.bin + "/sallyportd", "serve", "--config", b.config, "--run-dir", filepath.Join(b.dir, "run")}}}
-	c.client = []command{{at: l.client, env: b.env,
-		args: []string{b.bin + "/sallyport", "--transport", b.transport, "tunnel", "target:" + loadPort, "--protocol", "tcp", "--listen", c.address}}}
-	c.meet, c.leave = b.enrol, b.stopAgent
+	c.client = []command{b.tunnel(b.home(0), c.address)}
+	c.meet = func(ctx context.Context) error { return b.enrol(ctx, 1) }
+	c.leave, c.crowd = b.stopAgents, b.crowd
 	return nil
 }
 
@@ -146,24 +142,68 @@ func (b *bastion) attachTunnel(c *candidate) (vnet, target string, err error) {
 		key, base64.StdEncoding.EncodeToString(theirs.PublicKey().Bytes()), at(targetDirect, port), target, own, target), target, err
 }
 
-// enrol signs the person's client in, by a code that the daemon makes.
-func (b *bastion) enrol(ctx context.Context) error {
-	out, err := b.l.gateway.run(ctx, nil, "", b.bin+"/sallyportd", "enrol-code", "--user", "ann", "--json", "--config", b.config)
-	if err != nil {
-		return err
-	}
-	var code struct{ Code, Fingerprint string }
-	if err := json.Unmarshal([]byte(out), &code); err != nil {
-		return fmt.Errorf("enrol-code printed %q: %w", out, err)
-	}
-	_, err = b.l.client.run(ctx, b.env, code.Code+"\n", b.bin+"/sallyport", "--transport", b.transport, "login",
-		"https://"+at(gatewayService, b.port), "--user", "ann", "--fingerprint", code.Fingerprint, "--code-file", "-")
-	return err
+// home is the folder of one person's client.
+func (b *bastion) home(person int) string { return filepath.Join(b.dir, fmt.Sprintf("home-%d", person)) }
+
+func environment(home string) []string {
+	return []string{"SALLYPORT_HOME=" + home, "HOME=" + home, "SALLYPORT_NO_AGENT="}
 }
 
-// stopAgent ends the process that the client's commands have left behind.
-func (b *bastion) stopAgent() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+// tunnel is the person's command, which starts the agent by itself.
+func (b *bastion) tunnel(home, listen string) command {
+	return command{at: b.l.client, env: environment(home),
+		args: []string{b.bin + "/sallyport", "--transport", b.transport, "tunnel", "target:" + loadPort, "--protocol", "tcp", "--listen", listen}}
+}
+
+// perPerson is how many idle flows one person has: less than limits.flows_per_user lets them.
+const perPerson = 250
+
+// crowd has as many people as so many flows take, each with a client of their own.
+func (b *bastion) crowd(ctx context.Context, flows int) ([]command, []string, error) {
+	people := (flows + perPerson - 1) / perPerson
+	if err := b.enrol(ctx, 1+people); err != nil {
+		return nil, nil, err
+	}
+	for len(b.ways) < people {
+		b.ways = append(b.ways, at(loopback, b.l.port()))
+	}
+	var commands []command
+	for i := range people {
+		commands = append(commands, b.tunnel(b.home(1+i), b.ways[i]))
+	}
+	return commands, b.ways[:people], nil
+}
+
+// enrol signs people's clients in, until there are so many, by codes that the daemon makes.
+func (b *bastion) enrol(ctx context.Context, people int) error {
+	for i := len(b.homes); i < people; i++ {
+		home, user := b.home(i), fmt.Sprintf("person-%d", i)
+		if err := os.MkdirAll(home, 0o700); err != nil {
+			return err
+		}
+		out, err := b.l.gateway.run(ctx, nil, "", b.bin+"/sallyportd", "enrol-code", "--user", user, "--json", "--config", b.config)
+		if err != nil {
+			return err
+		}
+		var code struct{ Code, Fingerprint string }
+		if err := json.Unmarshal([]byte(out), &code); err != nil {
+			return fmt.Errorf("enrol-code printed %q: %w", out, err)
+		}
+		if _, err := b.l.client.run(ctx, environment(home), code.Code+"\n", b.bin+"/sallyport", "--transport", b.transport, "login",
+			"https://"+at(gatewayService, b.port), "--user", user, "--fingerprint", code.Fingerprint, "--code-file", "-"); err != nil {
+			return err
+		}
+		b.homes = append(b.homes, home)
+	}
+	return nil
+}
+
+// stopAgents ends the processes that the clients' commands have left behind.
+func (b *bastion) stopAgents() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	b.l.client.run(ctx, b.env, "", b.bin+"/sallyport", "agent", "stop", "--now") // what does not end so is killed with the lab
+	for _, home := range b.homes {
+		// What does not end so is killed with the lab.
+		b.l.client.run(ctx, environment(home), "", b.bin+"/sallyport", "agent", "stop", "--now")
+	}
 }
