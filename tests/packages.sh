@@ -41,10 +41,16 @@ export DEBIAN_FRONTEND=noninteractive
 # The tests start the servers that they need. Debian asks this file whether an installed one may start by itself.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
-	trap 'rm -f "$policy"' EXIT
+	trap 'rm -f "$policy"' EXIT INT TERM
 	printf '#!/bin/sh\nexit 101\n' >"$policy"
 	chmod +x "$policy"
 fi
 apt-get update -qq
 # shellcheck disable=SC2086
 apt-get install -y -qq --no-install-recommends $need >/dev/null
+# Nor at the next boot, where they were not there before.
+for service in nginx haproxy stunnel4; do
+	case "$need " in
+	*" $service "* | *" $service-light "*) [ ! -d /run/systemd/system ] || systemctl --quiet disable "$service" ;;
+	esac
+done

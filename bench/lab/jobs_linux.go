@@ -39,7 +39,13 @@ func (r *runner) jobs() []job {
 		}
 	}
 	all = append(all, job{names(bench.Frames, bench.FramesCPU), nil, frames})
+	if len(r.Impaired) > 0 { // what the way itself lets through
+		all = append(all, job{names(bench.WAN(Path{}.String(), true), bench.WAN(Path{}.String(), false)), notDirect, goodput(Path{})})
+	}
 	for _, p := range r.Impaired {
+		if p == (Path{}) {
+			continue
+		}
 		all = append(all, job{names(bench.WAN(p.String(), true), bench.WAN(p.String(), false)), nil, goodput(p)})
 	}
 	return all
@@ -69,6 +75,7 @@ func (r *runner) selected() []job {
 }
 
 func noGateway(c *candidate) bool { return len(c.gateway) == 0 }
+func notDirect(c *candidate) bool { return c.Name != bench.Direct }
 func noClient(c *candidate) bool  { return len(c.client) == 0 }
 
 func micro(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

@@ -35,6 +35,7 @@ type Options struct {
 	Length time.Duration // for which they count; default 1 s
 	Brief  time.Duration // for which round trips are timed; default 500 ms
 	Opens  int           // new flows; default 100
+	Limit  time.Duration // no round begins that would not end within it, but for the first; default none
 
 	Log func(format string, args ...any) // is told of progress; may be nil
 }
@@ -73,6 +74,7 @@ func (o Options) Quick() Options {
 	o.Warmup, o.Length, o.Brief = 100*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond
 	o.Opens = 30
 	o.Idle = []int{200}
+	o.Limit = 58 * time.Second
 	if o.Only == nil {
 		o.Only = quickNames
 	}
@@ -80,7 +82,7 @@ func (o Options) Quick() Options {
 }
 
 // quickNames are the candidates and measures of a quick run.
-var quickNames = []string{"nginx-tls", "ssh-L", "sallyport-*", "up-*", "down-*", "cpu-*", "rtt-*", "open-*", "idle-*"}
+var quickNames = []string{"nginx-tls", "ssh-L", "sallyport-*", "up-*", "down-*", "cpu-up-*", "cpu-down-*", "rtt-*", "open-*", "idle-*"}
 
 // A runner is one run.
 type runner struct {
@@ -89,7 +91,6 @@ type runner struct {
 	report     *bench.Report
 	candidates []*candidate
 	g          *remote
-	link       *process // of the impaired way
 	round      int
 	broken     map[string]bool // candidates that did not start in this round
 }
@@ -114,10 +115,18 @@ func Run(ctx context.Context, o Options) (report *bench.Report, err error) {
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
+	var last time.Duration
 	for r.round = 1; r.round <= r.Rounds; r.round++ {
+		begin := time.Now()
+		if r.Limit > 0 && r.round > 1 && begin.Sub(r.report.Begin)+last > r.Limit {
+			r.Log("no time for round %d", r.round)
+			r.Rounds = r.round - 1
+			break
+		}
 		if err := r.once(ctx); err != nil {
 			return nil, err
 		}
+		last = time.Since(begin)
 	}
 	r.report.Took = time.Since(r.report.Begin)
 	r.report.Settings = r.settings()

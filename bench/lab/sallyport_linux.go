@@ -143,7 +143,9 @@ func (b *bastion) attachTunnel(c *candidate) (vnet, target string, err error) {
 }
 
 // home is the folder of one person's client.
-func (b *bastion) home(person int) string { return filepath.Join(b.dir, fmt.Sprintf("home-%d", person)) }
+func (b *bastion) home(person int) string {
+	return filepath.Join(b.dir, fmt.Sprintf("home-%d", person))
+}
 
 func environment(home string) []string {
 	return []string{"SALLYPORT_HOME=" + home, "HOME=" + home, "SALLYPORT_NO_AGENT="}

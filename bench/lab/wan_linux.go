@@ -41,7 +41,17 @@ func ParsePath(s string) (Path, error) {
 }
 
 // String is what ParsePath reads, with a dash for what a file's name cannot have.
-func (p Path) String() string { return fmt.Sprintf("%v-%v%%", p.RTT, p.Loss) }
+func (p Path) String() string {
+	return fmt.Sprintf("%gms-%v%%", float64(p.RTT)/float64(time.Millisecond), p.Loss)
+}
+
+// length is how long bytes count, in seconds of a plain way: losses come so seldom that few of them say nothing.
+func (p Path) length() time.Duration {
+	if p.Loss > 0 {
+		return 8
+	}
+	return 4
+}
 
 // goodput measures one flow each way with the impaired cable in the place of the plain one.
 func goodput(p Path) func(context.Context, *runner, *candidate) ([]value, error) {
@@ -60,7 +70,7 @@ func goodput(p Path) func(context.Context, *runner, *candidate) ([]value, error)
 			running.stop(time.Second)
 		}()
 		for _, up := range []bool{true, false} {
-			load := bench.BulkLoad{Up: up, Flows: 1, Warmup: 2*time.Second + 20*p.RTT, Length: 4 * r.Length} // past slow start
+			load := bench.BulkLoad{Up: up, Flows: 1, Warmup: 2*time.Second + 20*p.RTT, Length: p.length() * r.Length} // past slow start
 			a, err := r.g.do(ctx, order{Do: doBulk, Address: c.address, Congestion: c.congestion, Load: load})
 			if err != nil {
 				return nil, err
