@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -70,7 +71,7 @@ func (c *command) start(ctx context.Context) (*process, error) {
 	}
 	if err != nil {
 		p.stop(0)
-		return nil, fmt.Errorf("%s: %w", c.args[0], err)
+		return nil, fmt.Errorf("%s: %w", filepath.Base(c.args[0]), err)
 	}
 	return p, nil
 }
@@ -143,7 +144,7 @@ func (c *candidate) startClient(ctx context.Context, g *remote) (err error) {
 	return errors.Join(err, c.alive(err))
 }
 
-// alive tells of programs that have ended, when something else has gone wrong.
+// alive tells, when something else has gone wrong, which programs have ended and what the client's last said.
 func (c *candidate) alive(err error) error {
 	if err == nil {
 		return nil
@@ -151,8 +152,11 @@ func (c *candidate) alive(err error) error {
 	var errs []error
 	for _, p := range append(slices.Clone(c.gateways), c.clients...) {
 		errs = append(errs, p.alive())
-		if text := lastLines(p.output.String()); text != "" {
-			errs = append(errs, fmt.Errorf("%s said: %s", p.Args[0], text))
+	}
+	for _, p := range c.clients {
+		lines := strings.Split(strings.TrimSpace(p.output.String()), "\n")
+		if last := lines[len(lines)-1]; last != "" && p.alive() == nil {
+			errs = append(errs, fmt.Errorf("%s said: %s", filepath.Base(p.Args[0]), last))
 		}
 	}
 	return errors.Join(errs...)
