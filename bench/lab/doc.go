@@ -21,7 +21,8 @@
 // # What is left behind
 //
 // Nothing: namespaces, processes, mounts and files carry the id of the process in their names and are gone when Run
-// returns. What a killed run has left is removed by the next one. No sysctl of the machine is touched, only those of the
+// returns; but for /run/sshd, which every sshd wants. What a killed run has left is removed by the next one. No sysctl of
+// the machine is touched, only those of the
 // namespaces.
 //
 // The package needs Linux, root and ip(8).

@@ -13,6 +13,7 @@ import (
 type job struct {
 	measures []string
 	without  func(c *candidate) bool // who is left out, because it means nothing there; nil: nobody
+	limit    time.Duration           // for one candidate, until it counts as failed; default jobLimit
 	run      func(ctx context.Context, r *runner, c *candidate) ([]value, error)
 }
 
@@ -25,28 +26,28 @@ type value struct {
 func (r *runner) jobs() []job {
 	var all []job
 	for _, n := range r.Idle {
-		all = append(all, job{names(bench.Idle(n), bench.IdleOpen(n)), noGateway, idle(n)})
+		all = append(all, job{names(bench.Idle(n), bench.IdleOpen(n)), noGateway, jobLimit + time.Duration(n)*50*time.Millisecond, idle(n)})
 	}
 	all = append(all,
-		job{names(bench.OpenCold), noClient, openCold},
-		job{names(bench.OpenWarm), nil, openWarm},
-		job{names(bench.RTTP50, bench.RTTP99, bench.TypingP99, bench.TypingMore), nil, latency},
+		job{names(bench.OpenCold), noClient, 0, openCold},
+		job{names(bench.OpenWarm), nil, 0, openWarm},
+		job{names(bench.RTTP50, bench.RTTP99, bench.TypingP99, bench.TypingMore), nil, 0, latency},
 	)
 	for _, flows := range []int{1, 8} {
 		for _, up := range []bool{true, false} {
 			rate, cpu := bench.BulkMeasures(up, flows)
-			all = append(all, job{names(rate, cpu), nil, bulk(rate, cpu, bench.BulkLoad{Up: up, Flows: flows})})
+			all = append(all, job{names(rate, cpu), nil, 0, bulk(rate, cpu, bench.BulkLoad{Up: up, Flows: flows})})
 		}
 	}
-	all = append(all, job{names(bench.Frames, bench.FramesCPU), nil, frames})
+	all = append(all, job{names(bench.Frames, bench.FramesCPU), nil, 0, frames})
 	if len(r.Impaired) > 0 { // what the way itself lets through
-		all = append(all, job{names(bench.WAN(Path{}.String(), true), bench.WAN(Path{}.String(), false)), notDirect, goodput(Path{})})
+		all = append(all, job{names(bench.WAN(Path{}.String(), true), bench.WAN(Path{}.String(), false)), notDirect, 0, goodput(Path{})})
 	}
 	for _, p := range r.Impaired {
 		if p == (Path{}) {
 			continue
 		}
-		all = append(all, job{names(bench.WAN(p.String(), true), bench.WAN(p.String(), false)), nil, goodput(p)})
+		all = append(all, job{names(bench.WAN(p.String(), true), bench.WAN(p.String(), false)), nil, 0, goodput(p)})
 	}
 	return all
 }
@@ -176,6 +177,9 @@ func idle(n int) func(context.Context, *runner, *candidate) ([]value, error) {
 			return nil, err
 		}
 		if _, err := r.g.do(ctx, order{Do: doHold, Addresses: ways, Congestion: c.congestion, Count: n}); err != nil {
+			if r.files < 5*n/2 {
+				err = fmt.Errorf("%w; a process may have %d files open here: raise the limit (ulimit -Hn) to %d", err, r.files, 5*n/2)
+			}
 			return nil, fmt.Errorf("open %d flows: %w", n, err)
 		}
 		if err := await(ctx, 200*time.Millisecond); err != nil { // what opening took is let go

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -281,7 +282,7 @@ func (r *runner) open(ctx context.Context, c *candidate) error {
 const jobLimit = 2 * time.Minute
 
 func (r *runner) measure(ctx context.Context, j job, c *candidate) error {
-	limited, cancel := context.WithTimeoutCause(ctx, jobLimit, errors.New("it took too long"))
+	limited, cancel := context.WithTimeoutCause(ctx, cmp.Or(j.limit, jobLimit), errors.New("it took too long"))
 	defer cancel()
 	values, err := j.run(limited, r, c)
 	if ctx.Err() != nil {
@@ -367,7 +368,7 @@ func machine() bench.Machine {
 
 // version is what a program says of itself, in a line.
 func version(program string) string {
-	for _, flag := range []string{"-V", "-v", "version"} {
+	for _, flag := range []string{"-V", "-v", "-version", "version"} {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		out, err := exec.CommandContext(ctx, program, flag).CombinedOutput()
 		cancel()
