@@ -53,6 +53,9 @@ func TestVerdict(t *testing.T) {
 	if want := "PASS: goals: 1 met, 1 not measured"; !j.Passed || j.Verdict != want {
 		t.Errorf("%q, want %q", j.Verdict, want)
 	}
+	if j := mustParse(t, "goals:\n  - {name: n, measure: down-1, of: [ours], at_least: 7}").Judge(r); !j.Passed || j.Verdict != "NO VERDICT: goals: 1 not measured" {
+		t.Errorf("nothing was measured: %q", j.Verdict)
+	}
 	r.Omissions = append(r.Omissions, Omission{Candidate: "a", Measure: "up-1", Why: "it broke", Failed: true})
 	if j := g.Judge(r); !j.Passed {
 		t.Errorf("another's failure is ours: %q", j.Verdict)

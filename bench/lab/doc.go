@@ -21,9 +21,8 @@
 // # What is left behind
 //
 // Nothing: namespaces, processes, mounts and files carry the id of the process in their names and are gone when Run
-// returns; but for /run/sshd, which every sshd wants. What a killed run has left is removed by the next one. No sysctl of
-// the machine is touched, only those of the
-// namespaces.
+// returns. What a killed run has left is removed by the next one. No sysctl of the machine is touched, only those of the
+// namespaces. (The empty folder /run/sshd, without which no sshd starts, stays.)
 //
 // The package needs Linux, root and ip(8).
 package lab

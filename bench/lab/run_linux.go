@@ -96,12 +96,17 @@ type runner struct {
 	broken     map[string]bool // candidates that did not start in this round
 }
 
+// A UsageError says that the options ask for what there is not.
+type UsageError struct{ error }
+
+func (e UsageError) Unwrap() error { return e.error }
+
 // Run builds the lab, measures and removes the lab. Its error is one of the lab or of ctx; what goes wrong with one
 // candidate is in the report, as an omission. After an error there is no report.
 func Run(ctx context.Context, o Options) (report *bench.Report, err error) {
 	r := &runner{Options: o.withDefaults(), report: &bench.Report{Begin: time.Now().UTC(), Version: o.Version, Machine: machine()}}
 	if err := r.choose(); err != nil {
-		return nil, err
+		return nil, UsageError{err}
 	}
 	files, err := raiseFileLimit()
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -34,7 +35,7 @@ The table goes to stdout, its last line is the verdict. Exit status: 0 all goals
 that were measured are met, 1 one is not or a measurement failed, 2 usage.`,
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "rounds", Value: 5, Usage: "measure everything `N` times"},
-			&cli.BoolFlag{Name: "quick", Usage: "less than a minute, for a collapse and nothing finer", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "quick", Usage: "less than a minute, for a collapse and nothing finer; its own --rounds, --idle and --length", DisableDefaultText: true},
 			&cli.StringSliceFlag{Name: "only", Usage: "candidates and measures whose names match `PATTERN`; direct always runs"},
 			&cli.StringSliceFlag{Name: "links", Value: cli.NewStringSlice("packet"), Usage: "how Sallyport is attached: `LINK` of " + strings.Join(lab.Links, ", ")},
 			&cli.IntSliceFlag{Name: "idle", Value: cli.NewIntSlice(1000), Usage: "measure the memory of `N` idle flows"},
@@ -44,9 +45,9 @@ that were measured are met, 1 one is not or a measurement failed, 2 usage.`,
 			&cli.StringFlag{Name: "json", Usage: "write the report to `FILE`"},
 			&cli.StringFlag{Name: "benchfmt", Usage: "write all samples to `FILE`, for benchstat"},
 			&cli.StringFlag{Name: "html", Usage: "write a page with plots to `FILE`"},
-			&cli.StringFlag{Name: "programs", Value: beside, Usage: "the `FOLDER` of sallyport and sallyportd"},
-			&cli.StringFlag{Name: "chaoslink", Value: filepath.Join(beside, "chaoslink"), Usage: "the `PROGRAM` that impairs ways"},
-			&cli.DurationFlag{Name: "length", Usage: "count the bytes of bulk flows for so `LONG`; default 1s"},
+			&cli.StringFlag{Name: "programs", Value: beside, DefaultText: "that of this program", Usage: "the `FOLDER` of sallyport and sallyportd"},
+			&cli.StringFlag{Name: "chaoslink", Value: filepath.Join(beside, "chaoslink"), DefaultText: "chaoslink beside this program", Usage: "the `PROGRAM` that impairs ways"},
+			&cli.DurationFlag{Name: "length", Value: time.Second, Usage: "count the bytes of bulk flows for so `LONG`"},
 		},
 		Action: func(c *cli.Context) error { return runLab(c, e) },
 	}
@@ -63,11 +64,6 @@ func runLab(c *cli.Context, e env) error {
 	}
 	if o.Rounds < 1 || slices.Min(append(o.Idle, 1)) < 1 {
 		return misused("--rounds and --idle are at least 1")
-	}
-	for _, link := range o.Links {
-		if !slices.Contains(lab.Links, link) {
-			return misused("there is no link %q; there are %s", link, strings.Join(lab.Links, ", "))
-		}
 	}
 	var err error
 	if o.Impaired, err = paths(c.StringSlice("impaired")); err != nil {
@@ -94,6 +90,9 @@ func runLab(c *cli.Context, e env) error {
 		o = o.Quick()
 	}
 	report, err := lab.Run(c.Context, o)
+	if wrong := (lab.UsageError{}); errors.As(err, &wrong) {
+		return misused("%w", wrong)
+	}
 	if err != nil {
 		return err
 	}
