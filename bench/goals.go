@@ -38,9 +38,10 @@ const (
 type Goal struct {
 	Name    string   `yaml:"name" json:"name"`
 	Measure string   `yaml:"measure" json:"measure"`
-	Of      []string `yaml:"of" json:"of"`           // candidates, of which the best one of each round counts
-	Against []string `yaml:"against" json:"against"` // likewise; "peers" are all of that kind
-	As      string   `yaml:"as" json:"as"`           // default: ratio with against, else value
+	Than    string   `yaml:"than" json:"than,omitempty"` // another measure, by which the same candidate's is divided first
+	Of      []string `yaml:"of" json:"of"`               // candidates, of which the best one of each round counts
+	Against []string `yaml:"against" json:"against"`     // likewise; "peers" are all of that kind
+	As      string   `yaml:"as" json:"as"`               // default: ratio with against, else value
 	AtLeast *float64 `yaml:"at_least" json:"at_least,omitempty"`
 	AtMost  *float64 `yaml:"at_most" json:"at_most,omitempty"`
 }
@@ -74,6 +75,9 @@ func (g *Goal) complete() error {
 	}
 	if (g.AtLeast == nil) == (g.AtMost == nil) {
 		errs = append(errs, errors.New("give one of at_least and at_most"))
+	}
+	if g.Than != "" && g.As != AsValue && g.As != AsRatio {
+		errs = append(errs, fmt.Errorf("than is for as: %s and %s", AsValue, AsRatio))
 	}
 	switch g.As {
 	case AsValue, AsOverhead:
@@ -175,6 +179,9 @@ func (g Goal) figure(r *Report) Series {
 		var all []Series
 		for _, name := range names {
 			s := r.Series(name, g.Measure)
+			if g.Than != "" {
+				s = s.Over(r.Series(name, g.Than))
+			}
 			if overhead {
 				s = s.Minus(r.Series(Direct, g.Measure))
 			}

@@ -34,6 +34,7 @@ func TestJudge(t *testing.T) {
 		{"{name: n, measure: up-1, of: [a, b], at_least: 7}", 7, true},
 		{"{name: n, measure: up-1, of: [ours], against: [a], at_least: 1.25}", 1.25, true},
 		{"{name: n, measure: up-1, of: [ours], against: [peers], at_least: 1.06}", (1 + 10.0/9) / 2, false},
+		{"{name: n, measure: rtt-p50, than: up-1, of: [ours], at_most: 20}", 20, true},
 		{"{name: n, measure: rtt-p50, of: [ours], as: overhead, at_most: 50}", 50, true},
 		{"{name: n, measure: rtt-p50, of: [ours], against: [peers], as: overhead_ratio, at_most: 0.6}", (0.5 + 50.0/60) / 2, false},
 	} {
@@ -82,6 +83,7 @@ func TestParseGoals(t *testing.T) {
 		"goals:\n  - {measure: m, of: [a], at_least: 1}":                                   "name, measure and of",
 		"goals:\n  - {name: n, measure: m, of: [a], as: ratio, at_least: 1}":               "needs against",
 		"goals:\n  - {name: n, measure: m, of: [a], as: value, against: [b], at_least: 1}": "against nobody",
+		"goals:\n  - {name: n, measure: m, than: o, of: [a], as: overhead, at_least: 1}":   "than is for",
 		"goals:\n  - {name: n, measure: m, of: [a], as: twice, at_least: 1}":               "none of",
 	} {
 		if _, err := ParseGoals([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {

@@ -61,8 +61,7 @@ func answer(c net.Conn) {
 	}
 	switch op[0] {
 	case opEcho:
-		// Idle flows are many: the buffer is small, and on the stack.
-		var b [512]byte
+		var b [512]byte // small: idle flows are many
 		for {
 			n, err := c.Read(b[:])
 			if err != nil {

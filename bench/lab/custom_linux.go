@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -21,6 +22,8 @@ type custom struct {
 	Client   [][]string `yaml:"client"`
 	Address  string     `yaml:"address"`
 }
+
+var peerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 
 // readPeers reads a list of candidates. An unknown key is an error, and every fault is told.
 func readPeers(path string) ([]*candidate, error) {
@@ -45,8 +48,8 @@ func parsePeers(b []byte) ([]*candidate, error) {
 	var all []*candidate
 	var errs []error
 	for i, p := range file.Peers {
-		if p.Name == "" || strings.ContainsAny(p.Name, "/ \t") {
-			errs = append(errs, fmt.Errorf("peer %d: a name without spaces and slashes must be given", i+1))
+		if !peerName.MatchString(p.Name) {
+			errs = append(errs, fmt.Errorf("peer %d: a name of letters, digits, dots and dashes must be given", i+1))
 		}
 		if p.Address == "" {
 			errs = append(errs, fmt.Errorf("peer %d: address must be given: where the client dials", i+1))

@@ -47,7 +47,7 @@ func TestParsePeers(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	for text, want := range map[string]string{
-		"peers: [{name: a b, address: x}]":             "a name without spaces",
+		"peers: [{name: a b, address: x}]":             "a name of letters",
 		"peers: [{name: a}]":                           "address must be given",
 		"peers: [{name: a, address: x, server: [[]]}]": "server",
 		"peers: [{name: a, address: x, client: [[]]}]": "a command is empty",

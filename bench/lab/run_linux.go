@@ -42,26 +42,16 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.Rounds == 0 {
-		o.Rounds = 5
-	}
-	if o.Links == nil {
+	o.Rounds = cmp.Or(o.Rounds, 5)
+	o.Warmup = cmp.Or(o.Warmup, 300*time.Millisecond)
+	o.Length = cmp.Or(o.Length, time.Second)
+	o.Brief = cmp.Or(o.Brief, 500*time.Millisecond)
+	o.Opens = cmp.Or(o.Opens, 100)
+	if len(o.Links) == 0 {
 		o.Links = []string{"packet"}
 	}
-	if o.Idle == nil {
+	if len(o.Idle) == 0 {
 		o.Idle = []int{1000}
-	}
-	if o.Warmup == 0 {
-		o.Warmup = 300 * time.Millisecond
-	}
-	if o.Length == 0 {
-		o.Length = time.Second
-	}
-	if o.Brief == 0 {
-		o.Brief = 500 * time.Millisecond
-	}
-	if o.Opens == 0 {
-		o.Opens = 100
 	}
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
@@ -76,7 +66,7 @@ func (o Options) Quick() Options {
 	o.Opens = 30
 	o.Idle = []int{200}
 	o.Limit = 58 * time.Second
-	if o.Only == nil {
+	if len(o.Only) == 0 {
 		o.Only = quickNames
 	}
 	return o
@@ -245,6 +235,9 @@ func (r *runner) load(ctx context.Context) error {
 func (r *runner) once(ctx context.Context) error {
 	r.broken = map[string]bool{}
 	defer func() {
+		if ctx.Err() != nil {
+			return // the lab's end is theirs
+		}
 		for _, c := range r.candidates {
 			c.stop()
 		}
