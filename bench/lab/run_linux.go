@@ -119,6 +119,7 @@ func Run(ctx context.Context, o Options) (report *bench.Report, err error) {
 			r.Rounds = r.round - 1
 			break
 		}
+		r.Log("round %d of %d: starting %d candidates", r.round, r.Rounds, len(r.candidates))
 		if err := r.once(ctx); err != nil {
 			return nil, err
 		}

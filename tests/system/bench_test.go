@@ -92,7 +92,7 @@ func TestBenchInterrupted(t *testing.T) {
 // measuring waits until the first figures are there.
 func measuring(t *testing.T, p *lab.Process) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(p.Output(), "round 1 of"); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(p.Output(), " KiB/flow"); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-p.Done():
 			t.Fatalf("it ended: %s", p.Output())
