@@ -35,7 +35,7 @@ func TestBulk(t *testing.T) {
 	for _, load := range []BulkLoad{
 		{Up: true, Flows: 1}, {Up: true, Flows: 3}, {Flows: 1}, {Flows: 3},
 	} {
-		load.Warmup, load.Length = 10*time.Millisecond, 50*time.Millisecond
+		load.Warmup, load.Length = 10*time.Millisecond, 300*time.Millisecond // long enough on a busy machine
 		var seen []bool
 		r, err := Bulk(t.Context(), dial, load, func(begin bool) { seen = append(seen, begin) })
 		if err != nil || r.Bytes == 0 || r.Length != load.Length || r.Gbit() <= 0 {
