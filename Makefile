@@ -8,7 +8,7 @@ ROOT     = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 .PHONY: build run test check unit system packages fuzz soak clean cross
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/... ./tests/chaoslink
 
 # The main job on an embedded default: an appliance with two demo targets and a client. ARGS=--once ends it by itself.
 run: build

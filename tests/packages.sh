@@ -25,6 +25,10 @@ want import imagemagick
 want tesseract tesseract-ocr
 want xrdp xrdp
 want xdpyinfo x11-utils
+want nginx nginx-light
+want haproxy haproxy
+want stunnel4 stunnel4
+[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || need="$need libnginx-mod-stream"
 [ -e /usr/lib/xorg/modules/libxorgxrdp.so ] || need="$need xorgxrdp"
 [ -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ] || need="$need fonts-dejavu-core"
 [ -z "$need" ] && exit 0
@@ -34,6 +38,19 @@ if ! command -v apt-get >/dev/null 2>&1; then
 	exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
+# The tests start the servers that they need. Debian asks this file whether an installed one may start by itself.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	trap 'rm -f "$policy"' EXIT INT TERM
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod +x "$policy"
+fi
 apt-get update -qq
 # shellcheck disable=SC2086
 apt-get install -y -qq --no-install-recommends $need >/dev/null
+# Nor at the next boot, where they were not there before.
+for service in nginx haproxy stunnel4; do
+	case "$need " in
+	*" $service "* | *" $service-light "*) [ ! -d /run/systemd/system ] || systemctl --quiet disable "$service" ;;
+	esac
+done

@@ -21,7 +21,7 @@ import (
 	"sallyport/tests/lab"
 )
 
-// programs are the two commands, built once.
+// programs are the commands, built once.
 var programs = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "sallyport-system-")
 	if err != nil {
@@ -30,7 +30,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil { // the worker's user runs from here
 		return "", err
 	}
-	build := exec.Command("go", "build", "-o", dir+"/", "sallyport/cmd/sallyport", "sallyport/cmd/sallyportd")
+	build := exec.Command("go", "build", "-o", dir+"/", "sallyport/cmd/sallyport", "sallyport/cmd/sallyportd", "sallyport/cmd/sallyport-bench")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
