@@ -15,6 +15,10 @@ import (
 
 // ownConnection says whether the socket at from, which is connected to to, belongs to this process's user.
 func ownConnection(from, to netip.AddrPort) (bool, error) {
+	uid, err := ownerByDiag(from, to)
+	if !errors.Is(err, errNoDiag) {
+		return uid == os.Getuid(), err
+	}
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		f, err := os.Open(table)
 		if err != nil {
