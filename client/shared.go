@@ -76,7 +76,7 @@ func (s *Shared) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.
 		}
 		stream, opened, err := frame.Open(ctx, &agentCarrier{UnixConn: c, shared: s, flow: a.Flow}, req, telling(s.tell))
 		if err == nil {
-			err = s.keep(ctx, stream, opened, a)
+			s.keep(stream, opened, a)
 		}
 		switch {
 		case err == nil:
@@ -92,22 +92,21 @@ func (s *Shared) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.
 }
 
 // keep holds a flow up that the appliance keeps when its connection is lost. The agent knows the connection; where there
-// is no agent any more the flow goes on without one.
-func (s *Shared) keep(ctx context.Context, stream *frame.Stream, opened *frame.Opened, a *answer) error {
+// is no agent any more the flow goes on without one. Nobody waits for that: a flow that is lost before ends, as one does
+// that is lost while it is opened.
+func (s *Shared) keep(stream *frame.Stream, opened *frame.Opened, a *answer) {
 	if opened.Grace == 0 {
-		return nil
-	}
-	bond, err := s.bond(ctx, a.Flow, opened.Flow)
-	if err == nil {
-		err = stream.Keep(bond, opened)
-	}
-	if err != nil {
-		stream.Close()
-		return err
+		return
 	}
 	on := &seat{shared: s, answer: a}
-	s.keepers.Go(func() { on.hold(s.life, stream, opened, s.tell) })
-	return nil
+	s.keepers.Go(func() {
+		bond, err := s.bond(s.life, a.Flow, opened.Flow)
+		if err == nil && stream.Keep(bond, opened) == nil {
+			on.hold(s.life, stream, opened, s.tell)
+		} else if s.life.Err() != nil {
+			stream.GiveUp(errClosed)
+		}
+	})
 }
 
 // bond asks the agent what the connection of a carrier gives the flow on it.
