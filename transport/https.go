@@ -27,9 +27,10 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 	defer flows.Wait()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+flowPath, func(w http.ResponseWriter, r *http.Request) {
-		flows.Add(1)
-		defer flows.Done()
-		s.httpsFlow(ctx, w, r)
+		if c := takeOver(w, r); c != nil {
+			// Not here: net/http's goroutine, with its buffers and its stack, would live as long as the flow.
+			flows.Go(func() { s.httpsFlow(ctx, c) })
+		}
 	})
 	if s.HTTP != nil {
 		mux.Handle("/", s.HTTP)
@@ -73,7 +74,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 		}
 		// Whatever a stranger does, it is known or gone by then.
 		late := time.AfterFunc(3*l.server.login(), func() { c.Close() })
-		return &countedConn{Conn: c, server: l.server, leave: func() { late.Stop(); leave() }}, nil
+		return newBatch(&countedConn{Conn: c, server: l.server, leave: func() { late.Stop(); leave() }}), nil
 	}
 }
 
@@ -121,23 +122,25 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// httpsFlow takes a connection over from net/http: 101, HELLO, WELCOME, then one flow.
-func (s *Server) httpsFlow(ctx context.Context, w http.ResponseWriter, r *http.Request) {
+// takeOver takes a connection over from net/http that asks to be one of ours; nil: it is none.
+func takeOver(w http.ResponseWriter, r *http.Request) *tlsCarrier {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), upgradeToken) || r.ContentLength != 0 {
 		w.Header().Set("Upgrade", upgradeToken)
 		http.Error(w, "this path carries flows of the sallyport command", http.StatusUpgradeRequired)
-		return
+		return nil
 	}
 	hijacked, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		return
+		return nil
 	}
-	defer hijacked.Close()
-	conn, ok := hijacked.(*tls.Conn)
-	if !ok {
-		return
-	}
-	c := &tlsCarrier{Conn: conn, head: leftover(buffered.Reader)}
+	conn := hijacked.(*tls.Conn)
+	return &tlsCarrier{Conn: conn, below: conn.NetConn().(*batch), head: leftover(buffered.Reader)}
+}
+
+// httpsFlow serves a connection that was taken over: 101, HELLO, WELCOME, then one flow.
+func (s *Server) httpsFlow(ctx context.Context, c *tlsCarrier) {
+	conn, counted := c.Conn, c.below.Conn.(*countedConn)
+	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(s.login()))
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -161,9 +164,8 @@ func (s *Server) httpsFlow(ctx context.Context, w http.ResponseWriter, r *http.R
 		io.Copy(io.Discard, io.LimitReader(conn, 64<<10))
 		return
 	}
-	if counted, ok := conn.NetConn().(*countedConn); ok {
-		counted.leave()
-	}
+	counted.leave()
+	c.below.readAhead(counted.Conn)
 	if !stop() || conn.SetDeadline(time.Time{}) != nil {
 		return
 	}
@@ -183,7 +185,8 @@ func leftover(r *bufio.Reader) []byte {
 // tlsCarrier is a flow's connection.
 type tlsCarrier struct {
 	*tls.Conn
-	head []byte // read before the frames were, by net/http
+	below *batch
+	head  []byte // read before the frames were, by net/http
 }
 
 func (c *tlsCarrier) Read(p []byte) (int, error) {
@@ -195,6 +198,19 @@ func (c *tlsCarrier) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return c.Conn.Read(p)
+}
+
+// Write sends all records of p by one call.
+func (c *tlsCarrier) Write(p []byte) (int, error) {
+	if len(p) <= record {
+		return c.Conn.Write(p)
+	}
+	c.below.hold()
+	n, err := c.Conn.Write(p)
+	if flushed := c.below.flush(); err == nil {
+		err = flushed
+	}
+	return n, err
 }
 
 // Close ends both directions at once.
@@ -233,7 +249,8 @@ func (c *Client) httpsConn(ctx context.Context) (*clientConn, error) {
 		tune(t)
 		impatient(t, 30*time.Second)
 	}
-	conn := tls.Client(raw, c.tlsConfig(alpnHTTPS))
+	below := newBatch(raw)
+	conn := tls.Client(below, c.tlsConfig(alpnHTTPS))
 	fail := func(err error) (*clientConn, error) {
 		raw.Close()
 		return nil, err
@@ -241,6 +258,7 @@ func (c *Client) httpsConn(ctx context.Context) (*clientConn, error) {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return fail(err)
 	}
+	below.readAhead(raw)
 	state := conn.ConnectionState()
 	ch, err := channelOf(&state)
 	if err != nil {
@@ -255,7 +273,7 @@ func (c *Client) httpsConn(ctx context.Context) (*clientConn, error) {
 	if _, err := conn.Write(append([]byte(request), hello...)); err != nil {
 		return fail(err)
 	}
-	return &clientConn{tlsCarrier: tlsCarrier{Conn: conn}, client: c, in: in}, nil
+	return &clientConn{tlsCarrier: tlsCarrier{Conn: conn, below: below}, client: c, in: in}, nil
 }
 
 // A clientConn is a client's connection whose answers to request and HELLO are still to be read.

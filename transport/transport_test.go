@@ -2,16 +2,12 @@ package transport_test
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -108,7 +104,7 @@ func start(t testing.TB, balancers ...netip.Prefix) *bench {
 	b := &bench{t: t, carriers: make(chan *handed), balancers: balancers}
 	_, b.key, _ = ed25519.GenerateKey(rand.Reader)
 	_, b.identity, _ = ed25519.GenerateKey(rand.Reader)
-	cert := certificate(t)
+	cert := transport.SelfSigned(t)
 	b.roots = x509.NewCertPool()
 	b.roots.AddCert(cert.Leaf)
 	server := &transport.Server{
@@ -156,27 +152,6 @@ func (b *bench) client(mode transport.Mode) *transport.Client {
 		Signer: frame.PrivateKey(b.key),
 		Hello:  frame.Hello{Software: "test"},
 	}
-}
-
-func certificate(t testing.TB) *tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
 var modes = []transport.Mode{transport.QUIC, transport.HTTPS}
