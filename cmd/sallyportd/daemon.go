@@ -149,6 +149,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		start("metrics", func(ctx context.Context) error { return d.serveMetrics(ctx, l) })
 	}
 	wg.Go(func() { d.watch(serving) })
+	wg.Go(func() { saveMemory(serving) })
 	unwatch := d.registry.OnRevoke(func(device auth.Device) {
 		d.gateway.EndDevice(device)
 		server.Disconnect(device.ID, auth.ErrRevoked)
