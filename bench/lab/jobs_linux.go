@@ -182,7 +182,7 @@ func idle(n int) func(context.Context, *runner, *candidate) ([]value, error) {
 			}
 			return nil, fmt.Errorf("open %d flows: %w", n, err)
 		}
-		if err := await(ctx, 200*time.Millisecond); err != nil { // what opening took is let go
+		if err := await(ctx, r.Rest); err != nil { // what opening took is let go
 			return nil, err
 		}
 		after, err := memory(c.roots())

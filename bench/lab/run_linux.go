@@ -36,6 +36,7 @@ type Options struct {
 	Length time.Duration // for which they count; default 1 s
 	Brief  time.Duration // for which round trips are timed; default 500 ms
 	Opens  int           // new flows; default 100
+	Rest   time.Duration // of idle flows before their memory is looked at; default 12s
 	Limit  time.Duration // no round begins that would not end within it, but for the first; default none
 
 	Log func(format string, args ...any) // is told of progress; may be nil
@@ -47,6 +48,7 @@ func (o Options) withDefaults() Options {
 	o.Length = cmp.Or(o.Length, time.Second)
 	o.Brief = cmp.Or(o.Brief, 500*time.Millisecond)
 	o.Opens = cmp.Or(o.Opens, 100)
+	o.Rest = cmp.Or(o.Rest, 12*time.Second)
 	if len(o.Links) == 0 {
 		o.Links = []string{"packet"}
 	}
@@ -64,6 +66,7 @@ func (o Options) Quick() Options {
 	o.Rounds = 2
 	o.Warmup, o.Length, o.Brief = 100*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond
 	o.Opens = 30
+	o.Rest = 200 * time.Millisecond
 	o.Idle = []int{200}
 	o.Limit = 58 * time.Second
 	if len(o.Only) == 0 {
