@@ -34,7 +34,10 @@ type env struct {
 
 func main() {
 	// Also when the terminal or the reader of the output goes away, what is built must be removed.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	// A reader that has gone is an error of writing, after which everything is taken down. The signal also comes for each
+	// socket whose peer has left.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	os.Exit(run(ctx, env{os.Args, os.Stdin, os.Stdout, os.Stderr}))
 }
