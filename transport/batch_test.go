@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"testing"
-	"time"
 )
 
 // pairOfTCP are the two ends of a connection on loopback.
@@ -50,7 +49,7 @@ func TestBatchWrites(t *testing.T) {
 	cert := selfSigned(t)
 	config := &tls.Config{Certificates: []tls.Certificate{*cert}, InsecureSkipVerify: true, DynamicRecordSizingDisabled: true}
 	under := &calls{Conn: near}
-	below := newBatch(under)
+	below := &batch{Conn: under}
 	client := &tlsCarrier{Conn: tls.Client(below, config), below: below}
 	server := tls.Server(far, config)
 	got := make(chan []byte)
@@ -97,47 +96,5 @@ func TestBatchWrites(t *testing.T) {
 	under.fail = nil
 	if _, err := below.Write([]byte("after a gap")); err != io.ErrClosedPipe {
 		t.Errorf("after a flush that failed: %v", err)
-	}
-}
-
-// TestBatchReads: bytes come in order, whatever is asked for; deadlines and the end are told; nothing is held while
-// nothing is there.
-func TestBatchReads(t *testing.T) {
-	near, far := pairOfTCP(t)
-	b := newBatch(near)
-	b.readAhead(near)
-	sent := bytes.Repeat([]byte("0123456789"), 50_000)
-	go func() {
-		far.Write(sent)
-		far.(*net.TCPConn).CloseWrite()
-	}()
-	var got []byte
-	for size := 1; ; size = size*3%70_001 + 1 {
-		p := make([]byte, size)
-		n, err := b.Read(p)
-		got = append(got, p[:n]...)
-		if err == io.EOF {
-			break
-		}
-		if err != nil || n == 0 {
-			t.Fatalf("%d bytes, %v", n, err)
-		}
-	}
-	if !bytes.Equal(got, sent) {
-		t.Errorf("%d bytes arrived, %d were sent", len(got), len(sent))
-	}
-	if b.in != nil {
-		t.Error("memory is held after the end")
-	}
-
-	near, _ = pairOfTCP(t)
-	b = newBatch(near)
-	b.readAhead(near)
-	near.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	if n, err := b.Read(make([]byte, 10)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("silence: %d bytes, %v", n, err)
-	}
-	if b.in != nil || b.raw != nil && b.raw.into != nil {
-		t.Error("memory is held while nothing is there")
 	}
 }

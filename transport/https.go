@@ -74,7 +74,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 		}
 		// Whatever a stranger does, it is known or gone by then.
 		late := time.AfterFunc(3*l.server.login(), func() { c.Close() })
-		return newBatch(&countedConn{Conn: c, server: l.server, leave: func() { late.Stop(); leave() }}), nil
+		return &batch{Conn: &countedConn{Conn: c, server: l.server, leave: func() { late.Stop(); leave() }}}, nil
 	}
 }
 
@@ -165,7 +165,6 @@ func (s *Server) httpsFlow(ctx context.Context, c *tlsCarrier) {
 		return
 	}
 	counted.leave()
-	c.below.readAhead(counted.Conn)
 	if !stop() || conn.SetDeadline(time.Time{}) != nil {
 		return
 	}
@@ -249,7 +248,7 @@ func (c *Client) httpsConn(ctx context.Context) (*clientConn, error) {
 		tune(t)
 		impatient(t, 30*time.Second)
 	}
-	below := newBatch(raw)
+	below := &batch{Conn: raw}
 	conn := tls.Client(below, c.tlsConfig(alpnHTTPS))
 	fail := func(err error) (*clientConn, error) {
 		raw.Close()
@@ -258,7 +257,6 @@ func (c *Client) httpsConn(ctx context.Context) (*clientConn, error) {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return fail(err)
 	}
-	below.readAhead(raw)
 	state := conn.ConnectionState()
 	ch, err := channelOf(&state)
 	if err != nil {

@@ -74,8 +74,8 @@ type device struct {
 type fetcher interface {
 	// recv fills slots from the descriptor and says how many.
 	recv(fd uintptr) (int, unix.Errno)
-	// slots are those.
-	slots(n int) []slot
+	// slot is the i-th of them.
+	slot(i int) *slot
 	// close gives all memory back.
 	close()
 }
@@ -133,10 +133,8 @@ func (d *device) read() error {
 		}
 		switch failed {
 		case 0:
-			slots := d.fetch.slots(n)
-			thin(slots)
-			for i := range slots {
-				d.accept(&slots[i])
+			for i := range n {
+				d.accept(d.fetch.slot(i))
 			}
 		case unix.EINTR, unix.ENOBUFS:
 			d.lost.rx.Add(1)
@@ -230,10 +228,6 @@ func (d *device) Stats() Stats {
 
 // accept makes a packet of a slot's frame.
 func (d *device) accept(s *slot) {
-	if s.idle { // its memory is used again
-		s.idle = false
-		return
-	}
 	payload := s.take()
 	if payload.Size() < header.EthernetMinimumSize {
 		payload.Release()
@@ -266,8 +260,7 @@ func (d *device) accept(s *slot) {
 // A slot is memory for one incoming frame: the header, and two pieces of which the unused is used again.
 type slot struct {
 	vnet  vnetHeader
-	size  int  // of the frame, with its vnetHeader
-	idle  bool // the frame says nothing that a later one does not
+	size  int // of the frame, with its vnetHeader
 	views [2]*buffer.View
 	iov   [3]unix.Iovec
 }
@@ -327,8 +320,8 @@ func (s *slot) release() {
 
 // messages is recvmmsg: many frames a call.
 type messages struct {
-	all  []slot
-	hdrs []mmsghdr
+	slots []slot
+	hdrs  []mmsghdr
 }
 
 // mmsghdr is the kernel's struct of that name.
@@ -338,55 +331,54 @@ type mmsghdr struct {
 }
 
 func newMessages(n int) *messages {
-	m := &messages{all: make([]slot, n), hdrs: make([]mmsghdr, n)}
+	m := &messages{slots: make([]slot, n), hdrs: make([]mmsghdr, n)}
 	for i := range m.hdrs {
-		m.hdrs[i].Iov = &m.all[i].iov[0]
-		m.hdrs[i].SetIovlen(len(m.all[i].iov))
+		m.hdrs[i].Iov = &m.slots[i].iov[0]
+		m.hdrs[i].SetIovlen(len(m.slots[i].iov))
 	}
 	return m
 }
 
 func (m *messages) recv(fd uintptr) (int, unix.Errno) {
-	for i := range m.all {
-		m.all[i].ready()
+	for i := range m.slots {
+		m.slots[i].ready()
 	}
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&m.hdrs[0])), uintptr(len(m.hdrs)), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
 	for i := range int(n) {
-		m.all[i].size = int(m.hdrs[i].size)
+		m.slots[i].size = int(m.hdrs[i].size)
 	}
 	return int(n), 0
 }
 
-func (m *messages) slots(n int) []slot { return m.all[:n] }
+func (m *messages) slot(i int) *slot { return &m.slots[i] }
 
 func (m *messages) close() {
-	for i := range m.all {
-		m.all[i].release()
+	for i := range m.slots {
+		m.slots[i].release()
 	}
 }
 
 // vector is readv: one frame a call.
-type vector struct{ one [1]slot }
+type vector struct{ one slot }
 
 func newVector() *vector { return new(vector) }
 
 func (v *vector) recv(fd uintptr) (int, unix.Errno) {
-	one := &v.one[0]
-	one.ready()
-	n, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&one.iov[0])), uintptr(len(one.iov)))
+	v.one.ready()
+	n, _, errno := unix.Syscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(&v.one.iov[0])), uintptr(len(v.one.iov)))
 	if errno != 0 {
 		return 0, errno
 	}
-	one.size = int(n)
+	v.one.size = int(n)
 	return 1, 0
 }
 
-func (v *vector) slots(n int) []slot { return v.one[:n] }
+func (v *vector) slot(int) *slot { return &v.one }
 
-func (v *vector) close() { v.one[0].release() }
+func (v *vector) close() { v.one.release() }
 
 // An outgoing frame on its way into writev: a header and the packet's slices.
 type outgoing struct {
