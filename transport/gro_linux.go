@@ -81,7 +81,7 @@ func (s *groSocket) begin() {
 // datagramSize is the size of the datagrams that a read of n bytes is made of, as its control messages tell; the last one
 // may be shorter.
 func datagramSize(oob []byte, n int) int {
-	for len(oob) > 0 {
+	for len(oob) >= unix.SizeofCmsghdr {
 		h, body, rest, err := unix.ParseOneSocketControlMessage(oob)
 		if err != nil {
 			break

@@ -50,6 +50,7 @@ func strangerConfig(login time.Duration) *quic.Config {
 type udpSocket interface {
 	quic.OOBCapablePacketConn
 	net.Conn
+	SetWriteBuffer(bytes int) error
 }
 
 // A visit is what is known of a connection from its first packet on.

@@ -3,6 +3,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"slices"
@@ -10,6 +12,7 @@ import (
 )
 
 func main() {
+	log.SetOutput(io.Discard) // where libraries remark on buffers, on the same terminal as ssh
 	// What is ignored stays ignored: sftp does that with SIGINT for ssh and its ProxyCommand, nohup with SIGHUP.
 	stops := slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, hangup}, signal.Ignored)
 	ctx, stop := signal.NotifyContext(context.Background(), stops...)

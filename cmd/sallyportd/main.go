@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"regexp"
@@ -30,6 +31,7 @@ func software() string {
 }
 
 func main() {
+	slog.SetDefault(logger(env{stderr: os.Stderr})) // what libraries remark on has the form of our lines
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, env{os.Args, os.Stdin, os.Stdout, os.Stderr}))
