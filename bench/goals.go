@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -192,7 +193,11 @@ func (g Goal) figure(r *Report) Series {
 	overhead := g.As == AsOverhead || g.As == AsOverheadRatio
 	s := get(g.Of, overhead)
 	if len(g.Against) > 0 {
-		s = s.Over(get(r.expand(g.Against), overhead))
+		against := get(r.expand(g.Against), overhead)
+		if overhead { // of nothing, or less: direct was slow in that round, and says nothing
+			maps.DeleteFunc(against, func(_ int, v float64) bool { return v <= 0 })
+		}
+		s = s.Over(against)
 	}
 	return s
 }

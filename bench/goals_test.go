@@ -46,6 +46,19 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// A round in which direct was slower than a peer says nothing of overheads.
+func TestJudgeSlowDirect(t *testing.T) {
+	r := example()
+	for name, v := range map[string]float64{Direct: 2000, "a": 1900, "b": 2000, "ours": 9000} {
+		r.Add(RTTP50, Sample{Candidate: name, Round: 3, Value: v})
+	}
+	const goal = "goals:\n  - {name: n, measure: rtt-p50, of: [ours], against: [peers], as: overhead_ratio, at_most: 0.6}"
+	before, after := mustParse(t, goal).Judge(example()), mustParse(t, goal).Judge(r)
+	if a, b := before.Rulings[0], after.Rulings[0]; *a.Figure != *b.Figure || a.Least != b.Least || a.Greatest != b.Greatest {
+		t.Errorf("%+v has become %+v", a, b)
+	}
+}
+
 // What was not measured neither passes nor fails, and is told; a measurement of ours that fails does.
 func TestVerdict(t *testing.T) {
 	g := mustParse(t, "goals:\n  - {name: n, measure: down-1, of: [ours], at_least: 7}\n  - {name: m, measure: up-1, of: [ours], at_least: 7}")

@@ -101,13 +101,26 @@ func (s *Shared) keep(stream *frame.Stream, opened *frame.Opened, a *answer) {
 	on := &seat{shared: s, answer: a}
 	s.keepers.Go(func() {
 		bond, err := s.bond(s.life, a.Flow, opened.Flow)
-		if err == nil && stream.Keep(bond, opened) == nil {
+		for try := 1; err != nil && try < bondTries && !closed(stream.Done()) && s.life.Err() == nil; try++ { // it may only be busy
+			time.Sleep(bondPause)
+			bond, err = s.bond(s.life, a.Flow, opened.Flow)
+		}
+		if err == nil {
+			err = stream.Keep(bond, opened)
+		}
+		switch {
+		case err == nil:
 			on.hold(s.life, stream, opened, s.tell)
-		} else if s.life.Err() != nil {
+		case s.life.Err() != nil:
 			stream.GiveUp(errClosed)
+		case !closed(stream.Done()):
+			s.tell("this connection will end with the network that it is on: the agent does not answer")
 		}
 	})
 }
+
+// How often an agent is asked for what makes a flow resumable.
+const bondTries, bondPause = 5, 500 * time.Millisecond
 
 // bond asks the agent what the connection of a carrier gives the flow on it.
 func (s *Shared) bond(ctx context.Context, flow uint64, id []byte) (*frame.Bond, error) {

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// errNoDiag says that the kernel does not answer questions about single connections.
-var errNoDiag = errors.New("the kernel has no inet_diag")
+// errNoDiag says that the kernel does not know the connection, or does not answer questions about single ones: it says the
+// same of both.
+var errNoDiag = errors.New("the kernel has no answer")
 
 // ownerByDiag asks the kernel for the user of one connection (sock_diag(7)). Reading /proc/net/tcp instead walks through
 // the whole table of connections, and empty it takes milliseconds.
@@ -28,7 +28,7 @@ func ownerByDiag(from, to netip.AddrPort) (uid int, err error) {
 	answer := make([]byte, 4<<10)
 	n, _, err := unix.Recvfrom(fd, answer, 0)
 	if err != nil {
-		return 0, os.NewSyscallError("recvfrom", err)
+		return 0, errNoDiag
 	}
 	return diagAnswer(answer[:n], from, to)
 }
@@ -62,8 +62,6 @@ func diagAnswer(b []byte, from, to netip.AddrPort) (uid int, err error) {
 		return 0, errNoDiag
 	}
 	switch m := b[nlHeader:]; {
-	case ne.Uint16(b[4:]) == unix.NLMSG_ERROR && len(m) >= 4 && unix.Errno(-int32(ne.Uint32(m))) == unix.ENOENT:
-		return 0, fmt.Errorf("no connection from %v to %v", from, to)
 	case ne.Uint16(b[4:]) != unix.SOCK_DIAG_BY_FAMILY || len(m) < diagMessage:
 		return 0, errNoDiag
 	case ne.Uint32(m[68:]) == 0: // no inode

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"time"
 )
 
 // pairOfTCP are the two ends of a connection on loopback.
@@ -97,4 +98,33 @@ func TestBatchWrites(t *testing.T) {
 	if _, err := below.Write([]byte("after a gap")); err != io.ErrClosedPipe {
 		t.Errorf("after a flush that failed: %v", err)
 	}
+}
+
+// TestCloseBesideWrite: a connection whose peer has stopped reading closes at once, even while a frame waits in it.
+func TestCloseBesideWrite(t *testing.T) {
+	near, far := pairOfTCP(t)
+	cert := selfSigned(t)
+	config := &tls.Config{Certificates: []tls.Certificate{*cert}, InsecureSkipVerify: true, DynamicRecordSizingDisabled: true}
+	below := &batch{Conn: near}
+	client := &tlsCarrier{Conn: tls.Client(below, config), below: below}
+	go tls.Server(far, config).Handshake()
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error)
+	go func() {
+		for {
+			if _, err := client.Write(make([]byte, 64<<10)); err != nil {
+				written <- err
+				return
+			}
+		}
+	}()
+	time.Sleep(300 * time.Millisecond) // until nothing more fits
+	begin := time.Now()
+	client.Close()
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("closing took %v", took)
+	}
+	<-written
 }

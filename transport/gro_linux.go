@@ -2,6 +2,7 @@ package transport
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 
 	"golang.org/x/net/ipv4"
@@ -11,7 +12,7 @@ import (
 const (
 	groBatch = 4        // reads of one system call
 	groMost  = 64 << 10 // bytes that one of them may bring
-	groOOB   = 128      // bytes of control messages with it
+	groOOB   = 256      // bytes of control messages with it
 )
 
 // A groSocket has the kernel hand over what a sender has sent in a row as one long datagram (UDP_GRO, udp(7)), and gives
@@ -27,12 +28,7 @@ type groSocket struct {
 
 // aggregate returns c with UDP_GRO, or c itself where the kernel has no such thing.
 func aggregate(c udpSocket) net.PacketConn {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return c
-	}
-	var set error
-	if err := raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1) }); err != nil || set != nil {
+	if setGRO(c, 1) != nil {
 		return c
 	}
 	s := &groSocket{udpSocket: c, conn: ipv4.NewPacketConn(c), msgs: make([]ipv4.Message, groBatch)}
@@ -41,6 +37,19 @@ func aggregate(c udpSocket) net.PacketConn {
 		s.msgs[i].OOB = make([]byte, groOOB)
 	}
 	return s
+}
+
+// separate undoes aggregate.
+func separate(c udpSocket) { setGRO(c, 0) }
+
+func setGRO(c udpSocket, value int) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, value) })
+	return errors.Join(err, set)
 }
 
 // ReadBatch fills ms, each with one datagram, from what has arrived, and waits only for the first. It is for one

@@ -139,6 +139,7 @@ func takeOver(w http.ResponseWriter, r *http.Request) *tlsCarrier {
 
 // httpsFlow serves a connection that was taken over: 101, HELLO, WELCOME, then one flow.
 func (s *Server) httpsFlow(ctx context.Context, c *tlsCarrier) {
+	defer contain()
 	conn, counted := c.Conn, c.below.Conn.(*countedConn)
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(s.login()))
@@ -214,8 +215,9 @@ func (c *tlsCarrier) Write(p []byte) (int, error) {
 
 // Close ends both directions at once.
 func (c *tlsCarrier) Close() error {
-	// tls.Conn.Close would wait to say goodbye to a peer that does not read.
-	c.Conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	// tls.Conn.Close waits five seconds to say goodbye to a peer that does not read.
+	late := time.AfterFunc(100*time.Millisecond, func() { c.below.Conn.Close() })
+	defer late.Stop()
 	return c.Conn.Close()
 }
 

@@ -79,6 +79,7 @@ func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
 	calm := rate.NewLimiter(retryRate, retryBurst)
 	if udp, ok := pc.(udpSocket); ok {
 		pc = aggregate(udp)
+		defer separate(udp) // whoever serves this socket next may not know
 	}
 	reset, err := s.resetKey()
 	if err != nil {
@@ -129,6 +130,7 @@ func (s *Server) resetKey() (*quic.StatelessResetKey, error) {
 
 // quicConn serves one connection: HELLO on the control stream first, then every stream is a flow.
 func (s *Server) quicConn(ctx context.Context, c *quic.Conn) {
+	defer contain()
 	visit := c.Context().Value(visitKey{}).(*visit)
 	defer visit.leave()
 	ctx, cancel := context.WithCancelCause(ctx)

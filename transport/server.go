@@ -7,9 +7,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -68,6 +71,13 @@ func (s *Server) Disconnect(device string, why error) { s.door.showOut(device, w
 func (s *Server) breach(p frame.Peer, err error) {
 	if s.Breach != nil {
 		s.Breach(p, err)
+	}
+}
+
+// contain keeps a panic in a connection's own goroutine from being anybody else's.
+func contain() {
+	if v := recover(); v != nil {
+		slog.Error("panic", "in", "a connection that was not admitted yet", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	}
 }
 

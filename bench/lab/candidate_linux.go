@@ -17,6 +17,7 @@ import (
 // A candidate is one way from the client to the target, and how to open it.
 type candidate struct {
 	bench.Candidate
+	custom     bool     // it comes from a file of the user's
 	programs   []string // that must be there; one of several is written "a|b"
 	prepare    func(ctx context.Context, l *lab, c *candidate) error
 	address    string // where the client dials
@@ -87,7 +88,14 @@ func (c *candidate) missing() string {
 	if absent == nil {
 		return ""
 	}
-	return strings.Join(absent, ", ") + " not found; make packages installs it on Debian"
+	why := strings.Join(absent, ", ") + " not found"
+	switch {
+	case c.Kind == bench.Ours:
+		why += "; run make build, or name the folder with --programs"
+	case !c.custom:
+		why += "; make packages installs it on Debian"
+	}
+	return why
 }
 
 // findProgram is the path of the first of several programs that is there.

@@ -67,6 +67,7 @@ func parsePeers(b []byte) ([]*candidate, error) {
 func (p custom) candidate() *candidate {
 	return &candidate{
 		Candidate: bench.Candidate{Name: p.Name, Kind: bench.Peer, Says: p.Says},
+		custom:    true,
 		programs:  p.Programs,
 		prepare: func(_ context.Context, l *lab, c *candidate) error {
 			dir, err := l.folder(p.Name)

@@ -214,6 +214,7 @@ type remote struct {
 	*process
 	orders  *json.Encoder
 	answers chan answer
+	late    bool // nobody has waited for an answer
 }
 
 // generate starts a generator in the client's namespace.
@@ -253,6 +254,9 @@ func (r *remote) do(ctx context.Context, o order) (answer, error) {
 	if err := context.Cause(ctx); err != nil {
 		return answer{}, err
 	}
+	if r.late {
+		return answer{}, errors.New("the load generator owes an answer")
+	}
 	if err := r.orders.Encode(o); err != nil {
 		return answer{}, fmt.Errorf("load generator: %w", errors.Join(err, r.alive()))
 	}
@@ -267,6 +271,7 @@ func (r *remote) do(ctx context.Context, o order) (answer, error) {
 		}
 		return a, nil
 	case <-ctx.Done():
+		r.late = true // its answer may still come, and would be taken for another's
 		return answer{}, context.Cause(ctx)
 	}
 }

@@ -17,7 +17,7 @@ type Path struct {
 	Loss float64 // percent of packets, in each direction
 }
 
-// Matrix are the ways of --wan without a list: near, far and very far, by good, usual and bad networks.
+// Matrix are the ways of --impaired all: near, far and very far, by good, usual and bad networks.
 func Matrix() []Path {
 	var all []Path
 	for _, rtt := range []time.Duration{20, 50, 150} {

@@ -65,6 +65,9 @@ func runLab(c *cli.Context, e env) error {
 	if o.Rounds < 1 || slices.Min(append(o.Idle, 1)) < 1 {
 		return misused("--rounds and --idle are at least 1")
 	}
+	if o.Length < 0 || o.Length > time.Minute {
+		return misused("--length is at most a minute")
+	}
 	var err error
 	if o.Impaired, err = paths(c.StringSlice("impaired")); err != nil {
 		return misused("%w", err)
@@ -89,6 +92,11 @@ func runLab(c *cli.Context, e env) error {
 	if c.Bool("quick") {
 		o = o.Quick()
 	}
+	files, err := openForms(c)
+	if err != nil {
+		return misused("%w", err)
+	}
+	defer files.close()
 	report, err := lab.Run(c.Context, o)
 	if wrong := (lab.UsageError{}); errors.As(err, &wrong) {
 		return misused("%w", wrong)
@@ -98,11 +106,11 @@ func runLab(c *cli.Context, e env) error {
 	}
 	j := goals.Judge(report)
 	report.Judgement = &j
-	return errors.Join(writeAll(c, e, report), verdict(e, report))
+	return errors.Join(report.Table(e.stdout), files.write(report), verdict(e, report))
 }
 
 func paths(words []string) ([]lab.Path, error) {
-	if slices.Contains(words, "all") {
+	if slices.Equal(words, []string{"all"}) {
 		return lab.Matrix(), nil
 	}
 	var all []lab.Path
@@ -116,24 +124,40 @@ func paths(words []string) ([]lab.Path, error) {
 	return all, nil
 }
 
-// writeAll writes the report in all forms that are wanted.
-func writeAll(c *cli.Context, e env, report *bench.Report) error {
-	errs := []error{report.Table(e.stdout)}
-	for _, form := range []struct {
-		flag  string
-		write func(io.Writer) error
-	}{{"json", report.Write}, {"benchfmt", report.Benchfmt}, {"html", report.HTML}} {
-		path := c.String(form.flag)
-		if path == "" {
-			continue
+// forms are the files that the report is written to.
+type forms map[string]*os.File
+
+// openForms makes the files that are wanted before anything is measured, which takes long.
+func openForms(c *cli.Context) (forms, error) {
+	all := forms{}
+	for _, form := range []string{"json", "benchfmt", "html"} {
+		if path := c.String(form); path != "" {
+			f, err := os.Create(path)
+			if err != nil {
+				all.close()
+				return nil, err
+			}
+			all[form] = f
 		}
-		f, err := os.Create(path)
-		if err == nil {
-			err = errors.Join(form.write(f), f.Close())
+	}
+	return all, nil
+}
+
+func (all forms) write(report *bench.Report) error {
+	var errs []error
+	for form, write := range map[string]func(io.Writer) error{"json": report.Write, "benchfmt": report.Benchfmt, "html": report.HTML} {
+		if f := all[form]; f != nil {
+			errs = append(errs, write(f), f.Close())
 		}
-		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// close closes what was not written.
+func (all forms) close() {
+	for _, f := range all {
+		f.Close()
+	}
 }
 
 // verdict prints the goals and, last, whether they are met.

@@ -3,40 +3,66 @@ package main
 import (
 	"context"
 	"runtime/debug"
-	"runtime/metrics"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Go collects garbage when the heap has doubled, and shrinks a goroutine's stack by half at most each time. So after a
 // burst of flows an appliance that has become quiet would keep twice the memory of what is alive, and stacks as large as
-// opening a flow takes. A few collections soon after return that: of a thousand idle flows over HTTPS 60 KiB each.
+// opening a flow takes. A few collections then give that back.
 const (
 	thriftEvery = 2 * time.Second
-	thriftQuiet = 1 << 20 // bytes allocated in that time, at most: then a collection disturbs nobody
-	thriftTimes = 4       // a stack of 32 KiB is one of 2 KiB then
+	thriftQuiet = 0.02             // CPUs in use, at most
+	thriftTimes = 4                // a stack of 32 KiB is one of 2 KiB then
+	thriftPause = 15 * time.Second // between two series, whatever happens
 )
+
+// A thrift says when memory is to be given back.
+type thrift struct {
+	worked bool // since the last series began
+	left   int  // collections of this series
+	next   time.Time
+}
+
+// due takes how many CPUs were in use lately.
+func (t *thrift) due(now time.Time, cpus float64) bool {
+	switch {
+	case cpus > thriftQuiet:
+		t.worked = true
+		return false
+	case t.left == 0 && t.worked && !now.Before(t.next):
+		t.worked, t.left, t.next = false, thriftTimes, now.Add(thriftPause)
+	}
+	if t.left == 0 {
+		return false
+	}
+	t.left--
+	return true
+}
 
 // saveMemory gives back what is not in use whenever the appliance becomes quiet, until ctx ends.
 func saveMemory(ctx context.Context) {
-	allocated := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	last, left := uint64(0), 0
+	var t thrift
 	tick := time.NewTicker(thriftEvery)
 	defer tick.Stop()
-	for {
+	for last, before := time.Now(), cpuSeconds(); ; last, before = time.Now(), cpuSeconds() {
 		select {
-		case <-tick.C:
+		case now := <-tick.C:
+			if t.due(now, (cpuSeconds()-before)/now.Sub(last).Seconds()) {
+				debug.FreeOSMemory()
+			}
 		case <-ctx.Done():
 			return
 		}
-		metrics.Read(allocated)
-		now := allocated[0].Value.Uint64()
-		switch busy := now-last > thriftQuiet; {
-		case busy:
-			left = thriftTimes
-		case left > 0:
-			debug.FreeOSMemory()
-			left--
-		}
-		last = now
 	}
+}
+
+// cpuSeconds is what the process has used.
+func cpuSeconds() float64 {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
