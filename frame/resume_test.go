@@ -96,4 +96,65 @@ func (p *paced) Read(b []byte) (int, error) {
 	return p.src.Read(b[:1+p.r.IntN(min(len(b), 9000))])
 }
 
-var _ = bytes.Equal
+// TestEndOfOneDirection: that nothing more comes arrives once, after the last byte, though the carrier is cut fifty times
+// before, at and after that; the other direction goes on.
+func TestEndOfOneDirection(t *testing.T) {
+	const cuts = 50
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 50))
+			b := &frametest.Broker{T: t, Buffer: []int{100, 5000, 64 << 10}[seed%3]}
+			client, appliance := b.Open()
+			size := 1 + r.IntN(100_000)
+			end := &ending{}
+			var wg sync.WaitGroup
+			var kept sync.WaitGroup
+			kept.Go(func() { appliance.Deliver(t.Context(), end) })
+			kept.Go(func() { b.Hold(t.Context(), client) })
+			var heard bytes.Buffer
+			wg.Go(func() { io.Copy(&heard, client) })
+			wg.Go(func() {
+				time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
+				client.Write(make([]byte, size))
+				client.CloseWrite()
+			})
+			for i := range cuts {
+				if room, err := appliance.Reserve(t.Context()); err != nil || len(room) == 0 {
+					t.Fatal(err)
+				} else if room[0] = byte(i); appliance.Commit(1) != nil {
+					t.Fatal("the flow has ended")
+				}
+				time.Sleep(time.Duration(1+r.IntN(20)) * time.Millisecond)
+				b.Cut()
+			}
+			appliance.CloseWrite()
+			wg.Wait()
+			client.Close()
+			kept.Wait()
+			b.Wait()
+			if end.taken != size || end.ends != 1 || end.after != size {
+				t.Errorf("seed %d: of %d bytes %d came; the end %d times, after %d", seed, size, end.taken, end.ends, end.after)
+			}
+			if heard.Len() != cuts {
+				t.Errorf("seed %d: the other direction brought %d of %d", seed, heard.Len(), cuts)
+			}
+		})
+	}
+}
+
+// An ending is a next hop that notes where the end came.
+type ending struct{ taken, ends, after int }
+
+func (e *ending) Take(p []byte) (int, error) {
+	n := min(len(p), 1000)
+	e.taken += n
+	return n, nil
+}
+
+func (e *ending) WaitWritable(context.Context) error { return nil }
+
+func (e *ending) CloseWrite() error {
+	e.ends++
+	e.after = e.taken
+	return nil
+}
