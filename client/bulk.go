@@ -49,7 +49,7 @@ const (
 	maxSamples = 5    // after which a flow that has so little to move stays
 	firstPause = time.Minute
 	lastPause  = time.Hour
-	tryBulkIn  = 5 * time.Second
+	tryBulkIn  = 2 * time.Second
 )
 
 // look takes how many bytes the flow has moved, both ways, and says whether it should move for that, and why.

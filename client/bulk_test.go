@@ -164,10 +164,13 @@ func TestBulkMoves(t *testing.T) {
 					if _, err := v.client.Write(buf); err != nil {
 						t.Fatal(err)
 					}
-					if pause := 10 * time.Millisecond; c.slow && !v.quic() {
-						time.Sleep(3 * pause)
-					} else {
-						time.Sleep(pause)
+					switch {
+					case v.quic():
+						time.Sleep(15 * time.Millisecond)
+					case c.slow:
+						time.Sleep(30 * time.Millisecond)
+					default:
+						time.Sleep(10 * time.Millisecond)
 					}
 				}
 				v.mu.Lock()

@@ -145,13 +145,16 @@ func patience(least, rtt time.Duration) time.Duration {
 	return max(least, min(longRTT*rtt, max(tooLong, 2*rtt)))
 }
 
-// tryBulk moves the flow to HTTPS, if that can be had at once and the flow's connection lives meanwhile.
+// tryBulk moves the flow to HTTPS, if that can be had at once. Nobody watches the flow meanwhile.
 func (k *keeper) tryBulk(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tryBulkIn)
 	defer cancel()
 	go func() {
-		k.stream.Detached(ctx)
-		cancel()
+		select {
+		case <-k.stream.Done():
+			cancel()
+		case <-ctx.Done():
+		}
 	}()
 	k.bulk.tried(k.rejoin(ctx, time.Now(), frame.WhyBulk) == nil)
 }

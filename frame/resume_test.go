@@ -105,7 +105,7 @@ func TestEndOfOneDirection(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 50))
 			b := &frametest.Broker{T: t, Buffer: []int{100, 5000, 64 << 10}[seed%3]}
 			client, appliance := b.Open()
-			size := 1 + r.IntN(100_000)
+			size, begin := 1+r.IntN(100_000), time.Duration(r.IntN(300))*time.Millisecond
 			end := &ending{}
 			var wg sync.WaitGroup
 			var kept sync.WaitGroup
@@ -114,7 +114,7 @@ func TestEndOfOneDirection(t *testing.T) {
 			var heard bytes.Buffer
 			wg.Go(func() { io.Copy(&heard, client) })
 			wg.Go(func() {
-				time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
+				time.Sleep(begin)
 				client.Write(make([]byte, size))
 				client.CloseWrite()
 			})
