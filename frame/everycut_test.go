@@ -266,9 +266,9 @@ func isLost(err error) bool {
 }
 
 // TestEveryCut cuts the flow's carrier after each byte of a trace that has every frame type, in each direction: it resumes
-// and completes, or ends for the reason that PROTOCOL.md gives. Every fifth byte; with SALLYPORT_SOAK all.
+// and completes, or ends for the reason that PROTOCOL.md gives. Every seventh byte; with SALLYPORT_SOAK all.
 func TestEveryCut(t *testing.T) {
-	step := 5
+	step := 7
 	if os.Getenv("SALLYPORT_SOAK") != "" {
 		step = 1
 	}

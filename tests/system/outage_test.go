@@ -179,7 +179,7 @@ func (zeros) Read(p []byte) (int, error) {
 // TestBackAgain: how long after the cable is back do bytes flow.
 func TestBackAgain(t *testing.T) {
 	b, link := throughWire(t, settings{})
-	cuts := 16
+	cuts := 10
 	if soaking() {
 		cuts = 200
 	}
