@@ -125,12 +125,11 @@ func (a *Agent) carrier(ctx context.Context, h *held, q question) (c *ride, fres
 		if err != nil || q.Ask != askFlow {
 			return nil, fresh, err
 		}
-		c, err := s.Carrier(ctx)
-		if err == nil && !q.Lost.IsZero() {
-			// What RESUME proves is bound to the connection, which must be admitted first.
-			if _, err = s.Bond(ctx, c); err != nil {
-				c.Close()
-			}
+		var c frame.Carrier
+		if q.Lost.IsZero() {
+			c, err = s.Carrier(ctx)
+		} else { // what RESUME proves is bound to the connection
+			c, _, err = s.Admitted(ctx)
 		}
 		if err == nil {
 			h.direct.use(s)
@@ -152,17 +151,12 @@ func (a *Agent) aside(ctx context.Context, h *held) (c *ride, fresh bool, err er
 		return nil, true, h.direct.reason(ctx, err)
 	}
 	h.direct.use(s)
-	c = &ride{session: s}
-	if c.Carrier, err = s.Carrier(ctx); err == nil {
-		if _, err = s.Bond(ctx, c.Carrier); err != nil {
-			c.Close()
-		}
-	}
+	carrier, _, err := s.Admitted(ctx)
 	if err != nil {
 		h.direct.release(s)
 		return nil, true, h.direct.reason(ctx, err)
 	}
-	return c, true, nil
+	return &ride{Carrier: carrier, session: s}, true, nil
 }
 
 // session returns the transport session, another than the one of number dead, for a new flow or, if lost is a time, for

@@ -147,29 +147,17 @@ func patience(least, rtt time.Duration) time.Duration {
 
 // tryBulk moves the flow to HTTPS, if that can be had at once. Nobody watches the flow meanwhile.
 func (k *keeper) tryBulk(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, tryBulkIn)
+	ctx, cancel := k.whileLives(ctx)
 	defer cancel()
-	go func() {
-		select {
-		case <-k.stream.Done():
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
+	ctx, stop := context.WithTimeout(ctx, tryBulkIn)
+	defer stop()
 	k.bulk.tried(k.rejoin(ctx, time.Now(), frame.WhyBulk) == nil)
 }
 
 // move gives the flow another connection; false if it has ended instead.
 func (k *keeper) move(ctx context.Context, why frame.Why) bool {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := k.whileLives(ctx)
 	defer cancel()
-	go func() {
-		select {
-		case <-k.stream.Done():
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	lost := time.Now()
 	told := k.tellLate()
 	defer told()
@@ -213,6 +201,19 @@ func (k *keeper) move(ctx context.Context, why frame.Why) bool {
 			return false
 		}
 	}
+}
+
+// whileLives is a context that ends with ctx or with the flow, whichever is first.
+func (k *keeper) whileLives(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-k.stream.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // tellLate tells the person that the flow waits for a connection, unless stop is called before that is worth a line. stop

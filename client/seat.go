@@ -34,13 +34,8 @@ const (
 func (t *seat) resumeOn(ctx context.Context, s *transport.Session, stream *frame.Stream, why frame.Why) error {
 	open, cancel := context.WithTimeout(ctx, resumeAtMost)
 	defer cancel()
-	c, err := s.Carrier(open)
+	c, bond, err := s.Admitted(open)
 	if err != nil {
-		return err
-	}
-	bond, err := s.Bond(open, c)
-	if err != nil {
-		c.Close()
 		return err
 	}
 	return t.resume(ctx, stream, c, bond, why)

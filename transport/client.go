@@ -114,6 +114,21 @@ func (s *Session) Bond(ctx context.Context, c frame.Carrier) (*frame.Bond, error
 	return nil, fmt.Errorf("transport: a carrier of another session: %T", c)
 }
 
+// Admitted opens a carrier on a connection that is admitted, and returns what that gives the flow on it. It is what a flow
+// resumes on.
+func (s *Session) Admitted(ctx context.Context) (frame.Carrier, *frame.Bond, error) {
+	c, err := s.open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	bond, err := s.Bond(ctx, c)
+	if err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	return c, bond, nil
+}
+
 // Known is Bond for a carrier that somebody else reads; nil if its connection is not admitted yet.
 func (s *Session) Known(c frame.Carrier) *frame.Bond {
 	switch c := c.(type) {
