@@ -61,7 +61,6 @@ type brokenFlow struct {
 
 const (
 	agentIdle   = 10 * time.Minute
-	agentSpares = 2                // authenticated HTTPS connections for the next flows
 	tendEvery   = 10 * time.Second // how soon a sign-out is noticed of which nobody told
 	maxBroken   = 64
 	askPatience = 5 * time.Second // for a question, once somebody has connected

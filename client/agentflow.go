@@ -87,11 +87,12 @@ func (a *Agent) hold(q question) (*held, error) {
 		a.retire(key, h)
 	}
 	h := &held{profile: profile, stamp: stamp, flows: 1}
-	h.direct, err = NewDirect(a.Home, profile, Options{Transport: mode, Software: a.Version, Notice: func(line string) { a.notice(h, line) }})
+	h.direct, err = NewDirect(a.Home, profile, Options{Transport: mode, Software: a.Version, Spares: Spares,
+		Notice: func(line string) { a.notice(h, line) }})
 	if err != nil {
 		return nil, err
 	}
-	h.direct.dial.Memory, h.direct.dial.Spares = a.memory, agentSpares
+	h.direct.dial.Memory = a.memory
 	h.direct.dial.Proxy = func(*url.URL) (*url.URL, error) { return proxy, nil }
 	h.life, h.cancel = context.WithCancelCause(context.Background())
 	a.sessions[key] = h

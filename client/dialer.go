@@ -57,7 +57,13 @@ type Options struct {
 
 	// KeepTransport leaves a flow that moves much on QUIC, even where HTTPS is faster.
 	KeepTransport bool
+
+	// Spares is how many admitted HTTPS connections are kept for the next flows, after the first one.
+	Spares int
 }
+
+// Spares is a good number of them for a process that opens flows time and again.
+const Spares = 2
 
 // movesBulk says whether a flow that moves much may leave QUIC for HTTPS.
 func (o Options) movesBulk() bool {
@@ -117,6 +123,7 @@ func newDirect(p *Profile, key frame.Signer, hello frame.Hello, o Options) *Dire
 		Hello:   hello,
 		Proxy:   httpproxy.FromEnvironment().ProxyFunc(),
 		Flow:    telling(d.tell),
+		Spares:  o.Spares,
 	}
 	d.dial.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(8) // for HTTPS, where each flow is a connection
 	return d

@@ -124,11 +124,7 @@ func (c *command) wants(name string) bool {
 
 // dial returns the way to the appliance that the flags name; the caller closes it.
 func (c *command) dial() (client.Dialer, *client.Profile, error) {
-	home, err := c.home()
-	if err != nil {
-		return nil, nil, err
-	}
-	profile, err := home.Profile(c.appliance)
+	home, profile, err := c.profile()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -140,6 +136,25 @@ func (c *command) dial() (client.Dialer, *client.Profile, error) {
 		Version: agentVersion(),
 		Start:   func() (<-chan struct{}, error) { return c.startAgent(home) },
 	}), profile, nil
+}
+
+// dialAlone is dial for a command that lives long and carries many flows: it is its own agent, for whatever went through
+// another process would be copied twice more.
+func (c *command) dialAlone() (client.Dialer, error) {
+	home, profile, err := c.profile()
+	if err != nil {
+		return nil, err
+	}
+	o := c.options()
+	o.Spares = client.Spares
+	return client.NewDirect(home, profile, o)
+}
+
+func (c *command) profile() (home client.Home, p *client.Profile, err error) {
+	if home, err = c.home(); err == nil {
+		p, err = home.Profile(c.appliance)
+	}
+	return home, p, err
 }
 
 // ask runs a question to the appliance itself.

@@ -41,7 +41,7 @@ Windows App on macOS, xfreerdp elsewhere.
 			if err != nil {
 				return err
 			}
-			d, _, err := c.dial()
+			d, err := c.dialAlone()
 			if err != nil {
 				return err
 			}

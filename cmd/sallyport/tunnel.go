@@ -41,7 +41,7 @@ can whoever else can run programs on this computer.
 				}
 				requests = append(requests, req)
 			}
-			d, _, err := c.dial()
+			d, err := c.dialAlone()
 			if err != nil {
 				return err
 			}
