@@ -140,26 +140,6 @@ func TestOpenTooLong(t *testing.T) {
 	}
 }
 
-func TestCodecAllocs(t *testing.T) {
-	b := make([]byte, 0, 64)
-	a := Ack{Acked: 1 << 40, Limit: 1 << 41}
-	if n := testing.AllocsPerRun(100, func() {
-		b = a.Append(b[:0])
-		h, err := ParseHeader(b)
-		if err != nil || h.Type != TypeAck {
-			t.Fatal(err)
-		}
-		if got, err := ParseAck(b[HeaderSize:]); err != nil || got.Acked != a.Acked {
-			t.Fatal(err)
-		}
-		b = Header{TypeData, 1000}.Append(b[:0])
-		b = AppendProbe(b[:0], TypePong, [8]byte{})
-		b = appendFin(b[:0], 9)
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 // FuzzFrame: whatever parses encodes again to the same bytes.
 func FuzzFrame(f *testing.F) {
 	for _, e := range examples(f) {

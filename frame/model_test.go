@@ -2,7 +2,6 @@ package frame_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,50 +186,3 @@ func TestModel(t *testing.T) {
 		}
 	}
 }
-
-// TestStreamAllocs: a flow in use costs no memory of its own.
-func TestStreamAllocs(t *testing.T) {
-	a, b := frametest.Flow(t, pipe)
-	defer a.Close()
-	defer b.Close()
-	var taken atomic.Int64
-	go b.Deliver(context.Background(), counter{&taken})
-	go a.Deliver(context.Background(), counter{&taken})
-	for _, size := range []int{1, 1000, 30000} {
-		var sent int64
-		taken.Store(0)
-		push := func() {
-			for k := size; k > 0; {
-				p, err := a.Reserve(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				n := min(k, len(p))
-				clear(p[:n])
-				if err := a.Commit(n); err != nil {
-					t.Fatal(err)
-				}
-				k -= n
-			}
-			for sent += int64(size); taken.Load() < sent; {
-				time.Sleep(10 * time.Microsecond)
-			}
-		}
-		for range 20 {
-			push()
-		}
-		if n := testing.AllocsPerRun(200, push); n >= 1 && !raceDetector {
-			t.Errorf("%v allocations for %d bytes", n, size)
-		}
-	}
-}
-
-// A counter is a next hop that takes everything.
-type counter struct{ n *atomic.Int64 }
-
-func (c counter) Take(p []byte) (int, error) {
-	c.n.Add(int64(len(p)))
-	return len(p), nil
-}
-func (c counter) WaitWritable(ctx context.Context) error { return ctx.Err() }
-func (c counter) CloseWrite() error                      { return nil }

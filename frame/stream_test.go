@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func pipe(t *testing.T) (frame.Carrier, func() frame.Carrier) {
+func pipe(t testing.TB) (frame.Carrier, func() frame.Carrier) {
 	a, b := frametest.Pipe(0)
 	return a, func() frame.Carrier { return b }
 }

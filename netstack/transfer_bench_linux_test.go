@@ -1,11 +1,10 @@
 package netstack
 
 import (
-	"io"
 	"net"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"sallyport/tests/measure"
 )
 
 // BenchmarkTransfer moves bytes between the stack and a kernel over a veth pair. cpu-s/GiB is what both cost together,
@@ -31,38 +30,12 @@ func BenchmarkTransfer(b *testing.B) {
 			if way == "down" {
 				from, to = k, c
 			}
-			out, in := make([]byte, piece), make([]byte, piece)
-			b.SetBytes(piece)
-			before, cpu := s.Stats().Link, cpuTime(b)
-			b.ResetTimer()
-			go func() {
-				for range b.N {
-					if _, err := from.Write(out); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			}()
-			for range b.N {
-				if _, err := io.ReadFull(to, in); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.StopTimer()
+			before := s.Stats().Link
+			measure.Move(b, from, to, piece)
 			after := s.Stats().Link
 			moved := float64(b.N) * piece
-			b.ReportMetric((cpuTime(b)-cpu)/(moved/(1<<30)), "cpu-s/GiB")
 			b.ReportMetric(moved/1024/float64(max(1, after.TxFrames-before.TxFrames)), "KiB/frame-out")
 			b.ReportMetric(moved/1024/float64(max(1, after.RxFrames-before.RxFrames)), "KiB/frame-in")
 		})
 	}
-}
-
-// cpuTime is what this process has used, in seconds.
-func cpuTime(b *testing.B) float64 {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }

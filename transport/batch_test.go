@@ -12,7 +12,7 @@ import (
 )
 
 // pairOfTCP are the two ends of a connection on loopback.
-func pairOfTCP(t *testing.T) (a, b net.Conn) {
+func pairOfTCP(t testing.TB) (a, b net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,14 +1,11 @@
-//go:build unix
-
 package transport_test
 
 import (
 	"io"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"sallyport/frame"
+	"sallyport/tests/measure"
 )
 
 // frameSize is what a flow writes at once while it moves much.
@@ -39,40 +36,8 @@ func BenchmarkBulk(b *testing.B) {
 				if way == "down" {
 					from, to = far, near
 				}
-				move(b, from, to)
+				measure.Move(b, from, to, frameSize)
 			})
 		}
 	}
-}
-
-func move(b *testing.B, from io.Writer, to io.Reader) {
-	b.SetBytes(frameSize)
-	b.ReportAllocs()
-	out, in := make([]byte, frameSize), make([]byte, frameSize)
-	begin := cpuTime(b)
-	b.ResetTimer()
-	go func() {
-		for range b.N {
-			if _, err := from.Write(out); err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	}()
-	for range b.N {
-		if _, err := io.ReadFull(to, in); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.StopTimer()
-	b.ReportMetric((cpuTime(b)-begin)/(float64(b.N)*frameSize/(1<<30)), "cpu-s/GiB")
-}
-
-// cpuTime is what this process has used, in seconds.
-func cpuTime(b *testing.B) float64 {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
+
+	"sallyport/tests/measure"
 )
 
 // TestAggregate: what a sender has sent in a row comes as the datagrams that it is made of, however few are asked for at
@@ -31,7 +33,7 @@ func TestAggregate(t *testing.T) {
 		}
 		defer out.Close()
 		var sent [][]byte
-		send := func(size int, sizes ...int) {
+		send := func(size uint16, sizes ...int) {
 			var all []byte
 			for _, n := range sizes {
 				one := bytes.Repeat([]byte{byte('a' + len(sent))}, n)
@@ -70,13 +72,57 @@ func TestAggregate(t *testing.T) {
 	}
 }
 
+// BenchmarkDatagrams gives away the datagrams of one long read.
+func BenchmarkDatagrams(b *testing.B) {
+	split := longRead()
+	b.SetBytes(longSize)
+	b.ReportAllocs()
+	for b.Loop() {
+		split()
+	}
+}
+
+func TestDatagramsAllocs(t *testing.T) { measure.Allocs(t, 0, longRead()) }
+
+const longSize = 44 * 1452
+
+// longRead is a function that splits a read that has brought many datagrams.
+func longRead() (split func()) {
+	read := ipv4.Message{Buffers: [][]byte{make([]byte, longSize)}, N: longSize, OOB: aggregated(1452)}
+	read.NN = len(read.OOB)
+	s := &groSocket{msgs: []ipv4.Message{read}}
+	ms := make([]ipv4.Message, 8)
+	for i := range ms {
+		ms[i].Buffers, ms[i].OOB = [][]byte{make([]byte, 1452)}, make([]byte, groOOB)
+	}
+	return func() {
+		s.left = s.msgs
+		for s.begin(); len(s.left) > 0; {
+			s.ReadBatch(ms, 0)
+		}
+	}
+}
+
 // segmented asks the kernel to cut what is sent into datagrams of a size.
-func segmented(size int) []byte {
-	b := make([]byte, unix.CmsgSpace(2))
+func segmented(size uint16) []byte {
+	b := control(unix.UDP_SEGMENT, 2)
+	binary.NativeEndian.PutUint16(b[unix.CmsgLen(0):], size)
+	return b
+}
+
+// aggregated is how the kernel says that what was read are datagrams of a size.
+func aggregated(size uint32) []byte {
+	b := control(unix.UDP_GRO, 4)
+	binary.NativeEndian.PutUint32(b[unix.CmsgLen(0):], size)
+	return b
+}
+
+// control is an empty control message of UDP.
+func control(kind int32, size int) []byte {
+	b := make([]byte, unix.CmsgSpace(size))
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
-	h.Level, h.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
-	h.SetLen(unix.CmsgLen(2))
-	binary.NativeEndian.PutUint16(b[unix.CmsgLen(0):], uint16(size))
+	h.Level, h.Type = unix.IPPROTO_UDP, kind
+	h.SetLen(unix.CmsgLen(size))
 	return b
 }
 

@@ -169,7 +169,7 @@ func TestCarriers(t *testing.T) {
 			if session.Transport != string(mode) || session.Welcome.User != "ann" {
 				t.Errorf("session over %s for %q", session.Transport, session.Welcome.User)
 			}
-			frametest.TestCarrier(t, func(t *testing.T) (frame.Carrier, func() frame.Carrier) {
+			frametest.TestCarrier(t, func(t testing.TB) (frame.Carrier, func() frame.Carrier) {
 				c, err := session.Carrier(t.Context())
 				if err != nil {
 					t.Fatal(err)

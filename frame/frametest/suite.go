@@ -19,7 +19,7 @@ import (
 
 // A Pair makes a carrier and returns the client's and the appliance's end. The appliance's end may be made only when
 // the client has written to its own.
-type Pair func(t *testing.T) (client frame.Carrier, appliance func() frame.Carrier)
+type Pair func(t testing.TB) (client frame.Carrier, appliance func() frame.Carrier)
 
 // TestCarrier shows that flows work over the carriers that pair makes.
 func TestCarrier(t *testing.T, pair Pair) {
@@ -37,7 +37,7 @@ func TestCarrier(t *testing.T, pair Pair) {
 }
 
 // Flow opens a flow over a carrier that pair makes.
-func Flow(t *testing.T, pair Pair) (client, appliance *frame.Stream) {
+func Flow(t testing.TB, pair Pair) (client, appliance *frame.Stream) {
 	t.Helper()
 	c, accept := pair(t)
 	var wg sync.WaitGroup

@@ -1,5 +1,5 @@
 //go:build race
 
-package frame_test
+package measure
 
 const raceDetector = true // which allocates by itself
