@@ -410,8 +410,11 @@ func (d *device) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 		size := pkt.Size()
 		o.vnet.describe(pkt)
 		o.iov = appendIovec(o.iov[:0], o.vnet[:])
-		for _, s := range pkt.AsSlices() {
-			o.iov = appendIovec(o.iov, s)
+		views, unused := pkt.AsViewList() // AsSlices would allocate
+		for v := views.Front(); v != nil; v = v.Next() {
+			skip := min(unused, v.Size())
+			o.iov = appendIovec(o.iov, v.AsSlice()[skip:])
+			unused -= skip
 		}
 		err := d.raw.Write(o.write)
 		if err == nil && o.errno == 0 {
