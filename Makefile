@@ -5,7 +5,7 @@ VERSION ?= 0.1.0-dev
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 ROOT     = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 
-.PHONY: build run test check unit system packages fuzz soak clean cross
+.PHONY: build run test check unit system bench bench-baseline bench-once packages fuzz soak clean cross
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/... ./tests/chaoslink
@@ -21,7 +21,7 @@ check:
 	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	$(MAKE) cross unit
+	$(MAKE) cross unit bench-once
 
 # The race detector runs over everything that needs neither root nor other programs.
 UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system)
@@ -33,6 +33,23 @@ unit:
 system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./netstack/...
 	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system
+
+# The benchmarks beside the code, and how they compare with a baseline, by benchstat. The committed one holds for the machine
+# that it was made on; BASELINE=FILE names one of your own, which bench-baseline keeps. Transfer needs root.
+BASELINE ?= bench/baseline.txt
+MICRO     = $(GO) test -run '^$$' -bench . -skip Transfer
+MEASURED  = ./client ./frame ./netstack ./netstack/link ./relay ./transport
+bench:
+	@mkdir -p bin
+	$(MICRO) -benchtime 200ms -count 6 $(MEASURED) | tee bin/bench.txt
+	@! grep ^FAIL bin/bench.txt
+	$(GO) tool benchstat $(wildcard $(BASELINE)) bin/bench.txt
+
+bench-baseline: bench
+	cp bin/bench.txt $(BASELINE)
+
+bench-once:
+	$(MICRO) -benchtime 1x $(MEASURED)
 
 # The person's command is built for every platform that it is meant for, and its tests at least compile there.
 cross: cross-linux-arm64 cross-darwin-arm64 cross-windows-amd64
