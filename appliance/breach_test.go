@@ -70,7 +70,7 @@ func TestBreach(t *testing.T) {
 				lose(frame.Refuse(frame.Lost, "the liar has hung up", "")) // which is not why the flow ended
 				client.Close()
 			})
-			s.wg.Wait()
+			s.settle()
 			text := log.String()
 			if strings.Count(text, string(c.code)) != 1 || !strings.Contains(text, c.line) || !strings.Contains(text, "cause="+string(c.code)) || !strings.Contains(text, c.why) {
 				t.Errorf("the log says\n%s\nwant one line with %s and %s", text, c.line, c.why)

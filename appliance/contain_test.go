@@ -222,7 +222,7 @@ func TestPanicInCarrier(t *testing.T) {
 			f.CloseWrite()
 			io.ReadAll(f)
 			f.Close()
-			s.wg.Wait()
+			s.settle()
 			if n := s.live.count(); n != 0 {
 				t.Errorf("%d flows are live", n)
 			}

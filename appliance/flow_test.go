@@ -81,7 +81,7 @@ func newSite(t *testing.T) *site {
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	s.SetPolicy(s.parse(siteAccess))
 	t.Cleanup(func() {
-		s.wg.Wait()
+		s.settle()
 		s.vnet.Close()
 		s.reg.Close()
 		for user, share := range s.rooms.share {
@@ -94,6 +94,12 @@ func newSite(t *testing.T) *site {
 		}
 	})
 	return s
+}
+
+// settle waits for all that has begun to end.
+func (s *site) settle() {
+	s.wg.Wait()
+	s.relays.Wait()
 }
 
 func (s *site) parse(access string) *policy.Policy {

@@ -163,7 +163,6 @@ type flow struct {
 	kept     bool                         // it outlives that
 	life     context.Context              // ends with it
 	end      context.CancelCauseFunc
-	over     chan struct{} // closed when that has ended
 	detached detached
 }
 
@@ -175,7 +174,12 @@ func (f *flow) request(now time.Time) policy.Request {
 // Flow serves one stream of an admitted client: an api flow, or one to a target.
 func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	c = &containedCarrier{c, g, p}
-	defer c.Close()
+	carries := false // a flow, which closes it
+	defer func() {
+		if !carries {
+			c.Close()
+		}
+	}()
 	accept, cancel := context.WithTimeout(ctx, g.Limits.withDefaults().Patience)
 	in, err := frame.Accept(accept, c, frame.Options{Governor: g.roomOf(p.User), Skipped: g.Metrics.frameSkipped})
 	cancel()
@@ -184,7 +188,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 		return
 	}
 	if in.Resume != nil {
-		g.resume(ctx, in, p)
+		carries = g.resume(ctx, in, p)
 		return
 	}
 	if in.Open.Protocol == api.Protocol {
@@ -198,11 +202,8 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	}
 	bond := p.Bond
 	p.Bond = nil // a flow outlives the connection that it stands for
-	f := &flow{gateway: g, peer: p, bond: bond, incoming: in, open: in.Open, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random()),
-		over: make(chan struct{})}
-	if f.begin(ctx) {
-		f.carried(ctx, in)
-	}
+	f := &flow{gateway: g, peer: p, bond: bond, incoming: in, open: in.Open, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random())}
+	carries = f.begin(ctx)
 }
 
 // begin opens a flow, for as long as its connection lives, and lets it go on by itself; false if it came to nothing.
@@ -224,13 +225,13 @@ func (f *flow) begin(connection context.Context) bool {
 	f.stream.Store(in.Accept(f.opened()))
 	g.Metrics.flowOpened(f)
 	f.log(slog.LevelInfo, "flow opened")
+	in.Watch(connection, f.uncarried)
 	g.relays.Go(func() { f.run(ctx, conn) })
 	return true
 }
 
 // run relays until the flow has ended, whatever connections carry it.
 func (f *flow) run(ctx context.Context, conn net.Conn) {
-	defer close(f.over)
 	defer f.end(nil)
 	defer func() {
 		f.gateway.live.remove(f)

@@ -76,13 +76,8 @@ func (f *flow) rest() {
 	}
 }
 
-// carried returns when a carrier of the flow is gone, or has to be because its connection ends. The flow may live on.
-func (f *flow) carried(connection context.Context, in *frame.Incoming) {
-	in.Wait(connection)
-	if f.stream.Load().Vitals().End != nil {
-		<-f.over
-		return
-	}
+// uncarried is called when a carrier of the flow is gone. The flow may live on.
+func (f *flow) uncarried() {
 	d := &f.detached
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -137,23 +132,24 @@ func (f *flow) expire() {
 	}
 }
 
-// resume serves a carrier whose client wants to go on with a flow.
-func (g *Gateway) resume(ctx context.Context, in *frame.Incoming, p frame.Peer) {
+// resume serves a carrier whose client wants to go on with a flow, and says whether the flow has it now.
+func (g *Gateway) resume(ctx context.Context, in *frame.Incoming, p frame.Peer) (attached bool) {
 	if !g.live.mayTry(p.Device) {
 		g.refuseResume(in, p, errTooMany)
-		return
+		return false
 	}
 	f, stream := g.live.find([16]byte(in.Resume.Flow))
 	if f == nil {
 		frame.Mistrust(in, p.Bond)
 		g.refuseResume(in, p, errNoFlow)
-		return
+		return false
 	}
 	result, err := stream.Attach(in, p.Bond, func() error { return f.mayResume(p) })
 	switch result {
 	case frame.Attached:
 		f.attached(p, in.Resume.Why)
-		f.carried(ctx, in)
+		in.Watch(ctx, f.uncarried)
+		return true
 	case frame.Answered: // it had missed that the flow has ended
 	case frame.LostRace:
 		in.Supersede()
@@ -170,6 +166,7 @@ func (g *Gateway) resume(ctx context.Context, in *frame.Incoming, p frame.Peer) 
 		g.live.failed(p.Device)
 		g.refuseResume(in, p, errNoFlow)
 	}
+	return false
 }
 
 func (g *Gateway) refuseResume(in *frame.Incoming, p frame.Peer, why error) {

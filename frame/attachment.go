@@ -25,11 +25,12 @@ type attachment struct {
 
 	confirm *time.Timer // ends a mute one
 
-	once sync.Once
-	gone chan struct{} // closed when the carrier is
+	closing sync.Mutex
+	closed  bool
+	gone    func() // runs when the carrier is closed
 }
 
-func newAttachment(c Carrier) *attachment { return &attachment{Carrier: c, gone: make(chan struct{})} }
+func newAttachment(c Carrier) *attachment { return &attachment{Carrier: c} }
 
 // errFenced is what a reader gets that was still on a carrier which has lost the flow.
 var errFenced = errors.New("frame: another carrier has the flow")
@@ -41,10 +42,25 @@ func (at *attachment) cut() {
 }
 
 func (at *attachment) close() {
-	at.once.Do(func() {
-		at.Close()
-		close(at.gone)
-	})
+	at.closing.Lock()
+	defer at.closing.Unlock()
+	if at.closed {
+		return
+	}
+	at.closed = true
+	at.Close()
+	if at.gone != nil {
+		go at.gone()
+	}
+}
+
+// onceClosed has gone called, in a goroutine of its own, when the carrier is closed.
+func (at *attachment) onceClosed(gone func()) {
+	at.closing.Lock()
+	defer at.closing.Unlock()
+	if at.gone = gone; at.closed {
+		go gone()
+	}
 }
 
 // sayGoodbye closes a carrier that has lost the flow. Its peer is told that another one has it, unless a write was cut

@@ -174,19 +174,19 @@ func (in *Incoming) handOver(to *Stream) *attachment {
 	return in.at
 }
 
-// Wait returns when the carrier that the request came on is closed. If ctx ends first the flow loses the carrier, for
-// the cause of ctx.
-func (in *Incoming) Wait(ctx context.Context) {
-	select {
-	case <-in.at.gone:
-		return
-	case <-ctx.Done():
-	}
-	s := in.s
-	s.mu.Lock()
-	if s.err == nil { // else its end is on its way to the peer, or the peer is about to hang up
-		s.lose(in.at, context.Cause(ctx))
-	}
-	s.mu.Unlock()
-	<-in.at.gone
+// Watch has gone called, in a goroutine of its own, when the carrier that the request came on is closed. If ctx ends
+// first the flow loses the carrier, for the cause of ctx.
+func (in *Incoming) Watch(ctx context.Context, gone func()) {
+	s, at := in.s, in.at
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.err == nil { // else its end is on its way to the peer, or the peer is about to hang up
+			s.lose(at, context.Cause(ctx))
+		}
+	})
+	at.onceClosed(func() {
+		stop()
+		gone()
+	})
 }

@@ -29,7 +29,9 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("GET "+flowPath, func(w http.ResponseWriter, r *http.Request) {
 		if c := takeOver(w, r); c != nil {
 			// Not here: net/http's goroutine, with its buffers and its stack, would live as long as the flow.
-			flows.Go(func() { s.httpsFlow(ctx, c) })
+			flows.Add(1) // until it is closed
+			c.over = sync.OnceFunc(flows.Done)
+			go s.httpsFlow(ctx, c)
 		}
 	})
 	if s.HTTP != nil {
@@ -141,7 +143,12 @@ func takeOver(w http.ResponseWriter, r *http.Request) *tlsCarrier {
 func (s *Server) httpsFlow(ctx context.Context, c *tlsCarrier) {
 	defer contain()
 	conn, counted := c.Conn, c.below.Conn.(*countedConn)
-	defer conn.Close()
+	served := false
+	defer func() {
+		if !served {
+			c.Close()
+		}
+	}()
 	conn.SetDeadline(time.Now().Add(s.login()))
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -155,7 +162,11 @@ func (s *Server) httpsFlow(ctx context.Context, c *tlsCarrier) {
 	}
 	peer := &frame.Peer{Transport: "https", Remote: addrPort(conn.RemoteAddr())}
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	left := c.over
+	c.over = func() {
+		cancel(nil)
+		left()
+	}
 	enter := func(p *frame.Peer) error { return s.door.enter(ctx, p, cancel) }
 	greeter := s.greeter(ctx, peer, enter)
 	if _, _, err := greeter.Greet(c, ch); err != nil {
@@ -170,6 +181,7 @@ func (s *Server) httpsFlow(ctx context.Context, c *tlsCarrier) {
 		return
 	}
 	peer.Bond = greeter.Bond
+	served = true
 	s.Handler.Flow(ctx, c, *peer)
 }
 
@@ -187,6 +199,7 @@ type tlsCarrier struct {
 	*tls.Conn
 	below *batch
 	head  []byte // read before the frames were, by net/http
+	over  func() // is told when it is closed; the appliance's
 }
 
 func (c *tlsCarrier) Read(p []byte) (int, error) {
@@ -218,6 +231,9 @@ func (c *tlsCarrier) Close() error {
 	// tls.Conn.Close waits five seconds to say goodbye to a peer that does not read.
 	late := time.AfterFunc(100*time.Millisecond, func() { c.below.Conn.Close() })
 	defer late.Stop()
+	if c.over != nil {
+		defer c.over()
+	}
 	return c.Conn.Close()
 }
 

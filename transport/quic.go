@@ -163,7 +163,8 @@ func (s *Server) quicConn(ctx context.Context, c *quic.Conn) {
 			control.CancelRead(0)
 			return
 		}
-		wg.Go(func() { s.Handler.Flow(ctx, &quicCarrier{Stream: st}, admitted) })
+		wg.Add(1) // until it is closed
+		go s.Handler.Flow(ctx, &quicCarrier{Stream: st, over: sync.OnceFunc(wg.Done)}, admitted)
 	}
 }
 
@@ -262,6 +263,7 @@ type quicCarrier struct {
 	*quic.Stream
 	bond   *frame.Bond // the client's
 	closed bool        // our direction was ended in order
+	over   func()      // is told when it is closed; the appliance's
 }
 
 // CloseWrite ends our direction in order.
@@ -275,6 +277,9 @@ func (q *quicCarrier) Close() error {
 	q.CancelRead(0)
 	if !q.closed {
 		q.CancelWrite(0)
+	}
+	if q.over != nil {
+		q.over()
 	}
 	return nil
 }

@@ -26,7 +26,8 @@ type Handler interface {
 	// The context ends with the connection; it may be called again to renew.
 	Admit(ctx context.Context, h *frame.Hello, p *frame.Peer) (*frame.Welcome, error)
 
-	// Flow serves one stream of an admitted client until it is over, and closes it.
+	// Flow serves one stream of an admitted client. It may return before that is over; when it is, it is closed, and not
+	// before. The context ends with the connection.
 	Flow(ctx context.Context, c frame.Carrier, p frame.Peer)
 }
 

@@ -259,7 +259,13 @@ func (a *Appliance) Flow(ctx context.Context, carrier frame.Carrier, p frame.Pee
 	}
 	s := in.Accept(opened)
 	defer s.Close()
-	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-c.closed: // for which there is a better reason
+		default:
+			s.SetDeadline(time.Unix(1, 0))
+		}
+	})
 	defer stop()
 	serve := a.config.Serve[in.Open.Target]
 	switch {
@@ -292,7 +298,7 @@ type watched struct {
 }
 
 func (w *watched) Close() error {
-	defer w.once.Do(func() { close(w.closed) })
+	w.once.Do(func() { close(w.closed) })
 	return w.Carrier.Close()
 }
 

@@ -61,7 +61,7 @@ func (b *Broker) TryOpen() (client, appliance *frame.Stream, err error) {
 			b.T.Error(err)
 		}
 		ready <- in.Accept(opened)
-		in.Wait(context.Background())
+		carried(in)
 	})
 	client, opened, err := frame.Open(context.Background(), at, frame.OpenRequest{Target: "db-1", Protocol: "ssh"}, b.Client)
 	appliance = <-ready
@@ -70,6 +70,13 @@ func (b *Broker) TryOpen() (client, appliance *frame.Stream, err error) {
 	}
 	b.kept = appliance
 	return client, appliance, client.Keep(bond, opened)
+}
+
+// carried returns when the carrier is closed that a request came on.
+func carried(in *frame.Incoming) {
+	gone := make(chan struct{})
+	in.Watch(context.Background(), func() { close(gone) })
+	<-gone
 }
 
 // pair makes a carrier.
@@ -113,7 +120,7 @@ func (b *Broker) Serve(a frame.Carrier, bond *frame.Bond) {
 	switch done, end := b.kept.Attach(in, bond, func() error { return nil }); done {
 	case frame.Answered:
 	case frame.Attached:
-		in.Wait(context.Background())
+		carried(in)
 	case frame.LostRace:
 		in.Supersede()
 	case frame.Over:
