@@ -54,9 +54,10 @@ type containedConn struct {
 	flow *flow
 }
 
-func (c *containedConn) WaitReadable(ctx context.Context) (err error) {
+func (c *containedConn) WaitReadable(ctx context.Context, later func()) (now bool, err error) {
+	now = true // a panic is for now
 	defer c.flow.contain(&err)
-	return c.Conn.WaitReadable(ctx)
+	return c.Conn.WaitReadable(ctx, later)
 }
 
 func (c *containedConn) Read(p []byte) (n int, err error) {

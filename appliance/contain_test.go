@@ -60,9 +60,9 @@ type bugConn struct {
 
 func (c *bugConn) Buffered() int { return c.Relay.Buffered() }
 
-func (c *bugConn) WaitReadable(ctx context.Context) error {
+func (c *bugConn) WaitReadable(ctx context.Context, later func()) (bool, error) {
 	c.vnet.panicIn("WaitReadable")
-	return c.Relay.WaitReadable(ctx)
+	return c.Relay.WaitReadable(ctx, later)
 }
 
 func (c *bugConn) Read(p []byte) (int, error) {

@@ -35,11 +35,11 @@ func (s *script) Take(p []byte) (int, error) {
 	return n, nil
 }
 
-func (s *script) WaitReadable(context.Context) error { return nil }
-func (s *script) WaitWritable(context.Context) error { return nil }
-func (s *script) Buffered() int                      { return 0 }
-func (s *script) CloseWrite() error                  { return nil }
-func (s *script) Close() error                       { return nil }
+func (s *script) WaitReadable(context.Context, func()) (bool, error) { return true, nil }
+func (s *script) WaitWritable(context.Context) error                 { return nil }
+func (s *script) Buffered() int                                      { return 0 }
+func (s *script) CloseWrite() error                                  { return nil }
+func (s *script) Close() error                                       { return nil }
 
 // pieces cuts b into pieces of n bytes.
 func pieces(b string, n int) (list [][]byte) {

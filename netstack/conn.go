@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -25,6 +26,8 @@ type Conn struct {
 	stack *Stack
 	why   atomic.Pointer[error]         // the stack has ended it for this
 	reset atomic.Pointer[syscall.Errno] // how the connection broke; the stack says it only once
+
+	tired *time.Timer // of WaitReadable
 
 	reading sync.Mutex
 	dst     tcpip.SliceWriter // what Read fills; here and not on the stack, so that Read does not allocate
@@ -44,8 +47,7 @@ func (s *Stack) newConn(ep tcpip.Endpoint, wq *waiter.Queue) *Conn {
 func (c *Conn) fail(why error) {
 	c.why.CompareAndSwap(nil, &why)
 	c.ep.Abort()
-	ring(c.wake.readable)
-	ring(c.wake.writable)
+	c.wake.NotifyEvent(readEvents | writeEvents)
 }
 
 // named notes the connection's addresses, which the stack forgets when the connection ends.
@@ -67,26 +69,52 @@ func (c *Conn) Buffered() int {
 	return n
 }
 
+// patience is how long WaitReadable blocks where it need not.
+const patience = time.Second
+
 // WaitReadable blocks until Read would not: there are bytes, the end, an error, or the read deadline has passed. It
-// returns the cause of ctx when that ends first.
-func (c *Conn) WaitReadable(ctx context.Context) error {
-	return c.await(ctx, waiter.ReadableEvents, c.wake.readable, c.readBy.passed())
+// returns the cause of ctx when that ends first. If later is not nil it blocks for a second at most and then returns
+// false: later is called once when Read would not block, from within the stack, so that it must not block. The read
+// deadline is of no account for that.
+func (c *Conn) WaitReadable(ctx context.Context, later func()) (now bool, err error) {
+	var tired <-chan time.Time
+	if later != nil {
+		if c.tired == nil {
+			c.tired = time.NewTimer(patience)
+		}
+		c.tired.Reset(patience)
+		tired = c.tired.C
+	}
+	now, err = c.await(ctx, waiter.ReadableEvents, c.wake.readable, c.readBy.passed(), tired)
+	if now || err != nil {
+		return true, err
+	}
+	c.tired = nil
+	call := later // or every later would be on the heap
+	c.wake.later.Store(&call)
+	if c.ep.Readiness(waiter.ReadableEvents)&waiter.ReadableEvents != 0 || isClosed(c.closed) {
+		c.wake.call() // for nobody else may notice
+	}
+	return false, nil
 }
 
-// await blocks until the endpoint is ready for one of events, which wake tells, or the connection or due has ended.
-func (c *Conn) await(ctx context.Context, events waiter.EventMask, wake, due <-chan struct{}) error {
+// await blocks until the endpoint is ready for one of events, which wake tells, or the connection or due has ended; not
+// ready if tired comes first.
+func (c *Conn) await(ctx context.Context, events waiter.EventMask, wake, due <-chan struct{}, tired <-chan time.Time) (ready bool, err error) {
 	for c.ep.Readiness(events)&events == 0 {
 		select {
 		case <-wake:
 		case <-c.closed:
-			return nil
+			return true, nil
 		case <-due:
-			return nil
+			return true, nil
+		case <-tired:
+			return false, nil
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return true, context.Cause(ctx)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // Read fills p with as much as has arrived, and blocks only while that is nothing.
@@ -146,7 +174,8 @@ func (c *Conn) take(p []byte) (int, error) {
 
 // WaitWritable blocks until Take would accept something or fail. It returns the cause of ctx when that ends first.
 func (c *Conn) WaitWritable(ctx context.Context) error {
-	return c.await(ctx, waiter.WritableEvents, c.wake.writable, c.writeBy.passed())
+	_, err := c.await(ctx, waiter.WritableEvents, c.wake.writable, c.writeBy.passed(), nil)
+	return err
 }
 
 // Write blocks until the stack has taken all of p.

@@ -78,8 +78,8 @@ func (c *memoryConn) wait(ctx context.Context, ready func() bool, bell, due <-ch
 	return nil
 }
 
-func (c *memoryConn) WaitReadable(ctx context.Context) error {
-	return c.wait(ctx, c.in.canRead, c.in.readable, c.readBy.passed())
+func (c *memoryConn) WaitReadable(ctx context.Context, _ func()) (bool, error) {
+	return true, c.wait(ctx, c.in.canRead, c.in.readable, c.readBy.passed())
 }
 
 func (c *memoryConn) WaitWritable(ctx context.Context) error {
@@ -125,7 +125,7 @@ func (c *memoryConn) Read(b []byte) (int, error) {
 		case end:
 			return 0, io.EOF
 		}
-		c.WaitReadable(context.Background())
+		c.WaitReadable(context.Background(), nil)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -27,7 +28,10 @@ type socket struct {
 }
 
 // signals are the bells. Each holds one ring, so none is lost between a look and a wait.
-type signals struct{ readable, writable chan struct{} }
+type signals struct {
+	readable, writable chan struct{}
+	later              atomic.Pointer[func()] // of whoever does not wait for readable; it is called once
+}
 
 const (
 	endEvents   = waiter.EventErr | waiter.EventHUp
@@ -39,9 +43,16 @@ const (
 func (s *signals) NotifyEvent(mask waiter.EventMask) {
 	if mask&readEvents != 0 {
 		ring(s.readable)
+		s.call()
 	}
 	if mask&writeEvents != 0 {
 		ring(s.writable)
+	}
+}
+
+func (s *signals) call() {
+	if later := s.later.Swap(nil); later != nil {
+		(*later)()
 	}
 }
 
@@ -54,7 +65,7 @@ func ring(bell chan struct{}) {
 
 func (s *socket) init(network string, ep tcpip.Endpoint, wq *waiter.Queue) {
 	s.network, s.ep, s.wq, s.closed = network, ep, wq, make(chan struct{})
-	s.wake = signals{readable: make(chan struct{}, 1), writable: make(chan struct{}, 1)}
+	s.wake.readable, s.wake.writable = make(chan struct{}, 1), make(chan struct{}, 1)
 	s.entry.Init(&s.wake, readEvents|writeEvents)
 	wq.EventRegister(&s.entry)
 }
@@ -75,6 +86,7 @@ func (s *socket) end(how func()) error {
 	err := error(s.opError("close", net.ErrClosed))
 	s.closing.Do(func() {
 		close(s.closed)
+		s.wake.call()
 		s.readBy.stop()
 		s.writeBy.stop()
 		how()

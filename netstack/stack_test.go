@@ -118,7 +118,7 @@ func TestHalfClose(t *testing.T) {
 
 // contract is what a relay asks of a connection; the relay has its own words for it.
 type contract interface {
-	WaitReadable(context.Context) error
+	WaitReadable(context.Context, func()) (bool, error)
 	Read([]byte) (int, error)
 	Buffered() int
 	Take([]byte) (int, error)
@@ -139,7 +139,7 @@ func TestRelayContract(t *testing.T) {
 	stop := errors.New("enough")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, stop)
 	defer cancel()
-	if err := a.WaitReadable(ctx); err != stop {
+	if _, err := a.WaitReadable(ctx, nil); err != stop {
 		t.Errorf("nothing to read: %v", err)
 	}
 	if a.Buffered() != 0 {
@@ -151,7 +151,7 @@ func TestRelayContract(t *testing.T) {
 		b.Write(make([]byte, 1000))
 	}
 	for a.Buffered() < 5000 {
-		if err := a.WaitReadable(t.Context()); err != nil {
+		if _, err := a.WaitReadable(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		runtime.Gosched()
@@ -196,7 +196,7 @@ func TestRelayContract(t *testing.T) {
 
 	// The end makes it readable.
 	b.CloseWrite()
-	if err := a.WaitReadable(t.Context()); err != nil {
+	if _, err := a.WaitReadable(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := a.Read(make([]byte, 1)); n != 0 || err != io.EOF {
@@ -209,7 +209,7 @@ func TestCloseWakesWaiters(t *testing.T) {
 	a, _ := connect(t, near, listen(t, far), "10.9.0.2:7")
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := a.WaitReadable(t.Context()); err != nil {
+		if _, err := a.WaitReadable(t.Context(), nil); err != nil {
 			t.Error(err)
 		}
 		if _, err := a.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
@@ -251,7 +251,7 @@ func TestReadDoesNotAllocate(t *testing.T) {
 	p := make([]byte, 64)
 	ctx := t.Context()
 	if n := testing.AllocsPerRun(runs, func() {
-		if err := a.WaitReadable(ctx); err != nil {
+		if _, err := a.WaitReadable(ctx, nil); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := a.Read(p); err != nil {
@@ -312,7 +312,7 @@ func TestErrors(t *testing.T) {
 	t.Run("reset, seen by the writer first", func(t *testing.T) {
 		c, d := connect(t, near, l, "10.9.0.2:7")
 		d.Abort()
-		c.WaitReadable(t.Context())
+		c.WaitReadable(t.Context(), nil)
 		c.Take([]byte("x"))
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("read: %v", err)

@@ -46,8 +46,8 @@ func (s *socket) Buffered() int { return 0 }
 // Read hides that nothing may be there: after WaitReadable something is.
 func (s *socket) Read(p []byte) (int, error) { return s.Conn.Read(p) }
 
-func (s *socket) WaitReadable(ctx context.Context) error {
-	return s.poll(ctx, s.SetReadDeadline, s.raw.Read, waitReadable)
+func (s *socket) WaitReadable(ctx context.Context, _ func()) (bool, error) {
+	return true, s.poll(ctx, s.SetReadDeadline, s.raw.Read, waitReadable)
 }
 
 func (s *socket) WaitWritable(ctx context.Context) error {
@@ -107,7 +107,7 @@ type joined struct {
 	outBuf  [joinBuffer]byte
 }
 
-func (j *joined) WaitReadable(ctx context.Context) error {
+func (j *joined) WaitReadable(ctx context.Context, _ func()) (bool, error) {
 	j.mu.Lock()
 	for len(j.in) == 0 && j.inErr == nil {
 		if !j.reading {
@@ -118,12 +118,12 @@ func (j *joined) WaitReadable(ctx context.Context) error {
 		select {
 		case <-j.read:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return true, context.Cause(ctx)
 		}
 		j.mu.Lock()
 	}
 	j.mu.Unlock()
-	return nil
+	return true, nil
 }
 
 func (j *joined) fill() {
@@ -141,7 +141,7 @@ func (j *joined) Buffered() int {
 }
 
 func (j *joined) Read(p []byte) (int, error) {
-	if err := j.WaitReadable(context.Background()); err != nil {
+	if _, err := j.WaitReadable(context.Background(), nil); err != nil {
 		return 0, err
 	}
 	j.mu.Lock()

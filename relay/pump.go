@@ -48,28 +48,30 @@ func Pump(ctx context.Context, s Stream, c Conn, o Options) Result {
 		defer p.watch.Stop()
 	}
 
-	down := make(chan error, 1)
-	go p.runDown(ctx, down)
+	p.downward.ctx, p.downward.done = ctx, make(chan error, 1)
+	defer context.AfterFunc(ctx, p.again)()
+	go p.down()
 	delivered := p.up(ctx)
 	err := delivered
 	if err != nil {
 		end(err)
 	}
-	if downErr := <-down; err == nil {
+	if downErr := <-p.downward.done; err == nil {
 		err = downErr
 	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause // the first that failed, or what the caller ended ctx with
 	}
-	return Result{Up: p.upward.Load(), Down: p.downward.Load(), Err: err, Delivered: delivered}
+	return Result{Up: p.upward.Load(), Down: p.downward.moved.Load(), Err: err, Delivered: delivered}
 }
 
 // pump is a relay under way.
 type pump struct {
-	stream           Stream
-	conn             Conn
-	upward, downward atomic.Int64
-	end              context.CancelCauseFunc
+	stream   Stream
+	conn     Conn
+	upward   atomic.Int64
+	downward downward
+	end      context.CancelCauseFunc
 
 	idle  time.Duration
 	watch *time.Timer
@@ -93,35 +95,66 @@ func (t counted) WaitWritable(ctx context.Context) error { return t.conn.WaitWri
 
 func (t counted) CloseWrite() error { return ofConn(t.conn.CloseWrite()) }
 
-func (p *pump) runDown(ctx context.Context, done chan<- error) {
-	err := p.down(ctx)
+// downward is the direction from the conn to the stream. While nothing comes from the conn it has no goroutine.
+type downward struct {
+	ctx   context.Context
+	done  chan error
+	moved atomic.Int64
+	state atomic.Int32
+}
+
+const (
+	working  int32 = iota
+	resting        // down has returned, to be started again
+	summoned       // and there is something to do for it, or will be when it has returned
+)
+
+// down is the pump's role: conn → stream. It waits with empty hands, and not for ever.
+func (p *pump) down() {
+	now, err := p.pass(p.downward.ctx)
+	for !now && !p.downward.state.CompareAndSwap(working, resting) {
+		p.downward.state.Store(working)
+		now, err = p.pass(p.downward.ctx)
+	}
+	if !now {
+		return
+	}
 	if err != nil {
 		p.end(err)
 	}
-	done <- err
+	p.downward.done <- err
 }
 
-// down is the pump's role: conn → stream. It waits with empty hands.
-func (p *pump) down(ctx context.Context) error {
+// again starts down when there is something to read, or ctx has ended.
+func (p *pump) again() {
+	if p.downward.state.Swap(summoned) == resting {
+		p.downward.state.Store(working)
+		go p.down()
+	}
+}
+
+// pass passes on what comes from the conn until that or ctx ends, or nothing has come for a while; then it is not over.
+func (p *pump) pass(ctx context.Context) (over bool, err error) {
 	for {
-		if err := p.conn.WaitReadable(ctx); err != nil {
-			return ofConn(err)
+		now, err := p.conn.WaitReadable(ctx, p.again)
+		if err != nil || !now {
+			return now, ofConn(err)
 		}
 		b, err := p.stream.Reserve(ctx)
 		if err != nil {
-			return err
+			return true, err
 		}
 		n, err := p.conn.Read(b)
-		p.downward.Add(int64(n))
+		p.downward.moved.Add(int64(n))
 		p.note(n)
 		if commit := p.stream.Commit(n); commit != nil {
-			return commit
+			return true, commit
 		}
 		switch {
 		case err == io.EOF:
-			return p.stream.CloseWrite()
+			return true, p.stream.CloseWrite()
 		case err != nil:
-			return ofConn(err)
+			return true, ofConn(err)
 		}
 	}
 }

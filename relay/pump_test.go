@@ -242,12 +242,11 @@ type recorder struct {
 	read, took []byte
 }
 
-func (r *recorder) WaitReadable(ctx context.Context) error {
-	if r.read != nil {
-		return nil
+func (r *recorder) WaitReadable(context.Context, func()) (bool, error) {
+	if r.read == nil {
+		<-r.ready
 	}
-	<-r.ready
-	return nil
+	return true, nil
 }
 
 func (r *recorder) Read(p []byte) (int, error) {

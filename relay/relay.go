@@ -5,7 +5,7 @@
 //
 // # Who holds what
 //
-// A relay that is idle holds two parked goroutines and no buffer. Bytes are read only after WaitReadable has said
+// A relay that is idle holds one parked goroutine, or two where the conn can only be waited for, and no buffer. Bytes are read only after WaitReadable has said
 // that they are there, into memory that the receiving side lends (Reserve) and sends from (Commit).
 //
 //	up      stream → conn    library → slab → conn      the stream's reader runs in Deliver and never blocks on the conn
@@ -25,7 +25,10 @@ import (
 type Source interface {
 	// WaitReadable blocks until Read would not: bytes, the end of the stream or an error are there.
 	// It returns the cause of ctx when that ends first.
-	WaitReadable(ctx context.Context) error
+	//
+	// If later is not nil it may return false after a while instead, so that nobody need wait: later is called once when
+	// Read would not block, by whoever notices; it does not block.
+	WaitReadable(ctx context.Context, later func()) (now bool, err error)
 
 	// Read is io.Reader's; after WaitReadable has returned nil it does not block.
 	Read(p []byte) (int, error)
