@@ -159,9 +159,12 @@ type flow struct {
 	addr     atomic.Pointer[netip.AddrPort] // of the target, once it is known
 	begun    time.Time
 	stream   atomic.Pointer[frame.Stream] // once it is open
-	bond     *frame.Bond                  // of its first connection, until it is open
-	kept     bool                         // it outlives that
-	life     context.Context              // ends with it
+	conn     net.Conn                     // to the target, likewise
+	relay    *relay.Relay
+	expiry   *time.Timer     // of its lifetime; may be nil
+	bond     *frame.Bond     // of its first connection, until it is open
+	kept     bool            // it outlives that
+	life     context.Context // ends with it
 	end      context.CancelCauseFunc
 	detached detached
 }
@@ -226,21 +229,31 @@ func (f *flow) begin(connection context.Context) bool {
 	g.Metrics.flowOpened(f)
 	f.log(slog.LevelInfo, "flow opened")
 	in.Watch(connection, f.uncarried)
-	g.relays.Go(func() { f.run(ctx, conn) })
+	f.conn, f.relay = conn, f.prepare(ctx, conn)
+	g.relays.Add(1)
+	go f.run()
 	return true
 }
 
-// run relays until the flow has ended, whatever connections carry it.
-func (f *flow) run(ctx context.Context, conn net.Conn) {
-	defer f.end(nil)
-	defer func() {
-		f.gateway.live.remove(f)
-		f.gateway.Metrics.waiting(f.gateway.live.waitingNow())
-		f.rest()
-	}()
-	defer conn.Close()
+// run relays until the flow has ended, whatever connections carry it. While nothing moves this is the one goroutine that
+// a flow has, and what stands on its stack is what an idle flow costs.
+func (f *flow) run() {
+	defer f.over()
 	defer f.survive()
-	f.account(f.relay(ctx, conn))
+	f.account(f.relay.Run())
+}
+
+// over lets go of all that a flow has.
+func (f *flow) over() {
+	f.conn.Close()
+	if f.expiry != nil {
+		f.expiry.Stop()
+	}
+	f.gateway.live.remove(f)
+	f.gateway.Metrics.waiting(f.gateway.live.waitingNow())
+	f.rest()
+	f.end(nil)
+	f.gateway.relays.Done()
 }
 
 // survive keeps a panic of the flow's own goroutine from being anybody else's.
@@ -342,29 +355,31 @@ func (f *flow) opened() frame.Opened {
 		Idle: f.grant.Idle.Milliseconds(), Lifetime: f.grant.Lifetime.Milliseconds(), Grace: f.keep().Milliseconds()}
 }
 
-// relay moves bytes until both directions have ended or the flow may not go on, and tells the client why.
-func (f *flow) relay(ctx context.Context, conn net.Conn) relay.Result {
+// prepare makes the relay, which moves bytes until both directions have ended or ctx has.
+func (f *flow) prepare(ctx context.Context, conn net.Conn) *relay.Relay {
 	if f.grant.Lifetime > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, f.grant.Lifetime, lifetimeOver(f.grant.Lifetime))
-		defer cancel()
+		f.expiry = time.AfterFunc(f.grant.Lifetime, func() { f.end(lifetimeOver(f.grant.Lifetime)) })
 	}
-	stream := f.stream.Load()
-	result := relay.Pump(ctx, stream, &containedConn{guarded(f.grant.Protocol, relay.Wrap(conn)), f}, relay.Options{Idle: f.grant.Idle})
+	return relay.New(ctx, f.stream.Load(), &containedConn{guarded(f.grant.Protocol, relay.Wrap(conn)), f}, relay.Options{Idle: f.grant.Idle})
+}
+
+// account tells the client why a flow could not go on and writes the flow's one line, which says why if the client broke
+// the protocol.
+func (f *flow) account(result relay.Result) {
 	if _, ok := breachOf(result.Delivered); ok {
 		result.Err = result.Delivered // and not that the client hung up when it was told
 	}
 	if result.Err != nil {
-		stream.Reset(endReason(f, result.Err))
+		f.stream.Load().Reset(endReason(f, result.Err))
 	}
 	if errors.Is(result.Err, errUnthanked) {
 		result.Err = nil
 	}
-	return result
+	f.write(result)
 }
 
-// account writes the flow's one line, which says why if the client broke the protocol.
-func (f *flow) account(r relay.Result) {
+// write writes the line.
+func (f *flow) write(r relay.Result) {
 	cause, level, why := "ended", slog.LevelInfo, []any(nil)
 	if r.Err != nil {
 		cause = string(endReason(f, r.Err).Code)

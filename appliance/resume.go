@@ -67,7 +67,7 @@ func (f *flow) keep() time.Duration {
 
 // rest lets go of what a flow that has ended does not need to answer those who come back for it.
 func (f *flow) rest() {
-	f.incoming = nil
+	f.incoming, f.conn, f.relay, f.expiry = nil, nil, nil, nil
 	d := &f.detached
 	d.mu.Lock()
 	defer d.mu.Unlock()

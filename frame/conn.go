@@ -227,7 +227,7 @@ func (s *Stream) listen() {
 }
 
 func (s *Stream) readToEnd() {
-	s.read(context.Background(), nil)
+	s.read(context.Background())
 	s.hangUp()
 }
 

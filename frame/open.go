@@ -61,11 +61,11 @@ func (s *Stream) await(ctx context.Context) (h Header, p []byte, err error) {
 		}
 		switch h.Type {
 		case TypePing, TypePong, TypeNotice, TypeDrain, TypeAck:
-			if err := s.control(ctx, at, h, p, nil); err != nil {
+			if err := s.control(ctx, at, h, p); err != nil {
 				return h, nil, err
 			}
 		case TypeReset:
-			return h, nil, s.control(ctx, at, h, p, nil)
+			return h, nil, s.control(ctx, at, h, p)
 		default:
 			return h, p, nil
 		}

@@ -13,63 +13,87 @@ import (
 // cause of ctx, dst's error, or the *StreamError that ended the flow. After an error that is not the flow's own, the
 // caller ends the flow with Reset.
 func (s *Stream) Deliver(ctx context.Context, dst Taker) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	s.mu.Lock()
-	if s.reading {
-		err := s.err
-		s.mu.Unlock()
-		if err == nil {
-			err = errors.New("frame: the stream is being read already")
-		}
+	if err := s.deliverTo(dst); err != nil {
 		return err
 	}
-	s.reading = true
-	s.taker = dst
-	s.mu.Unlock()
+	stop := context.AfterFunc(ctx, s.cutReader)
+	err := s.read(ctx)
+	stop()
+	return s.delivered(ctx, err)
+}
 
-	// A Take that fails while the reader is parked ends the reader through ctx.
-	cut := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.at != nil {
-			s.at.SetReadDeadline(time.Unix(1, 0))
-		}
-		close(cut)
-	})
-	err := s.read(ctx, cancel)
-	stopped := !stop()
-	if stopped {
-		<-cut
-	}
-	cancel(err)
-
+// deliverTo takes the reader's role, with a next hop.
+func (s *Stream) deliverTo(dst Taker) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !s.reading:
+		s.reading, s.taker, s.delivering = true, dst, true
+		return nil
+	case s.err != nil:
+		return s.err
+	}
+	return errors.New("frame: the stream is being read already")
+}
+
+// cutReader makes Deliver return.
+func (s *Stream) cutReader() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.delivering && s.at != nil {
+		s.at.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// balk ends Deliver, for its next hop has failed. The caller holds mu.
+func (s *Stream) balk(err error) {
+	if s.balked == nil {
+		s.balked = err
+	}
+	if s.delivering && s.at != nil {
+		s.at.SetReadDeadline(time.Unix(1, 0))
+	}
+	s.wake()
+}
+
+// stopped is why Deliver has to return while the flow goes on. The caller holds mu.
+func (s *Stream) stopped(ctx context.Context) error {
+	if s.balked != nil {
+		return s.balked
+	}
+	return context.Cause(ctx)
+}
+
+// delivered ends Deliver after read has returned err.
+func (s *Stream) delivered(ctx context.Context, err error) error {
+	s.mu.Lock()
+	s.delivering = false
+	if s.stopDrain != nil {
+		s.stopDrain()
+	}
 	for s.draining {
 		changed := s.wait()
 		s.mu.Unlock()
 		<-changed
 		s.mu.Lock()
 	}
-	if stopped && s.err == nil && !s.finished() {
+	if why := s.stopped(ctx); why != nil && s.err == nil && !s.finished() {
 		// The flow could go on, but nobody reads it: Reset tells the peer why.
 		s.orphan = true
 		s.mu.Unlock()
-		return context.Cause(ctx)
+		return why
 	}
 	s.mu.Unlock()
 	s.hangUp()
 	return err
 }
 
-// read reads frames, from one carrier after the other, until the flow has ended; nil means in order. A failing next hop
-// is told to fail.
-func (s *Stream) read(ctx context.Context, fail context.CancelCauseFunc) error {
+// read reads frames, from one carrier after the other, until the flow has ended; nil means in order.
+func (s *Stream) read(ctx context.Context) error {
 	for {
 		at, err := s.board(ctx)
-		if err == nil {
-			err = s.readFrom(ctx, at, fail)
+		for err == nil {
+			err = s.frame(ctx, at)
 		}
 		if again, err := s.alight(ctx, at, err); !again {
 			return err
@@ -81,7 +105,7 @@ func (s *Stream) read(ctx context.Context, fail context.CancelCauseFunc) error {
 func (s *Stream) board(ctx context.Context) (*attachment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.at == nil && s.err == nil && ctx.Err() == nil {
+	for s.at == nil && s.err == nil && s.stopped(ctx) == nil {
 		changed := s.wait()
 		s.mu.Unlock()
 		select {
@@ -90,27 +114,14 @@ func (s *Stream) board(ctx context.Context) (*attachment, error) {
 		}
 		s.mu.Lock()
 	}
-	switch {
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case s.at == nil:
+	if why := s.stopped(ctx); why != nil {
+		return nil, why
+	}
+	if s.at == nil {
 		return nil, s.err
 	}
 	s.at.reading = true
 	return s.at, nil
-}
-
-// readFrom reads frames from a carrier until that ends, or a frame ends the flow.
-func (s *Stream) readFrom(ctx context.Context, at *attachment, fail context.CancelCauseFunc) error {
-	for {
-		h, err := ReadHeader(at, &s.head)
-		if err == nil {
-			err = s.frame(ctx, at, h, fail)
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // alight says what the end of reading from a carrier means: the flow is over, nil in order, or goes on elsewhere.
@@ -128,8 +139,8 @@ func (s *Stream) alight(ctx context.Context, at *attachment, err error) (again b
 		return false, nil
 	case s.err != nil:
 		return false, s.err
-	case ctx.Err() != nil:
-		return false, context.Cause(ctx)
+	case s.stopped(ctx) != nil:
+		return false, s.stopped(ctx)
 	case at != s.at:
 		return true, nil // it was fenced: whatever it said last is void
 	case errors.As(err, &session):
@@ -147,12 +158,16 @@ func (s *Stream) alight(ctx context.Context, at *attachment, err error) (again b
 	return s.err == nil, s.err
 }
 
-// frame reads the rest of one frame and acts on it.
-func (s *Stream) frame(ctx context.Context, at *attachment, h Header, fail context.CancelCauseFunc) error {
+// frame reads one frame and acts on it.
+func (s *Stream) frame(ctx context.Context, at *attachment) error {
+	h, err := ReadHeader(at, &s.head)
+	if err != nil {
+		return err
+	}
 	s.hear(at, h.Type)
 	switch {
 	case h.Type == TypeData:
-		return s.data(ctx, at, h.Length, fail)
+		return s.data(ctx, at, h.Length)
 	case !h.Type.known():
 		s.opts.Skipped(h.Type)
 		return skip(at, h.Length)
@@ -164,11 +179,11 @@ func (s *Stream) frame(ctx context.Context, at *attachment, h Header, fail conte
 	if _, err := io.ReadFull(at, p); err != nil {
 		return unexpected(err)
 	}
-	return s.control(ctx, at, h, p, fail)
+	return s.control(ctx, at, h, p)
 }
 
 // control acts on a frame that is not DATA.
-func (s *Stream) control(ctx context.Context, at *attachment, h Header, p []byte, fail context.CancelCauseFunc) error {
+func (s *Stream) control(ctx context.Context, at *attachment, h Header, p []byte) error {
 	switch h.Type {
 	case TypeAck:
 		a, err := ParseAck(p)
@@ -181,7 +196,7 @@ func (s *Stream) control(ctx context.Context, at *attachment, h Header, p []byte
 		if err != nil {
 			return err
 		}
-		return s.fin(ctx, at, offset, fail)
+		return s.fin(ctx, at, offset)
 	case TypeReset:
 		var r Reason
 		if err := Parse(h.Type, p, &r); err != nil {
@@ -266,7 +281,7 @@ func (s *Stream) acknowledged(at *attachment, a Ack) error {
 }
 
 // data reads a DATA frame's payload into a slab and offers it to the next hop.
-func (s *Stream) data(ctx context.Context, at *attachment, n int, fail context.CancelCauseFunc) error {
+func (s *Stream) data(ctx context.Context, at *attachment, n int) error {
 	s.mu.Lock()
 	switch {
 	case at != s.at:
@@ -316,13 +331,13 @@ func (s *Stream) data(ctx context.Context, at *attachment, n int, fail context.C
 		s.spill.push(b)
 	}
 	s.wake()
-	s.offer(ctx, fail)
+	s.offer(ctx)
 	s.watchTaker()
 	return nil
 }
 
 // fin notes where the peer's direction ends.
-func (s *Stream) fin(ctx context.Context, at *attachment, offset uint64, fail context.CancelCauseFunc) error {
+func (s *Stream) fin(ctx context.Context, at *attachment, offset uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -337,13 +352,13 @@ func (s *Stream) fin(ctx context.Context, at *attachment, offset uint64, fail co
 	}
 	s.finSeen = true
 	s.wake()
-	s.offer(ctx, fail)
+	s.offer(ctx)
 	return nil
 }
 
 // offer gives the next hop what has arrived, as far as it takes it without blocking, and leaves the rest to drain.
 // The caller holds mu and has the reader's role.
-func (s *Stream) offer(ctx context.Context, fail context.CancelCauseFunc) {
+func (s *Stream) offer(ctx context.Context) {
 	if s.draining {
 		return
 	}
@@ -354,7 +369,7 @@ func (s *Stream) offer(ctx context.Context, fail context.CancelCauseFunc) {
 		return
 	}
 	s.draining = true
-	if s.pass(ctx, fail, false) {
+	if s.pass(ctx, false) {
 		s.draining = false
 		if s.deaf {
 			s.discard()
@@ -363,11 +378,12 @@ func (s *Stream) offer(ctx context.Context, fail context.CancelCauseFunc) {
 		s.wake()
 		return
 	}
-	go s.drain(ctx, fail)
+	ctx, s.stopDrain = context.WithCancel(ctx)
+	go s.drain(ctx)
 }
 
 // drain passes on what the next hop did not take at once; it lives until everything is taken.
-func (s *Stream) drain(ctx context.Context, fail context.CancelCauseFunc) {
+func (s *Stream) drain(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.deaf {
@@ -375,10 +391,10 @@ func (s *Stream) drain(ctx context.Context, fail context.CancelCauseFunc) {
 		err := s.taker.WaitWritable(ctx)
 		s.mu.Lock()
 		if err != nil {
-			fail(err)
+			s.balk(err)
 			break
 		}
-		if s.pass(ctx, fail, true) {
+		if s.pass(ctx, true) {
 			break
 		}
 	}
@@ -391,9 +407,9 @@ func (s *Stream) drain(ctx context.Context, fail context.CancelCauseFunc) {
 }
 
 // pass offers the spill to the next hop until it is empty (true), the hop is full (false), or it fails (true, and
-// fail is told). FIN waits until the hop can take more, for a hop may still be writing what it took. The caller holds
+// Deliver balks). FIN waits until the hop can take more, for a hop may still be writing what it took. The caller holds
 // mu and draining; mu is free while the hop works.
-func (s *Stream) pass(ctx context.Context, fail context.CancelCauseFunc, writable bool) (done bool) {
+func (s *Stream) pass(ctx context.Context, writable bool) (done bool) {
 	for s.spill.len() > 0 {
 		b := s.spill.at(0)
 		offered := b.mem[b.from:b.to] // what arrives meanwhile may join b behind it
@@ -409,10 +425,10 @@ func (s *Stream) pass(ctx context.Context, fail context.CancelCauseFunc, writabl
 			s.spill.pop().release()
 		}
 		if err != nil {
-			fail(err)
+			s.balk(err)
 			return true
 		}
-		if ctx.Err() != nil || s.deaf {
+		if s.stopped(ctx) != nil || s.deaf {
 			return true
 		}
 		if n == 0 {
@@ -431,7 +447,7 @@ func (s *Stream) pass(ctx context.Context, fail context.CancelCauseFunc, writabl
 		s.taking = false
 		s.wake()
 		if err != nil {
-			fail(err)
+			s.balk(err)
 			return true
 		}
 		s.tookFin()

@@ -195,7 +195,7 @@ func (s *Stream) ask(ctx context.Context, at *attachment, r *Resume) (*Resumed, 
 			_, err = at.Write(AppendProbe(nil, TypePong, [8]byte(p)))
 		case TypePong:
 		case TypeNotice, TypeDrain:
-			err = s.control(ctx, at, h, p, nil)
+			err = s.control(ctx, at, h, p)
 		default:
 			return nil, unexpectedFrame(h.Type)
 		}

@@ -90,6 +90,9 @@ type Stream struct {
 
 	// Receiving.
 	taker             Taker  // Deliver's; nil while Read is used
+	delivering        bool   // Deliver is under way
+	balked            error  // of taker
+	stopDrain         func() // ends drain, if that was ever needed
 	spill             queue  // arrived and not taken
 	received          uint64 // offset after the last byte that arrived
 	taken             uint64 // offset after the last byte that the next hop took, and one more for FIN

@@ -36,53 +36,62 @@ func (e *ConnError) Unwrap() error { return e.Err }
 
 // Pump relays between s and c until both directions have ended, one fails, or ctx ends. It leaves both open after an
 // error: the caller knows what to tell the peer.
-func Pump(ctx context.Context, s Stream, c Conn, o Options) Result {
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	p := &pump{stream: s, conn: c, end: end}
-	if o.Idle > 0 {
-		p.idle = o.Idle
-		p.moved.Store(time.Now().UnixNano())
-		p.watch = time.AfterFunc(1<<62, p.checkIdle)
-		p.watch.Reset(o.Idle)
-		defer p.watch.Stop()
-	}
+func Pump(ctx context.Context, s Stream, c Conn, o Options) Result { return New(ctx, s, c, o).Run() }
 
-	p.downward.ctx, p.downward.done = ctx, make(chan error, 1)
-	defer context.AfterFunc(ctx, p.again)()
-	go p.down()
-	delivered := p.up(ctx)
-	err := delivered
-	if err != nil {
-		end(err)
-	}
-	if downErr := <-p.downward.done; err == nil {
-		err = downErr
-	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause // the first that failed, or what the caller ended ctx with
-	}
-	return Result{Up: p.upward.Load(), Down: p.downward.moved.Load(), Err: err, Delivered: delivered}
-}
-
-// pump is a relay under way.
-type pump struct {
+// A Relay is Pump in two steps, so that the goroutine that waits need not have on its stack what begins.
+type Relay struct {
 	stream   Stream
 	conn     Conn
+	ctx      context.Context
+	end      context.CancelCauseFunc
 	upward   atomic.Int64
 	downward downward
-	end      context.CancelCauseFunc
 
 	idle  time.Duration
 	watch *time.Timer
 	moved atomic.Int64 // Unix nanoseconds when a byte moved last
 }
 
-// up runs the stream's reader: stream → conn.
-func (p *pump) up(ctx context.Context) error { return p.stream.Deliver(ctx, counted{p}) }
+// New prepares a relay. It has to be run.
+func New(ctx context.Context, s Stream, c Conn, o Options) *Relay {
+	ctx, end := context.WithCancelCause(ctx)
+	r := &Relay{stream: s, conn: c, ctx: ctx, end: end, idle: o.Idle}
+	r.downward.done, r.downward.later = make(chan error, 1), r.again
+	if o.Idle > 0 {
+		r.moved.Store(time.Now().UnixNano())
+		r.watch = time.AfterFunc(1<<62, r.checkIdle)
+		r.watch.Reset(o.Idle)
+	}
+	return r
+}
+
+// Run does what Pump says.
+func (r *Relay) Run() Result {
+	go r.down()
+	return r.result(r.stream.Deliver(r.ctx, counted{r}))
+}
+
+// result waits for the other direction.
+func (r *Relay) result(delivered error) Result {
+	defer r.end(nil)
+	err := delivered
+	if err != nil {
+		r.end(err)
+	}
+	if downErr := r.waitDown(); err == nil {
+		err = downErr
+	}
+	if r.watch != nil {
+		r.watch.Stop()
+	}
+	if cause := context.Cause(r.ctx); err != nil && cause != nil {
+		err = cause // the first that failed, or what the caller ended ctx with
+	}
+	return Result{Up: r.upward.Load(), Down: r.downward.moved.Load(), Err: err, Delivered: delivered}
+}
 
 // counted is the conn as the stream's next hop.
-type counted struct{ *pump }
+type counted struct{ *Relay }
 
 func (t counted) Take(b []byte) (int, error) {
 	n, err := t.conn.Take(b)
@@ -97,8 +106,8 @@ func (t counted) CloseWrite() error { return ofConn(t.conn.CloseWrite()) }
 
 // downward is the direction from the conn to the stream. While nothing comes from the conn it has no goroutine.
 type downward struct {
-	ctx   context.Context
 	done  chan error
+	later func() // again, bound once
 	moved atomic.Int64
 	state atomic.Int32
 }
@@ -110,69 +119,75 @@ const (
 )
 
 // down is the pump's role: conn → stream. It waits with empty hands, and not for ever.
-func (p *pump) down() {
-	now, err := p.pass(p.downward.ctx)
-	for !now && !p.downward.state.CompareAndSwap(working, resting) {
-		p.downward.state.Store(working)
-		now, err = p.pass(p.downward.ctx)
+func (r *Relay) down() {
+	now, err := r.pass(r.ctx)
+	for !now && !r.downward.state.CompareAndSwap(working, resting) {
+		r.downward.state.Store(working)
+		now, err = r.pass(r.ctx)
 	}
 	if !now {
 		return
 	}
 	if err != nil {
-		p.end(err)
+		r.end(err)
 	}
-	p.downward.done <- err
+	r.downward.done <- err
+}
+
+// waitDown returns down's error. Where down rests, the end of ctx is what it would come back for.
+func (r *Relay) waitDown() error {
+	defer context.AfterFunc(r.ctx, r.again)()
+	return <-r.downward.done
 }
 
 // again starts down when there is something to read, or ctx has ended.
-func (p *pump) again() {
-	if p.downward.state.Swap(summoned) == resting {
-		p.downward.state.Store(working)
-		go p.down()
+func (r *Relay) again() {
+	if r.downward.state.Swap(summoned) == resting {
+		r.downward.state.Store(working)
+		go r.down()
 	}
 }
 
 // pass passes on what comes from the conn until that or ctx ends, or nothing has come for a while; then it is not over.
-func (p *pump) pass(ctx context.Context) (over bool, err error) {
+func (r *Relay) pass(ctx context.Context) (over bool, err error) {
 	for {
-		now, err := p.conn.WaitReadable(ctx, p.again)
+		now, err := r.conn.WaitReadable(ctx, r.downward.later)
 		if err != nil || !now {
-			return now, ofConn(err)
+			return now || err != nil, ofConn(err)
 		}
-		b, err := p.stream.Reserve(ctx)
+		b, err := r.stream.Reserve(ctx)
 		if err != nil {
 			return true, err
 		}
-		n, err := p.conn.Read(b)
-		p.downward.moved.Add(int64(n))
-		p.note(n)
-		if commit := p.stream.Commit(n); commit != nil {
+		n, err := r.conn.Read(b)
+		r.downward.moved.Add(int64(n))
+		r.note(n)
+		if commit := r.stream.Commit(n); commit != nil {
 			return true, commit
 		}
 		switch {
 		case err == io.EOF:
-			return true, p.stream.CloseWrite()
+			return true, r.stream.CloseWrite()
 		case err != nil:
 			return true, ofConn(err)
 		}
 	}
 }
 
-func (p *pump) note(n int) {
-	if n > 0 && p.idle > 0 {
-		p.moved.Store(time.Now().UnixNano())
+func (r *Relay) note(n int) {
+	if n > 0 && r.idle > 0 {
+		r.moved.Store(time.Now().UnixNano())
 	}
 }
 
 // checkIdle ends the relay if nothing moved, else comes back when it could be so.
-func (p *pump) checkIdle() {
-	quiet := time.Since(time.Unix(0, p.moved.Load()))
-	if quiet >= p.idle {
-		p.end(ErrIdle)
+func (r *Relay) checkIdle() {
+	quiet := time.Since(time.Unix(0, r.moved.Load()))
+	if quiet >= r.idle {
+		r.end(ErrIdle)
 		return
 	}
-	p.watch.Reset(p.idle - quiet)
+	r.watch.Reset(r.idle - quiet)
 }
 
 func ofConn(err error) error {
