@@ -240,7 +240,8 @@ func (f *flow) begin(connection context.Context) bool {
 func (f *flow) run() {
 	defer f.over()
 	defer f.survive()
-	f.account(f.relay.Run())
+	f.relay.Run()
+	f.account()
 }
 
 // over lets go of all that a flow has.
@@ -365,7 +366,8 @@ func (f *flow) prepare(ctx context.Context, conn net.Conn) *relay.Relay {
 
 // account tells the client why a flow could not go on and writes the flow's one line, which says why if the client broke
 // the protocol.
-func (f *flow) account(result relay.Result) {
+func (f *flow) account() {
+	result := f.relay.Result()
 	if _, ok := breachOf(result.Delivered); ok {
 		result.Err = result.Delivered // and not that the client hung up when it was told
 	}

@@ -93,7 +93,10 @@ func (s *Stream) read(ctx context.Context) error {
 	for {
 		at, err := s.board(ctx)
 		for err == nil {
-			err = s.frame(ctx, at)
+			var h Header
+			if h, err = ReadHeader(at, &s.head); err == nil { // here, where little is on the stack
+				err = s.frame(ctx, at, h)
+			}
 		}
 		if again, err := s.alight(ctx, at, err); !again {
 			return err
@@ -158,12 +161,8 @@ func (s *Stream) alight(ctx context.Context, at *attachment, err error) (again b
 	return s.err == nil, s.err
 }
 
-// frame reads one frame and acts on it.
-func (s *Stream) frame(ctx context.Context, at *attachment) error {
-	h, err := ReadHeader(at, &s.head)
-	if err != nil {
-		return err
-	}
+// frame reads the rest of one frame and acts on it.
+func (s *Stream) frame(ctx context.Context, at *attachment, h Header) error {
 	s.hear(at, h.Type)
 	switch {
 	case h.Type == TypeData:

@@ -36,9 +36,13 @@ func (e *ConnError) Unwrap() error { return e.Err }
 
 // Pump relays between s and c until both directions have ended, one fails, or ctx ends. It leaves both open after an
 // error: the caller knows what to tell the peer.
-func Pump(ctx context.Context, s Stream, c Conn, o Options) Result { return New(ctx, s, c, o).Run() }
+func Pump(ctx context.Context, s Stream, c Conn, o Options) Result {
+	r := New(ctx, s, c, o)
+	r.Run()
+	return r.Result()
+}
 
-// A Relay is Pump in two steps, so that the goroutine that waits need not have on its stack what begins.
+// A Relay is Pump in three steps, so that the goroutine that waits in Run has only that on its stack.
 type Relay struct {
 	stream   Stream
 	conn     Conn
@@ -47,12 +51,14 @@ type Relay struct {
 	upward   atomic.Int64
 	downward downward
 
+	delivered error // what Deliver returned
+
 	idle  time.Duration
 	watch *time.Timer
 	moved atomic.Int64 // Unix nanoseconds when a byte moved last
 }
 
-// New prepares a relay. It has to be run.
+// New begins a relay. It has to be run, and asked for its result.
 func New(ctx context.Context, s Stream, c Conn, o Options) *Relay {
 	ctx, end := context.WithCancelCause(ctx)
 	r := &Relay{stream: s, conn: c, ctx: ctx, end: end, idle: o.Idle}
@@ -62,19 +68,17 @@ func New(ctx context.Context, s Stream, c Conn, o Options) *Relay {
 		r.watch = time.AfterFunc(1<<62, r.checkIdle)
 		r.watch.Reset(o.Idle)
 	}
+	go r.down()
 	return r
 }
 
-// Run does what Pump says.
-func (r *Relay) Run() Result {
-	go r.down()
-	return r.result(r.stream.Deliver(r.ctx, counted{r}))
-}
+// Run does what Pump says, but for the Result.
+func (r *Relay) Run() { r.delivered = r.stream.Deliver(r.ctx, counted{r}) }
 
-// result waits for the other direction.
-func (r *Relay) result(delivered error) Result {
+// Result waits for the end of what Run has begun to end, and says how it went.
+func (r *Relay) Result() Result {
 	defer r.end(nil)
-	err := delivered
+	err := r.delivered
 	if err != nil {
 		r.end(err)
 	}
@@ -87,7 +91,7 @@ func (r *Relay) result(delivered error) Result {
 	if cause := context.Cause(r.ctx); err != nil && cause != nil {
 		err = cause // the first that failed, or what the caller ended ctx with
 	}
-	return Result{Up: r.upward.Load(), Down: r.downward.moved.Load(), Err: err, Delivered: delivered}
+	return Result{Up: r.upward.Load(), Down: r.downward.moved.Load(), Err: err, Delivered: r.delivered}
 }
 
 // counted is the conn as the stream's next hop.

@@ -12,6 +12,7 @@ import (
 // costs more than it saves.
 type batch struct {
 	net.Conn
+	parked *parked // may be nil
 
 	mu    sync.Mutex // crypto/tls may write an alert while somebody writes
 	holds bool       // what is written waits for flush

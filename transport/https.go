@@ -180,6 +180,7 @@ func (s *Server) httpsFlow(ctx context.Context, c *tlsCarrier) {
 	if !stop() || conn.SetDeadline(time.Time{}) != nil {
 		return
 	}
+	c.below.park()
 	peer.Bond = greeter.Bond
 	served = true
 	s.Handler.Flow(ctx, c, *peer)
@@ -210,7 +211,7 @@ func (c *tlsCarrier) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return c.Conn.Read(p)
+	return c.below.read(c.Conn, p)
 }
 
 // Write sends all records of p by one call.
