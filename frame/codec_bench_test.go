@@ -103,7 +103,7 @@ func reader(t testing.TB, frame []byte) func() {
 	return func() {
 		h, err := ReadHeader(at, &s.head)
 		if err == nil {
-			err = s.frame(ctx, at, h, nil)
+			err = s.frame(ctx, at, h)
 		}
 		if err != nil {
 			t.Fatal(err)

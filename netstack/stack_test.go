@@ -130,6 +130,43 @@ type contract interface {
 
 var _, _ contract = (*Conn)(nil), (*memoryConn)(nil)
 
+// TestCalledLater: who does not wait for long is called when there is something to read, or when the connection has ended.
+func TestCalledLater(t *testing.T) {
+	near, far := pair(t)
+	l := listen(t, far)
+	for name, happens := range map[string]func(a, b net.Conn){
+		"bytes":  func(_, b net.Conn) { b.Write([]byte("x")) },
+		"end":    func(_, b net.Conn) { b.Close() },
+		"close":  func(a, _ net.Conn) { a.Close() },
+		"failed": func(a, _ net.Conn) { a.(*Conn).fail(errors.New("the stack is gone")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := connect(t, near, l, "10.9.0.2:7")
+			defer a.Close()
+			defer b.Close()
+			called := make(chan struct{}, 2)
+			later := func() { called <- struct{}{} }
+			begin := time.Now()
+			if now, err := a.WaitReadable(t.Context(), later); now || err != nil || time.Since(begin) < patience {
+				t.Fatalf("there is something to read, %v %v, after %v", now, err, time.Since(begin))
+			}
+			select {
+			case <-called:
+				t.Error("called for nothing")
+			case <-time.After(20 * time.Millisecond):
+			}
+			happens(a, b)
+			<-called
+			if now, err := a.WaitReadable(t.Context(), later); !now || err != nil {
+				t.Errorf("after that there is nothing to read: %v, %v", now, err)
+			}
+			if len(called) > 0 {
+				t.Error("called twice")
+			}
+		})
+	}
+}
+
 // TestRelayContract holds a Conn to what a relay asks of it: wait without a buffer, read without blocking, take
 // without blocking.
 func TestRelayContract(t *testing.T) {

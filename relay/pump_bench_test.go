@@ -105,9 +105,9 @@ func (f *free) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (f *free) WaitReadable(context.Context) error { return nil }
-func (f *free) Buffered() int                      { return f.left }
-func (f *free) Take(p []byte) (int, error)         { return len(p), nil }
-func (f *free) WaitWritable(context.Context) error { return nil }
-func (f *free) CloseWrite() error                  { return nil }
-func (f *free) Close() error                       { return nil }
+func (f *free) WaitReadable(context.Context, func()) (bool, error) { return true, nil }
+func (f *free) Buffered() int                                      { return f.left }
+func (f *free) Take(p []byte) (int, error)                         { return len(p), nil }
+func (f *free) WaitWritable(context.Context) error                 { return nil }
+func (f *free) CloseWrite() error                                  { return nil }
+func (f *free) Close() error                                       { return nil }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -34,27 +35,55 @@ func flow(t testing.TB) (client, near *frame.Stream) {
 
 // conns are the two ends of a connection, by the kind of the relay's end.
 var conns = map[string]func(t testing.TB) (far, target net.Conn){
-	"socket": func(t testing.TB) (net.Conn, net.Conn) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		far, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		target, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return far, target
+	"socket": sockets,
+	"impatient": func(t testing.TB) (net.Conn, net.Conn) {
+		far, target := sockets(t)
+		return &impatient{Conn: far, relay: relay.Wrap(far)}, target
 	},
 	"joined": func(t testing.TB) (net.Conn, net.Conn) {
 		a, b := frametest.Pipe(0)
 		return pipeConn{a}, pipeConn{b}
 	},
 }
+
+func sockets(t testing.TB) (far, target net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if far, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if target, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return far, target
+}
+
+// impatient is a conn that never has anybody wait for its bytes.
+type impatient struct {
+	net.Conn
+	relay relay.Conn
+	ready atomic.Bool
+}
+
+func (c *impatient) WaitReadable(ctx context.Context, later func()) (bool, error) {
+	if c.ready.Swap(false) || ctx.Err() != nil {
+		return c.relay.WaitReadable(ctx, nil)
+	}
+	go func() {
+		c.relay.WaitReadable(context.Background(), nil)
+		c.ready.Store(true)
+		later()
+	}()
+	return false, nil
+}
+
+func (c *impatient) Buffered() int                          { return c.relay.Buffered() }
+func (c *impatient) Take(p []byte) (int, error)             { return c.relay.Take(p) }
+func (c *impatient) WaitWritable(ctx context.Context) error { return c.relay.WaitWritable(ctx) }
+func (c *impatient) CloseWrite() error                      { return c.relay.CloseWrite() }
 
 // pipeConn is a conn that can only block.
 type pipeConn struct{ *frametest.PipeCarrier }
