@@ -9,6 +9,9 @@ import (
 
 // Decide is the first decision: on names, protocol and port, before any packet. Its error is a *Refusal.
 func (p *Policy) Decide(r Request) (Grant, error) {
+	if r.Protocol == Bench {
+		return p.decideBench(r)
+	}
 	if r.Protocol != "" && !slices.Contains(protocols, r.Protocol) {
 		return Grant{}, &Refusal{Code: CodeName, Sentence: "the protocol must be ssh, rdp or tcp"}
 	}
@@ -28,6 +31,15 @@ func (p *Policy) Decide(r Request) (Grant, error) {
 		return Grant{}, p.unknown(r.User, r.Target)
 	}
 	return p.decideTarget(r, t, rules)
+}
+
+// decideBench decides whether a person may measure their way to the appliance.
+func (p *Policy) decideBench(r Request) (Grant, error) {
+	if !p.includes(p.bench, r.User) {
+		return Grant{}, &Refusal{Code: CodeDenied, Sentence: "you may not measure your way to this appliance",
+			Hint: "ask an administrator to add you to bench in access.yaml"}
+	}
+	return p.finish(Grant{User: r.User, Target: r.Target, Protocol: Bench, Rule: Bench, Lifetime: benchLifetime}, r)
 }
 
 // decideTarget decides on a target that rules make visible to the person.
@@ -136,7 +148,7 @@ func (p *Policy) decideTyped(r Request, addr netip.Addr) (Grant, error) {
 // rulesForAddress returns the rules about addresses that let the person of the request see addr.
 func (p *Policy) rulesForAddress(req Request, addr netip.Addr) (rules []rule) {
 	for _, r := range p.rules {
-		if r.namesTargets() || !p.isFor(r, req.User) || !contains(r.addresses, addr) {
+		if r.namesTargets() || !p.includes(r.who, req.User) || !contains(r.addresses, addr) {
 			continue
 		}
 		vnets := p.vnetsOf([]rule{r})

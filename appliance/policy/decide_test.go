@@ -172,6 +172,36 @@ func exported(g Grant) [10]any {
 	return [10]any{g.User, g.Target, g.VNet, g.Host, g.Port, g.Protocol, g.Rule, g.Idle, g.Lifetime, g.Expires}
 }
 
+// TestBench: who may measure is said by bench and by nothing else, and it gives no right to any target.
+func TestBench(t *testing.T) {
+	for _, tt := range []struct {
+		who  string
+		user string
+		may  bool
+	}{
+		{"", "ann", false},
+		{"bench: []\n", "ann", false},
+		{"bench: [ann]\n", "ann", true},
+		{"bench: [ann]\n", "bob", false},
+		{"bench: [\"group:ops\"]\n", "bob", true},
+		{"bench: [\"group:ops\"]\n", "carl", false},
+		{"bench: [\"*\"]\n", "carl", true},
+	} {
+		p := parse(t, tt.who+"admins: [ann]\ngroups: {ops: [ann, bob]}\ntargets: [{name: echo, vnet: hub, address: 10.0.0.1, protocols: ssh}]\n")
+		g, err := p.Decide(Request{User: tt.user, Target: "echo", Protocol: Bench, Time: noon})
+		var no *Refusal
+		switch {
+		case tt.may && (err != nil || g.Protocol != Bench || g.Target != "echo" || g.Host != "" || g.Lifetime != benchLifetime || !g.Expires.Equal(noon.Add(benchLifetime))):
+			t.Errorf("%s%s: %+v, %v", tt.who, tt.user, g, err)
+		case !tt.may && (!errors.As(err, &no) || no.Code != CodeDenied || no.Hint == ""):
+			t.Errorf("%s%s: %+v, %v", tt.who, tt.user, g, err)
+		}
+		if len(p.Visible(tt.user)) > 0 {
+			t.Errorf("%s%s sees a target", tt.who, tt.user)
+		}
+	}
+}
+
 func TestDecideAddress(t *testing.T) {
 	p := parse(t, sample)
 	decide := func(user, target string) Grant {

@@ -24,6 +24,7 @@ type (
 // fileForm is access.yaml as it is written.
 type fileForm struct {
 	Admins      []string            `yaml:"admins"`
+	Bench       []string            `yaml:"bench"`
 	AddressMode onOff               `yaml:"address_mode"`
 	Groups      map[string][]string `yaml:"groups"`
 	Targets     []targetForm        `yaml:"targets"`
@@ -87,9 +88,12 @@ type checker struct {
 }
 
 func (c *checker) policy() *Policy {
-	p := &Policy{admins: c.form.Admins, addressMode: bool(c.form.AddressMode), groups: c.form.Groups, options: c.options}
+	p := &Policy{admins: c.form.Admins, bench: c.form.Bench, addressMode: bool(c.form.AddressMode), groups: c.form.Groups, options: c.options}
 	for i, user := range c.form.Admins {
 		c.checkUser(user, "admins", i)
+	}
+	for i, who := range c.form.Bench {
+		c.checkWho(who, "bench", i)
 	}
 	for name, users := range c.form.Groups {
 		if !word.MatchString(name) {

@@ -20,6 +20,8 @@ access.yaml:2:1: unknown key "admin"; did you mean "admins"?`},
 		{"no value", "admins:\n", `access.yaml:1:1: admins has no value; give it one or leave the key out`},
 		{"key twice", "admins: [ann]\nadmins: [bob]\n", `access.yaml:2:1: key "admins" is given twice; the first is in line 1`},
 		{"user name", "admins: [\"Ann B\"]\n", `access.yaml:1:10: user name "Ann B" must be 1 to 64 of a-z, 0-9, dot, dash, _ and @`},
+		{"who may measure", "bench: [\"group:ops\", \"Ann B\"]\n", `access.yaml:1:9: there is no group "ops"; add it under groups
+access.yaml:1:22: user name "Ann B" must be 1 to 64 of a-z, 0-9, dot, dash, _ and @`},
 		{"address mode", "address_mode: maybe\n", `access.yaml:1:15: address_mode must be on or off`},
 		{"group name", "groups: {Ops!: [ann]}\n", `access.yaml:1:10: group name "Ops!" must be 1 to 32 of a-z, 0-9 and -`},
 		{"target without anything", "targets:\n  - {}\n", `access.yaml:2:5: target 1 has no name
@@ -124,7 +126,7 @@ func TestProtocolForms(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	want := map[string][]string{
-		"":        {"admins", "address_mode", "groups", "targets", "rules"},
+		"":        {"admins", "bench", "address_mode", "groups", "targets", "rules"},
 		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys"},
 		"rules":   {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime", "grace"},
 	}

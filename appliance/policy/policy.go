@@ -39,7 +39,14 @@ const (
 	TCP = "tcp"
 )
 
-// protocols lists all of them, in the order in which they are tried and shown.
+// Bench is the protocol of the appliance's own service, by which people measure their way to it: nothing is dialled, and
+// no rule about targets concerns it.
+const Bench = "bench"
+
+// benchLifetime ends a flow that measures.
+const benchLifetime = 30 * time.Second
+
+// protocols lists those of targets, in the order in which they are tried and shown.
 var protocols = []string{SSH, RDP, TCP}
 
 // standardPort is the port of a protocol whose ports are not given; tcp has none.
@@ -48,6 +55,7 @@ var standardPort = map[string]uint16{SSH: 22, RDP: 3389}
 // A Policy is a parsed access.yaml.
 type Policy struct {
 	admins      []string
+	bench       []string // who may measure: users, "group:NAME", "*"
 	addressMode bool
 	groups      map[string][]string
 	targets     []Target // sorted by name
@@ -99,7 +107,7 @@ type Request struct {
 	User     string
 	Target   string // as typed: a target's name or, in address mode, an IP address
 	VNet     string // where an address lies; may be empty when only one VNet is possible
-	Protocol string // ssh, rdp or tcp; empty means the target's protocol on Port
+	Protocol string // ssh, rdp or tcp; empty means the target's protocol on Port. Or bench, and Target is its service
 	Port     uint16 // 0 means the target's default for Protocol
 	Time     time.Time
 }
@@ -186,16 +194,16 @@ func (p *Policy) target(name string) (Target, bool) {
 // rulesFor returns the rules that let user see the target, ignoring protocols and ports.
 func (p *Policy) rulesFor(user string, t Target) (rules []rule) {
 	for _, r := range p.rules {
-		if r.namesTargets() && p.isFor(r, user) && r.covers(t) {
+		if r.namesTargets() && p.includes(r.who, user) && r.covers(t) {
 			rules = append(rules, r)
 		}
 	}
 	return rules
 }
 
-// isFor reports whether user is among the people of the rule.
-func (p *Policy) isFor(r rule, user string) bool {
-	return slices.ContainsFunc(r.who, func(who string) bool {
+// includes reports whether user is among people: users, groups, everybody.
+func (p *Policy) includes(people []string, user string) bool {
+	return slices.ContainsFunc(people, func(who string) bool {
 		if group, ok := cutGroup(who); ok {
 			return slices.Contains(p.groups[group], user)
 		}
