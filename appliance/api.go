@@ -106,6 +106,7 @@ func (g *Gateway) apiFor(p frame.Peer) http.Handler {
 	})
 	handle("GET /api/v1/targets", func(*http.Request) (any, error) { return g.targets(p.User), nil })
 	handle("GET /api/v1/grant", func(r *http.Request) (any, error) { return g.grant(p, r.URL.Query()) })
+	handle("GET /api/v1/bench", func(*http.Request) (any, error) { return g.bench(p) })
 	handle("GET /api/v1/flows", func(r *http.Request) (any, error) { return g.flows(p, r.URL.Query().Has("all")) })
 	handle("POST /api/v1/logout", func(*http.Request) (any, error) { return nil, g.Devices.Revoke(p.Device) })
 	handle("GET /api/v1/devices", admin(func(*http.Request) (any, error) { return devices(g.Devices.List()), nil }))
@@ -179,6 +180,14 @@ func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 		return nil, err
 	}
 	return api.Grant{Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Port: f.grant.Port, Rule: f.grant.Rule}, nil
+}
+
+// bench is what the caller may measure by, if they may.
+func (g *Gateway) bench(p frame.Peer) (any, error) {
+	if _, err := g.grant(p, url.Values{"protocol": {policy.Bench}, "target": {benchEcho}}); err != nil {
+		return nil, err
+	}
+	return api.Bench{Rate: g.Limits.withDefaults().BenchRate * 8}, nil
 }
 
 // flows lists the caller's flows, or everybody's for an administrator who asks.

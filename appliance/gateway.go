@@ -71,6 +71,7 @@ type Gateway struct {
 	live     live
 	relays   sync.WaitGroup // of the flows that are open
 	breaches breaches
+	benches  benches
 	rooms    rooms
 }
 
@@ -83,6 +84,8 @@ type Limits struct {
 	Patience       time.Duration // for an admitted connection to ask for a flow; default 60 seconds
 	Grace          time.Duration // that a flow lives without a connection; default 60 minutes, negative: none
 	Detached       int           // flows without a connection at once; default 2000
+	Bench          int           // people who measure at once; default 2
+	BenchRate      int64         // bytes a second that each of them may move, both directions together; default 62,500,000
 }
 
 func (l Limits) withDefaults() Limits {
@@ -93,6 +96,8 @@ func (l Limits) withDefaults() Limits {
 	l.Patience = cmp.Or(l.Patience, 60*time.Second)
 	l.Grace = max(0, cmp.Or(l.Grace, 60*time.Minute))
 	l.Detached = cmp.Or(l.Detached, 2000)
+	l.Bench = cmp.Or(l.Bench, 2)
+	l.BenchRate = cmp.Or(l.BenchRate, 500e6/8)
 	return l
 }
 
@@ -146,7 +151,7 @@ func (g *Gateway) EndDevice(d auth.Device) {
 	})
 }
 
-// A flow is one connection of a person to a target.
+// A flow is one connection of a person to a target, or to what the appliance measures by.
 type flow struct {
 	gateway  *Gateway
 	id       [16]byte
@@ -159,7 +164,7 @@ type flow struct {
 	addr     atomic.Pointer[netip.AddrPort] // of the target, once it is known
 	begun    time.Time
 	stream   atomic.Pointer[frame.Stream] // once it is open
-	conn     net.Conn                     // to the target, likewise
+	conn     relay.Conn                   // to the target, likewise
 	relay    *relay.Relay
 	expiry   *time.Timer     // of its lifetime; may be nil
 	bond     *frame.Bond     // of its first connection, until it is open
@@ -174,7 +179,7 @@ func (f *flow) request(now time.Time) policy.Request {
 		Protocol: f.open.Protocol, Port: f.open.Port, Time: now}
 }
 
-// Flow serves one stream of an admitted client: an api flow, or one to a target.
+// Flow serves one stream of an admitted client: an api flow, or one to a target, or one that measures.
 func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 	c = &containedCarrier{c, g, p}
 	carries := false // a flow, which closes it
@@ -279,7 +284,7 @@ func (f *flow) refused(why frame.Reason) {
 }
 
 // reach decides, resolves, decides again and dials. A flow that it reaches a target for is in the list of live ones.
-func (f *flow) reach(ctx context.Context) (net.Conn, error) {
+func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 	g, limits := f.gateway, f.gateway.Limits.withDefaults()
 	p := g.policy.Load()
 	var err error
@@ -308,7 +313,10 @@ func (f *flow) reach(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
-func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (net.Conn, error) {
+func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay.Conn, error) {
+	if f.grant.Protocol == policy.Bench {
+		return f.gateway.benches.open(f.grant.Target, f.peer.User, limits)
+	}
 	vnet, ok := f.gateway.VNets[f.grant.VNet]
 	if !ok {
 		return nil, frame.Refuse("E_UNREACHABLE", fmt.Sprintf("%s lies in VNet %q, which this appliance is not attached to", f.grant.Target, f.grant.VNet), "")
@@ -328,7 +336,7 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (net.C
 	if err != nil {
 		return nil, dialReason(f.name(), limits.DialTimeout, err)
 	}
-	return conn, nil
+	return relay.Wrap(conn), nil
 }
 
 // resolve finds the one address that is decided on and dialled.
@@ -357,11 +365,11 @@ func (f *flow) opened() frame.Opened {
 }
 
 // prepare makes the relay, which moves bytes until both directions have ended or ctx has.
-func (f *flow) prepare(ctx context.Context, conn net.Conn) *relay.Relay {
+func (f *flow) prepare(ctx context.Context, conn relay.Conn) *relay.Relay {
 	if f.grant.Lifetime > 0 {
 		f.expiry = time.AfterFunc(f.grant.Lifetime, func() { f.end(lifetimeOver(f.grant.Lifetime)) })
 	}
-	return relay.New(ctx, f.stream.Load(), &containedConn{guarded(f.grant.Protocol, relay.Wrap(conn)), f}, relay.Options{Idle: f.grant.Idle})
+	return relay.New(ctx, f.stream.Load(), &containedConn{guarded(f.grant.Protocol, conn), f}, relay.Options{Idle: f.grant.Idle})
 }
 
 // account tells the client why a flow could not go on and writes the flow's one line, which says why if the client broke

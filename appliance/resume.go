@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"sallyport/appliance/auth"
+	"sallyport/appliance/policy"
 	"sallyport/frame"
 )
 
@@ -41,8 +42,12 @@ type detached struct {
 	why     frame.Why
 }
 
-// grace is how long the flow may be without a connection: as its rule says, but no longer than the appliance allows.
+// grace is how long the flow may be without a connection: as its rule says, but no longer than the appliance allows. One
+// that measures ends with its connection.
 func (f *flow) grace() time.Duration {
+	if f.grant.Protocol == policy.Bench {
+		return 0 // what is measured is one connection
+	}
 	grace := f.gateway.Limits.withDefaults().Grace
 	if f.grant.Grace > 0 {
 		grace = min(grace, f.grant.Grace)

@@ -62,8 +62,8 @@ type Welcome struct {
 
 // An OpenRequest asks for a flow.
 type OpenRequest struct {
-	Target   string `cbor:"1,keyasint,omitempty"` // a target's name, or an address
-	Protocol string `cbor:"2,keyasint,omitempty"` // "ssh", "rdp", "tcp", or "api" for the appliance itself
+	Target   string `cbor:"1,keyasint,omitempty"` // a target's name, or an address; of "bench" what it does
+	Protocol string `cbor:"2,keyasint,omitempty"` // "ssh", "rdp", "tcp", or "api" or "bench" for the appliance itself
 	Port     uint16 `cbor:"3,keyasint,omitempty"` // 0: the target's own for the protocol
 	VNet     string `cbor:"4,keyasint,omitempty"` // which VNet an address is meant in; may be empty
 	Session  []byte `cbor:"5,keyasint,omitempty"` // the session that the flow joins, 16 bytes; empty: a new one

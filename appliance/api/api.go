@@ -4,6 +4,7 @@
 //	GET    /api/v1/me             Me
 //	GET    /api/v1/targets        []Target, those that the caller may see
 //	GET    /api/v1/grant          Grant, what a flow to ?target=, &port= and &protocol= would be granted; nothing is dialled
+//	GET    /api/v1/bench          Bench, what the caller may measure their way by, with flows of the protocol bench
 //	GET    /api/v1/flows          []Flow, the caller's; with ?all everybody's, for administrators
 //	POST   /api/v1/logout         revokes the caller's own device
 //	GET    /api/v1/devices        []Device, for administrators
@@ -44,6 +45,11 @@ type Grant struct {
 	Protocol string `json:"protocol"`
 	Port     uint16 `json:"port"`
 	Rule     string `json:"rule"`
+}
+
+// A Bench is how fast the appliance lets people measure.
+type Bench struct {
+	Rate int64 `json:"bits_per_second"` // of all that a person's measurements move, in both directions together
 }
 
 // A Flow is one that is live.

@@ -439,7 +439,7 @@ func (c *checker) checkOwnDNS() {
 func (c *checker) checkLimits() {
 	for key, n := range map[string]int{
 		"flows": c.Limits.Flows, "flows_per_user": c.Limits.FlowsPerUser, "unauthenticated": c.Limits.Unauthenticated,
-		"detached": c.Limits.Detached,
+		"detached": c.Limits.Detached, "bench": c.Limits.Bench, "bench_mbit": c.Limits.BenchMbit,
 	} {
 		if n > 1_000_000 || c.Text("limits", key) == "0" { // withDefaults has replaced a 0
 			c.Fault(c.At("limits", key), "", "limits.%s must be 1 to 1000000", key)

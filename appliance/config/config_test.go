@@ -55,7 +55,7 @@ access: policy/access.yaml
 metrics: {listen: "127.0.0.1:9090"}
 run_as: sallyport
 drain: {grace: 5m}
-limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50}
+limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, bench: 4, bench_mbit: 1000}
 `
 
 func TestDefaults(t *testing.T) {
@@ -73,7 +73,7 @@ func TestDefaults(t *testing.T) {
 			DNS:       []netip.Addr{netip.MustParseAddr("10.0.0.2")},
 		}},
 		Access: "/etc/sallyport/access.yaml", Drain: Drain{30 * time.Second},
-		Limits: Limits{10000, 256, 64, 10 * time.Second, 5 * time.Second, time.Hour, 2000},
+		Limits: Limits{10000, 256, 64, 10 * time.Second, 5 * time.Second, time.Hour, 2000, 2, 500},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
@@ -100,7 +100,7 @@ func TestFull(t *testing.T) {
 			"here": {Link: Link{Kind: LinkKernel}, Prefixes: []netip.Prefix{prefix("127.0.0.0/8"), prefix("192.168.0.0/16")}},
 		},
 		Access: "conf/policy/access.yaml", Metrics: Metrics{"127.0.0.1:9090"}, RunAs: "sallyport", Drain: Drain{5 * time.Minute},
-		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50},
+		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, 4, 1000},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)

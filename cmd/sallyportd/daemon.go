@@ -57,7 +57,8 @@ func (d *daemon) build() (err error) {
 		Metrics: appliance.NewMetrics(),
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
 			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout,
-			Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached},
+			Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached,
+			Bench: d.cfg.Limits.Bench, BenchRate: int64(d.cfg.Limits.BenchMbit) * 1e6 / 8},
 	}
 	if err := d.loadPolicy(); err != nil {
 		return err
