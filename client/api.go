@@ -48,6 +48,11 @@ func (a *API) Grant(ctx context.Context, req frame.OpenRequest) (grant api.Grant
 	return grant, a.call(ctx, http.MethodGet, "grant?"+q.Encode(), &grant)
 }
 
+// Bench asks how fast the caller may measure their way.
+func (a *API) Bench(ctx context.Context) (bench api.Bench, err error) {
+	return bench, a.call(ctx, http.MethodGet, "bench", &bench)
+}
+
 // Flows lists the caller's flows, or everybody's.
 func (a *API) Flows(ctx context.Context, all bool) (list []api.Flow, err error) {
 	path := "flows"
@@ -89,7 +94,10 @@ func (a *API) call(ctx context.Context, method, path string, answer any) error {
 	body := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
 	if resp.StatusCode != http.StatusOK {
 		var no api.Failure
-		if body.Decode(&no) != nil || no.Code == "" {
+		switch unread := body.Decode(&no) != nil || no.Code == ""; {
+		case unread && resp.StatusCode == http.StatusNotFound:
+			return frame.Refuse(frame.VersionSkew, "the appliance is older than this command and does not know what it asks", "ask its administrator to upgrade it")
+		case unread:
 			return frame.Refuse(frame.Internal, fmt.Sprintf("the appliance answered %s", frame.Clip(resp.Status, 80)), "")
 		}
 		return &frame.StreamError{Remote: true, Reason: frame.Reason{Code: frame.Code(frame.Clip(no.Code, 32)),

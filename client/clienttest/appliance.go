@@ -55,6 +55,7 @@ type Config struct {
 	Successors          [][]byte      // identity keys that follow
 	Listen              string        // default 127.0.0.1:0
 	HostKeys            []string      // pinned for the target "pinned"
+	Old                 bool          // it is of a time before sallyport bench
 
 	// After is an appliance that was stopped and starts again: same address, certificate, identity and devices.
 	After *Appliance
@@ -253,6 +254,10 @@ func (a *Appliance) Flow(ctx context.Context, carrier frame.Carrier, p frame.Pee
 		in.Refuse(&frame.StreamError{Reason: r})
 		return
 	}
+	if a.config.Old && in.Open.Protocol == "bench" {
+		in.Refuse(frame.Refuse("E_NAME", "the protocol must be ssh, rdp or tcp", ""))
+		return
+	}
 	opened := frame.Opened{Flow: make([]byte, 16), Session: make([]byte, 16), Target: in.Open.Target, Port: in.Open.Port}
 	if in.Open.Target == "noticed" {
 		opened.Notice = "this target is recorded"
@@ -275,6 +280,10 @@ func (a *Appliance) Flow(ctx context.Context, carrier frame.Carrier, p frame.Pee
 	case serve != nil:
 		serve(s)
 		return
+	case in.Open.Protocol == "bench" && in.Open.Target == "sink":
+		io.Copy(io.Discard, s)
+	case in.Open.Protocol == "bench" && in.Open.Target == "source":
+		source(s)
 	case in.Open.Target == "count": // says after the end how much came
 		n, err := io.Copy(io.Discard, s)
 		fmt.Fprintf(s, "%d bytes, %v\n", n, err)
@@ -288,6 +297,21 @@ func (a *Appliance) Flow(ctx context.Context, carrier frame.Carrier, p frame.Pee
 	}
 	s.CloseWrite()
 	io.Copy(io.Discard, s)
+}
+
+// source sends zeros until the client has ended its direction.
+func source(s *frame.Stream) {
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	listening.Go(func() {
+		io.Copy(io.Discard, s)
+		s.SetWriteDeadline(time.Unix(1, 0))
+	})
+	for zeros := make([]byte, 64<<10); ; {
+		if _, err := s.Write(zeros); err != nil {
+			return
+		}
+	}
 }
 
 // watched is a carrier that says when it is closed.
@@ -348,6 +372,8 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 			return
 		}
 		reply(200, object{"target": q.Get("target"), "vnet": "hub", "protocol": q.Get("protocol"), "port": 22, "rule": "everything"})
+	case r.Method == "GET" && r.URL.Path == "/api/v1/bench" && !a.config.Old:
+		reply(200, object{"bits_per_second": int64(1e12)})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/flows":
 		list := []object{{"flow": "0102", "user": User, "device": p.Device, "target": "echo", "protocol": "ssh", "port": 22, "transport": p.Transport, "source": "127.0.0.1", "since": since}}
 		if r.URL.Query().Has("all") {
