@@ -82,7 +82,7 @@ func (c *command) complete() *cli.Command {
 
 func takesTarget(command string) bool {
 	switch command {
-	case "ssh", "rdp", "tunnel", "proxy", "known-hosts":
+	case "ssh", "rdp", "tunnel", "proxy", "bench", "known-hosts":
 		return true
 	}
 	return false

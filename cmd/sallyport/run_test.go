@@ -135,7 +135,7 @@ func TestInterruptedWhileDialling(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pc.Close()
-	for _, args := range [][]string{{"ls"}, {"proxy", "echo"}, {"--transport", "https", "status"}} {
+	for _, args := range [][]string{{"ls"}, {"proxy", "echo"}, {"bench"}, {"--transport", "https", "status"}} {
 		cancel, status := started(env, args...)
 		time.Sleep(300 * time.Millisecond)
 		cancel()

@@ -66,6 +66,30 @@ func TestProxyByHand(t *testing.T) {
 	}
 }
 
+// TestProgress: a terminal shows what is being measured, one thing in the place of the other, and nothing of it in the end.
+func TestProgress(t *testing.T) {
+	env, _ := person(t)
+	person, tty := terminals(t)
+	var seen watched
+	var watching sync.WaitGroup
+	watching.Go(func() { io.Copy(&seen, person) })
+	env.Args, env.Stderr = []string{"bench", "--time", "100ms", "--transport", "https"}, tty
+	if got := run(t.Context(), env); got != 0 {
+		t.Errorf("status %d", got)
+	}
+	tty.Close()
+	watching.Wait()
+	screen := "\r" + seen.String()
+	for _, want := range []string{"\rhttps: connecting\r", "\rhttps: round trips\r", "\rhttps: down\r           \rhttps: up\r"} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("%q is not in %q", want, screen)
+		}
+	}
+	if !strings.HasSuffix(screen, "\rhttps: up\r         \r") || strings.Contains(screen, "\n") {
+		t.Errorf("left: %q", screen)
+	}
+}
+
 func TestCodeByPrompt(t *testing.T) {
 	a := clienttest.Start(t, clienttest.Config{})
 	person, tty := terminals(t)

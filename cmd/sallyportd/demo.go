@@ -212,7 +212,7 @@ vnets:
 
 func (d *demo) access() string {
 	var b strings.Builder
-	b.WriteString("admins: [ann]\ntargets:\n")
+	b.WriteString("admins: [ann]\nbench: [ann]\ntargets:\n")
 	for i, m := range demoMachines {
 		fmt.Fprintf(&b, "  - {name: %s, vnet: demo, address: %s, protocols: {ssh: 22}, labels: {env: demo}, host_keys: [%q]}\n",
 			m.name, m.addr, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(d.machines[i].host))))
@@ -321,6 +321,7 @@ func (d *demo) transcript(ctx context.Context, cfg *config.Config, once bool) er
 	d.line("sallyport ssh -i %s %s@demo-1", filepath.Join(d.dir, "key"), d.user)
 	d.line("sallyport status")
 	d.line("sallyport doctor")
+	d.line("sallyport bench demo-1")
 	return nil
 }
 
