@@ -76,6 +76,7 @@ type settings struct {
 
 const usualAccess = `
 admins: [ann]
+bench: [ann]
 address_mode: on
 targets:
   - {name: db-1, vnet: hub, address: 10.99.0.10, protocols: {ssh: 22, rdp: 3389}, labels: {env: prod}}
