@@ -60,7 +60,8 @@ const benchProtocol = "bench"
 
 const (
 	benchOpens    = 3                     // of which the middle counts; sshd holds it against a source if many come and do not sign in
-	benchPace     = 20 * time.Millisecond // between two round trips: somebody who types fast
+	benchPace     = 20 * time.Millisecond // from one round trip to the next: somebody who types fast
+	leastTrips    = 10                    // even if they take longer than a measurement should
 	benchPatience = 10 * time.Second      // for a byte that must come
 	benchFarewell = 2 * time.Second       // for what is on the way when a measurement ends
 	benchChunk    = 256 << 10             // read or written at once: four frames
@@ -191,7 +192,7 @@ func (m *measurement) on(ctx context.Context, req frame.OpenRequest, use func(*f
 func ended(s *frame.Stream) bool {
 	s.CloseWrite()
 	s.SetReadDeadline(time.Now().Add(benchFarewell))
-	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, s, make([]byte, benchChunk))
+	_, err := io.Copy(io.Discard, s)
 	return err == nil
 }
 
@@ -226,7 +227,7 @@ func (m *measurement) roundTrips(ctx context.Context) (r *RoundTrips, err error)
 	err = m.on(ctx, service("echo"), func(s *frame.Stream) error {
 		var times []time.Duration
 		one := []byte{1}
-		for end := time.Now().Add(m.length); len(times) < 2 || time.Now().Before(end); {
+		for end := time.Now().Add(m.length); len(times) <= leastTrips || time.Now().Before(end); {
 			begin := time.Now()
 			s.SetDeadline(begin.Add(benchPatience))
 			if _, err := s.Write(one); err != nil {

@@ -254,10 +254,6 @@ func (a *Appliance) Flow(ctx context.Context, carrier frame.Carrier, p frame.Pee
 		in.Refuse(&frame.StreamError{Reason: r})
 		return
 	}
-	if a.config.Old && in.Open.Protocol == "bench" {
-		in.Refuse(frame.Refuse("E_NAME", "the protocol must be ssh, rdp or tcp", ""))
-		return
-	}
 	opened := frame.Opened{Flow: make([]byte, 16), Session: make([]byte, 16), Target: in.Open.Target, Port: in.Open.Port}
 	if in.Open.Target == "noticed" {
 		opened.Notice = "this target is recorded"
