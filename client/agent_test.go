@@ -126,7 +126,7 @@ func TestAgentReasons(t *testing.T) {
 		t.Errorf("said %q, %v", said, err)
 	}
 	a.Stop()
-	_, _, err := viaAgent(t, home, client.Options{Transport: transport.HTTPS}).Open(t.Context(), echo("echo"))
+	_, _, err := viaAgent(t, home, client.Options{Transport: transport.HTTPS}).Open(t.Context(), echo("echo"), nil)
 	if f := client.Explain(err); f.Code != "E_NO_PATH" || f.Exit() != 14 || len(f.Tried) != 1 {
 		t.Errorf("nothing there: %+v", f)
 	}
@@ -346,7 +346,7 @@ func TestAgentEnds(t *testing.T) {
 	for _, mode := range modes {
 		stop := running(t, &client.Agent{Home: home, Version: "v1"})
 		begin := func() (client.Flow, []byte) {
-			flow, _, err := viaAgent(t, home, client.Options{Transport: mode}).Open(t.Context(), echo("watched"))
+			flow, _, err := viaAgent(t, home, client.Options{Transport: mode}).Open(t.Context(), echo("watched"), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -381,7 +381,7 @@ func TestAgentSessionLost(t *testing.T) {
 		first := clienttest.Start(t, clienttest.Config{})
 		home := signedIn(t, first)
 		running(t, &client.Agent{Home: home, Version: "v1"})
-		flow, _, err := viaAgent(t, home, client.Options{Transport: mode}).Open(t.Context(), echo("echo"))
+		flow, _, err := viaAgent(t, home, client.Options{Transport: mode}).Open(t.Context(), echo("echo"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -427,7 +427,7 @@ func TestAgentSignIn(t *testing.T) {
 	if err := home.Forget(p.Name); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := d.Open(t.Context(), echo("echo"))
+	_, _, err := d.Open(t.Context(), echo("echo"), nil)
 	if f := client.Explain(err); f.Exit() != 10 {
 		t.Errorf("signed out: %+v", f)
 	}

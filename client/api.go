@@ -21,7 +21,7 @@ type API struct{ http *http.Client }
 func NewAPI(d Dialer) *API {
 	return &API{&http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			flow, _, err := d.Open(ctx, frame.OpenRequest{Protocol: api.Protocol})
+			flow, _, err := d.Open(ctx, frame.OpenRequest{Protocol: api.Protocol}, nil)
 			return flow, err
 		},
 		MaxIdleConns:       1,

@@ -170,7 +170,7 @@ type measurement struct {
 // on opens a flow, has it used, and ends it: one of the appliance's in order, so that nothing of it is on the way when the
 // next begins.
 func (m *measurement) on(ctx context.Context, req frame.OpenRequest, use func(*frame.Stream) error) error {
-	s, _, err := m.session.Open(ctx, req)
+	s, _, err := m.session.Open(ctx, req, nil)
 	if err != nil {
 		return m.direct.reason(ctx, err)
 	}

@@ -284,7 +284,7 @@ func TestNoPath(t *testing.T) {
 	a := clienttest.Start(t, clienttest.Config{})
 	home := signedIn(t, a)
 	a.Stop()
-	_, _, err := dialer(t, home, client.Options{Transport: transport.HTTPS}).Open(t.Context(), echo("echo"))
+	_, _, err := dialer(t, home, client.Options{Transport: transport.HTTPS}).Open(t.Context(), echo("echo"), nil)
 	f := client.Explain(err)
 	if f.Code != "E_NO_PATH" || f.Exit() != 14 || len(f.Tried) != 1 || !strings.Contains(f.Tried[0], "https to "+a.Address+": connect: connection refused after ") {
 		t.Errorf("got %+v", f)

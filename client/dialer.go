@@ -31,7 +31,8 @@ type Flow interface {
 
 // A Dialer is how a command gets flows. Its methods may be called by many goroutines.
 type Dialer interface {
-	Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.Opened, error)
+	// Open asks for a flow. What first has to say does not wait for the answer; first may be nil.
+	Open(ctx context.Context, req frame.OpenRequest, first *First) (Flow, *frame.Opened, error)
 
 	// Path says how the appliance is reached; it connects if nothing has yet.
 	Path(ctx context.Context) (*Path, error)
@@ -175,19 +176,19 @@ func (d *Direct) check(w *frame.Welcome) error {
 }
 
 // Open implements Dialer. A session that turns out to be dead is replaced once.
-func (d *Direct) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.Opened, error) {
+func (d *Direct) Open(ctx context.Context, req frame.OpenRequest, first *First) (Flow, *frame.Opened, error) {
 	ctx, stop := d.whileOpen(ctx)
 	defer stop()
 	s, fresh, err := d.connect(ctx, nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	stream, opened, err := s.Open(ctx, req)
+	stream, opened, err := s.Open(ctx, req, first.early())
 	if err != nil && !fresh && ctx.Err() == nil && lostOnTheWay(err) {
 		if s, _, err = d.connect(ctx, s); err != nil {
 			return nil, nil, err
 		}
-		stream, opened, err = s.Open(ctx, req)
+		stream, opened, err = s.Open(ctx, req, first.early())
 	}
 	switch {
 	case err == nil:

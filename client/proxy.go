@@ -19,17 +19,19 @@ const stopGrace = time.Second
 // one direction is passed on while the other lives; for that stdout is closed if it can be. Somebody who closes the other
 // end of stdout has left: what still comes for them is dropped, and the end of stdin is waited for a moment.
 func Proxy(ctx context.Context, d Dialer, req frame.OpenRequest, stdin io.Reader, stdout io.Writer) error {
-	flow, _, err := d.Open(ctx, req)
-	if err != nil {
-		return err
-	}
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
+	opening := ctx
 	ctx, stop := delayed(ctx, stopGrace)
 	defer stop()
 	closeWrite := func() error { return closeOf(stdout) }
 	closeAll := func() error { return errors.Join(closeOf(stdin), closeOf(stdout)) }
-	return join(ctx, flow, relay.Join(stdin, &audience{stdout, leave}, closeWrite, closeAll))
+	c := relay.Join(stdin, &audience{stdout, leave}, closeWrite, closeAll)
+	flow, _, err := d.Open(opening, req, &First{Conn: c})
+	if err != nil {
+		return err
+	}
+	return join(ctx, flow, c)
 }
 
 // An audience is a stdout that may not be read to its end. Who leaves it early is no failure of the flow, and does not

@@ -60,8 +60,10 @@ func (s *Shared) tell(text string) {
 }
 
 // Open implements Dialer. A session that turns out to be dead is replaced once.
-func (s *Shared) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.Opened, error) {
+func (s *Shared) Open(ctx context.Context, req frame.OpenRequest, first *First) (Flow, *frame.Opened, error) {
 	q := s.question(askFlow)
+	opts := telling(s.tell)
+	opts.Early = first.early()
 	for {
 		c, a, err := s.ask(ctx, q)
 		if errors.Is(err, errNoAgent) {
@@ -69,12 +71,12 @@ func (s *Shared) Open(ctx context.Context, req frame.OpenRequest) (Flow, *frame.
 			if err != nil {
 				return nil, nil, err
 			}
-			return d.Open(ctx, req)
+			return d.Open(ctx, req, first)
 		}
 		if err != nil {
 			return nil, nil, err
 		}
-		stream, opened, err := frame.Open(ctx, &agentCarrier{UnixConn: c, shared: s, flow: a.Flow}, req, telling(s.tell))
+		stream, opened, err := frame.Open(ctx, &agentCarrier{UnixConn: c, shared: s, flow: a.Flow}, req, opts)
 		if err == nil {
 			s.keep(stream, opened, a)
 		}

@@ -109,12 +109,13 @@ func (t *Tunnel) conn(ctx context.Context, c net.Conn) {
 		t.failed(err)
 		return
 	}
-	flow, _, err := t.Dialer.Open(ctx, t.Request)
+	local := relay.Wrap(c)
+	flow, _, err := t.Dialer.Open(ctx, t.Request, &First{Conn: local})
 	if err != nil {
 		t.failed(err)
 		return
 	}
-	err = join(ctx, flow, relay.Wrap(c))
+	err = join(ctx, flow, local)
 	if r, _ := frame.ReasonOf(err); err != nil && r.Code != frame.Closed { // the local program may leave when it likes
 		t.failed(err)
 	}

@@ -16,7 +16,9 @@ func Open(ctx context.Context, c Carrier, req OpenRequest, o Options) (*Stream, 
 	}
 	s := newStream(c, o)
 	s.owe(Append(nil, TypeOpen, &req))
+	answered := s.early(ctx)
 	h, p, err := s.await(ctx)
+	answered()
 	s.rtt = min(s.age(), longestGuess) // at most: the appliance has dialled meanwhile
 	var opened Opened
 	switch {
@@ -36,6 +38,24 @@ func Open(ctx context.Context, c Carrier, req OpenRequest, o Options) (*Stream, 
 		return nil, nil, err
 	}
 	return s, &opened, nil
+}
+
+// early runs Options.Early until the appliance has answered.
+func (s *Stream) early(ctx context.Context) (answered func()) {
+	if s.opts.Early == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		s.opts.Early(ctx, s)
+	}()
+	return func() {
+		cancel()
+		<-over
+		s.opts.Early = nil
+	}
 }
 
 // await has the reader's role until a frame comes that is not the stream's own business.

@@ -17,6 +17,10 @@ type Options struct {
 	Drain    func(Drain)  // is told that the appliance is about to stop; may be nil
 	Skipped  func(Type)   // is told of each optional frame that is not known here; may be nil
 
+	// Early sends what need not wait for the appliance's answer: Open calls it in a goroutine of its own meanwhile, and
+	// ends ctx when the answer has come. It may be nil.
+	Early func(ctx context.Context, s *Stream)
+
 	// LocalAddr and RemoteAddr are what the Stream's methods of these names return; default: the protocol's name.
 	LocalAddr, RemoteAddr net.Addr
 }

@@ -54,11 +54,21 @@ func (s *socket) WaitWritable(ctx context.Context) error {
 	return s.poll(ctx, s.SetWriteDeadline, s.raw.Write, waitWritable)
 }
 
-// poll waits until ready says so; the end of ctx is brought about by a deadline in the past, which stays.
+// poll waits until ready says so; the end of ctx is brought about by a deadline in the past for as long.
 func (s *socket) poll(ctx context.Context, deadline func(time.Time) error, wait func(func(uintptr) bool) error, ready func(uintptr) bool) error {
 	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { deadline(time.Unix(1, 0)) })
-		defer stop()
+		var ending sync.Mutex
+		ending.Lock()
+		stop := context.AfterFunc(ctx, func() {
+			deadline(time.Unix(1, 0))
+			ending.Unlock()
+		})
+		defer func() {
+			if !stop() {
+				ending.Lock()
+				deadline(time.Time{})
+			}
+		}()
 	}
 	err := wait(ready)
 	if err != nil && ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {

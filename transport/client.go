@@ -140,13 +140,16 @@ func (s *Session) Known(c frame.Carrier) *frame.Bond {
 	return nil
 }
 
-// Open asks for a flow. It may be kept when its carrier is lost, if the appliance keeps it too.
-func (s *Session) Open(ctx context.Context, req frame.OpenRequest) (*frame.Stream, *frame.Opened, error) {
+// Open asks for a flow. It may be kept when its carrier is lost, if the appliance keeps it too. For early see
+// frame.Options.
+func (s *Session) Open(ctx context.Context, req frame.OpenRequest, early func(context.Context, *frame.Stream)) (*frame.Stream, *frame.Opened, error) {
 	c, err := s.open(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	stream, opened, err := frame.Open(ctx, c, req, s.opts)
+	opts := s.opts
+	opts.Early = early
+	stream, opened, err := frame.Open(ctx, c, req, opts)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -86,7 +86,7 @@ func (c *command) look(ctx context.Context, call sshCall) (profile string, pinne
 			return p.Name, pinned, nil
 		}
 	}
-	flow, _, err := d.Open(ctx, frame.OpenRequest{Target: call.target, Port: call.port, Protocol: "ssh"})
+	flow, _, err := d.Open(ctx, frame.OpenRequest{Target: call.target, Port: call.port, Protocol: "ssh"}, nil)
 	if err == nil {
 		flow.Reset(frame.Reason{Code: frame.Closed, Sentence: "only a look"})
 	}

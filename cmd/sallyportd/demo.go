@@ -383,7 +383,7 @@ func (d *demo) ssh(ctx context.Context, home client.Home, mode transport.Mode, t
 		return "", err
 	}
 	defer dialer.Close()
-	flow, _, err := dialer.Open(ctx, frame.OpenRequest{Target: target, Protocol: "ssh"})
+	flow, _, err := dialer.Open(ctx, frame.OpenRequest{Target: target, Protocol: "ssh"}, nil)
 	if err != nil {
 		return "", err
 	}
