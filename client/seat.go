@@ -72,13 +72,13 @@ var errClosed = frame.Refuse(frame.Lost, "the client has closed the connection t
 
 func (t *seat) where() netip.Addr {
 	if t.session != nil {
-		return transport.LocalAddr(t.session.Remote)
+		return here.towards(t.session.Remote)
 	}
 	remote, err := netip.ParseAddrPort(t.answer.Path.Remote)
 	if err != nil {
 		return netip.Addr{}
 	}
-	return transport.LocalAddr(remote)
+	return here.towards(remote)
 }
 
 // mayMove says whether the flow may leave its transport for a faster one.
