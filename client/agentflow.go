@@ -117,9 +117,6 @@ type ride struct {
 
 // carrier opens a carrier, if a flow is asked for. A session that does not give one is replaced once.
 func (a *Agent) carrier(ctx context.Context, h *held, q question) (c *ride, fresh bool, err error) {
-	if q.Aside {
-		return a.aside(ctx, h)
-	}
 	dead := q.Dead
 	for again := false; ; again = true {
 		s, fresh, err := a.session(ctx, h, dead, q.Lost)
@@ -143,21 +140,6 @@ func (a *Agent) carrier(ctx context.Context, h *held, q question) (c *ride, fres
 		dead = h.number
 		a.mu.Unlock()
 	}
-}
-
-// aside opens a carrier over HTTPS for a flow that is to be moved.
-func (a *Agent) aside(ctx context.Context, h *held) (c *ride, fresh bool, err error) {
-	s, err := h.direct.aside(ctx)
-	if err != nil {
-		return nil, true, h.direct.reason(ctx, err)
-	}
-	h.direct.use(s)
-	carrier, _, err := s.Admitted(ctx)
-	if err != nil {
-		h.direct.release(s)
-		return nil, true, h.direct.reason(ctx, err)
-	}
-	return &ride{Carrier: carrier, session: s}, true, nil
 }
 
 // session returns the transport session, another than the one of number dead, for a new flow or, if lost is a time, for

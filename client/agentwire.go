@@ -43,7 +43,6 @@ type question struct {
 	Proxy     string         `json:"proxy,omitempty"` // for HTTP, from the command's environment
 	Dead      uint64         `json:"dead,omitempty"`  // a session on which no answer came
 	Lost      time.Time      `json:"lost,omitzero"`   // a flow is to be moved, which needs that since then
-	Aside     bool           `json:"aside,omitempty"` // with Lost: to a connection over HTTPS of its own, beside the session
 
 	Flow uint64 `json:"flow,omitempty"` // of askWhy and askBond
 	ID   []byte `json:"id,omitempty"`   // of askBond, as the appliance calls the flow; else its secret is not asked for

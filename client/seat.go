@@ -126,10 +126,13 @@ func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time, fra
 		if t.direct != nil {
 			return t.rejoinDirect(ctx, stream, lost, why)
 		}
+		if why == frame.WhyBulk { // without the agent, which would copy every byte once more
+			return t.rejoinAlone(ctx, stream, lost)
+		}
 		q := t.shared.question(askFlow)
-		q.Dead, q.Lost, q.Aside = cmp.Or(t.dead, t.answer.Session), lost.Round(0), why == frame.WhyBulk
+		q.Dead, q.Lost = cmp.Or(t.dead, t.answer.Session), lost.Round(0)
 		c, a, err := t.shared.ask(ctx, q)
-		if errors.Is(err, errNoAgent) && why != frame.WhyBulk {
+		if errors.Is(err, errNoAgent) {
 			d, err := t.shared.instead()
 			if err != nil {
 				return err
@@ -152,6 +155,17 @@ func (t *seat) rejoin(stream *frame.Stream) func(context.Context, time.Time, fra
 		t.answer, t.dead = a, 0
 		return nil
 	}
+}
+
+// rejoinAlone moves a flow that moves much to a connection of this process's own.
+func (t *seat) rejoinAlone(ctx context.Context, stream *frame.Stream, lost time.Time) (err error) {
+	if t.direct, err = t.shared.besides(); err == nil {
+		err = t.rejoinDirect(ctx, stream, lost, frame.WhyBulk)
+	}
+	if err != nil {
+		t.direct = nil
+	}
+	return err
 }
 
 // rejoinDirect keeps the session that the flow is on until another one has it.

@@ -32,6 +32,7 @@ type Shared struct {
 
 	mu     sync.Mutex
 	direct *Direct // once there was no agent
+	beside *Direct // once a flow has left the agent
 }
 
 // AgentOptions say how a command finds its agent.
@@ -184,8 +185,10 @@ func (s *Shared) Close() error {
 	s.keepers.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.direct != nil {
-		s.direct.Close()
+	for _, d := range []*Direct{s.direct, s.beside} {
+		if d != nil {
+			d.Close()
+		}
 	}
 	return nil
 }
@@ -198,6 +201,16 @@ func (s *Shared) instead() (d *Direct, err error) {
 		s.direct, err = NewDirect(s.home, s.profile, s.opts)
 	}
 	return s.direct, err
+}
+
+// besides is the Direct of flows that have left the agent for a faster way.
+func (s *Shared) besides() (d *Direct, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.beside == nil {
+		s.beside, err = NewDirect(s.home, s.profile, s.opts)
+	}
+	return s.beside, err
 }
 
 func (s *Shared) question(what string) question {
