@@ -377,8 +377,10 @@ func (s *Stream) offer(ctx context.Context) {
 		s.wake()
 		return
 	}
-	ctx, s.stopDrain = context.WithCancel(ctx)
-	go s.drain(ctx)
+	if s.stopDrain == nil { // most flows never need it
+		s.drainCtx, s.stopDrain = context.WithCancel(ctx)
+	}
+	go s.drain(s.drainCtx)
 }
 
 // drain passes on what the next hop did not take at once; it lives until everything is taken.

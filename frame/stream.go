@@ -93,10 +93,11 @@ type Stream struct {
 	finQueued, finSent, finAcked bool
 
 	// Receiving.
-	taker             Taker  // Deliver's; nil while Read is used
-	delivering        bool   // Deliver is under way
-	balked            error  // of taker
-	stopDrain         func() // ends drain, if that was ever needed
+	taker             Taker           // Deliver's; nil while Read is used
+	delivering        bool            // Deliver is under way
+	balked            error           // of taker
+	drainCtx          context.Context // of drain, if that was ever needed; ends with Deliver
+	stopDrain         func()
 	spill             queue  // arrived and not taken
 	received          uint64 // offset after the last byte that arrived
 	taken             uint64 // offset after the last byte that the next hop took, and one more for FIN
