@@ -70,6 +70,12 @@ func goodput(p Path) func(context.Context, *runner, *candidate) ([]value, error)
 			running.stop(time.Second)
 		}()
 		for _, up := range []bool{true, false} {
+			// A connection remembers the best round trip time that it has seen, and what it has learnt of another way or
+			// direction would be measured with this one.
+			c.stopClient()
+			if err := c.startClient(ctx, r.g); err != nil {
+				return nil, err
+			}
 			load := bench.BulkLoad{Up: up, Flows: 1, Warmup: 2*time.Second + 20*p.RTT, Length: p.length() * r.Length} // past slow start
 			a, err := r.g.do(ctx, order{Do: doBulk, Address: c.address, Congestion: c.congestion, Load: load})
 			if err != nil {
