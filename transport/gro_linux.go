@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 
+	"github.com/quic-go/quic-go"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +24,9 @@ type groSocket struct {
 	msgs []ipv4.Message
 	left []ipv4.Message // of msgs: the first has been given away up to at
 	at   int
-	size int // of a datagram of it
+	size int    // of a datagram of it
+	from *tally // its sender's; nil: nobody waits for that one's connection
+	pace pace
 }
 
 // aggregate returns c with UDP_GRO, or c itself where the kernel has no such thing.
@@ -52,8 +55,8 @@ func setGRO(c udpSocket, value int) error {
 	return errors.Join(err, set)
 }
 
-// ReadBatch fills ms, each with one datagram, from what has arrived, and waits only for the first. It is for one
-// goroutine.
+// ReadBatch fills ms, each with one datagram, from what has arrived, and waits only for the first and as pace says. It is
+// for one goroutine.
 func (s *groSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	if len(s.left) == 0 {
 		n, err := s.conn.ReadBatch(s.msgs, flags)
@@ -62,6 +65,9 @@ func (s *groSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 		}
 		s.left = s.msgs[:n]
 		s.begin()
+	}
+	if s.from != nil {
+		s.pace.await(s.from)
 	}
 	n := 0
 	for ; n < len(ms) && len(s.left) > 0; n++ {
@@ -72,6 +78,9 @@ func (s *groSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 		one.N = copy(one.Buffers[0], part)
 		one.NN = copy(one.OOB, long.OOB[:long.NN])
 		one.Addr, one.Flags = long.Addr, long.Flags
+		if s.from != nil {
+			s.from.given += uint64(len(part))
+		}
 		if s.at += len(part); s.at >= long.N {
 			s.left = s.left[1:]
 			s.begin()
@@ -80,10 +89,20 @@ func (s *groSocket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 	return n, nil
 }
 
+// follow has what reads c wait for a connection that is behind, until forget is called.
+func follow(c net.PacketConn, conn *quic.Conn) (forget func()) {
+	s, ok := c.(*groSocket)
+	if !ok {
+		return func() {}
+	}
+	return s.pace.follow(addrPort(conn.RemoteAddr()), func() uint64 { return conn.ConnectionStats().BytesReceived })
+}
+
 // begin looks at the first of left.
 func (s *groSocket) begin() {
 	if s.at = 0; len(s.left) > 0 {
 		s.size = datagramSize(s.left[0].OOB[:s.left[0].NN], s.left[0].N)
+		s.from = s.pace.of(addrPort(s.left[0].Addr))
 	}
 }
 

@@ -88,9 +88,11 @@ const longSize = 44 * 1452
 
 // longRead is a function that splits a read that has brought many datagrams.
 func longRead() (split func()) {
-	read := ipv4.Message{Buffers: [][]byte{make([]byte, longSize)}, N: longSize, OOB: aggregated(1452)}
+	from := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 4433}
+	read := ipv4.Message{Buffers: [][]byte{make([]byte, longSize)}, N: longSize, OOB: aggregated(1452), Addr: from}
 	read.NN = len(read.OOB)
 	s := &groSocket{msgs: []ipv4.Message{read}}
+	s.pace.follow(addrPort(from), func() uint64 { return 1 << 60 })
 	ms := make([]ipv4.Message, 8)
 	for i := range ms {
 		ms[i].Buffers, ms[i].OOB = [][]byte{make([]byte, 1452)}, make([]byte, groOOB)

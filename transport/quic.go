@@ -113,7 +113,7 @@ func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
 		if err != nil {
 			return ended(ctx, err)
 		}
-		wg.Go(func() { s.quicConn(ctx, c) })
+		wg.Go(func() { s.quicConn(ctx, pc, c) })
 	}
 }
 
@@ -129,7 +129,7 @@ func (s *Server) resetKey() (*quic.StatelessResetKey, error) {
 }
 
 // quicConn serves one connection: HELLO on the control stream first, then every stream is a flow.
-func (s *Server) quicConn(ctx context.Context, c *quic.Conn) {
+func (s *Server) quicConn(ctx context.Context, pc net.PacketConn, c *quic.Conn) {
 	defer contain()
 	visit := c.Context().Value(visitKey{}).(*visit)
 	defer visit.leave()
@@ -148,6 +148,7 @@ func (s *Server) quicConn(ctx context.Context, c *quic.Conn) {
 	}
 	visit.admitted.Store(true)
 	visit.leave()
+	defer follow(pc, c)()
 
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -310,6 +311,7 @@ func shakeQUIC(ctx context.Context, address *net.UDPAddr, tlsConfig *tls.Config)
 		return nil, nil, err
 	}
 	pc.stands.Store(true)
+	follow(t.Conn, conn) // as long as there is the socket
 	return conn, func() {
 		conn.CloseWithError(quicClosed, "")
 		hangUp()
