@@ -10,13 +10,18 @@ import (
 // less, and stays there if that measures about as fast or faster. That happens once, and again only after the flow has
 // lost its connection, for the way may be another then: a minute later, and later each time.
 //
-//	watching → much for two spans → trying → on HTTPS → settling, sampling → about as fast: stays
-//	                                       → not to be had: done           → slower: done, and back
+// Over a long way a QUIC connection that has once lost its pace, by a loss or a moment's delay, takes minutes to find it
+// again, as TCP does not. There a flow that moves less, but all the time, is tried on HTTPS too, and stays if it becomes
+// clearly faster.
+//
+//	watching → much for two spans  → trying → on HTTPS → settling, sampling → fast enough: stays
+//	         → steady, and far off          → not to be had: done           → else: done, and back
 type bulk struct {
 	stage  stage
 	since  time.Time // when the span that is measured began; zero: at the next look
 	moved  uint64    // bytes by then
 	much   int       // spans in a row with much to move
+	steady int       // spans in a row in which something moved all the time, over a long way
 	before float64   // bytes a second on QUIC, the best of those spans
 
 	last    uint64 // bytes at the last look
@@ -47,6 +52,12 @@ const (
 	bulkSample = 2 * time.Second
 	bulkAsGood = 0.95 // of the rate before: HTTPS leaves more of the appliance to others
 	maxSamples = 5    // after which a flow that has so little to move stays
+
+	farRTT   = 30 * time.Millisecond // of a long way
+	farRate  = 256 << 10             // bytes a second that are worth a trial there
+	farSpans = 5                     // in a row
+	farGain  = 1.25                  // times the rate before, for less than bulkRate
+
 	firstPause = time.Minute
 	lastPause  = time.Hour
 	tryBulkIn  = 2 * time.Second
@@ -67,16 +78,7 @@ func (b *bulk) look(now time.Time, moved uint64, onQUIC bool, rtt time.Duration)
 	rate := float64(moved-b.moved) / span.Seconds()
 	switch {
 	case b.stage == watching && span >= bulkSpan:
-		b.begin(now, moved)
-		if rate < bulkRate {
-			b.much, b.before = 0, 0
-			return 0, false
-		}
-		b.before = max(b.before, rate)
-		if b.much++; b.much >= bulkSpans {
-			b.stage = trying
-			return frame.WhyBulk, true
-		}
+		return b.count(rate, rtt, now, moved)
 	case b.stage == settling && span >= max(bulkSettle, settleRTTs*rtt):
 		b.stage = sampling
 		b.begin(now, moved)
@@ -86,6 +88,28 @@ func (b *bulk) look(now time.Time, moved uint64, onQUIC bool, rtt time.Duration)
 	return 0, false
 }
 
+// count takes the rate of a span on QUIC.
+func (b *bulk) count(rate float64, rtt time.Duration, now time.Time, moved uint64) (frame.Why, bool) {
+	much, steady := rate >= bulkRate, rtt >= farRTT && rate >= farRate && !b.paused
+	b.begin(now, moved)
+	if b.much++; !much {
+		b.much = 0
+	}
+	if b.steady++; !steady {
+		b.steady = 0
+	}
+	if !much && !steady {
+		b.before = 0
+		return 0, false
+	}
+	b.before = max(b.before, rate)
+	if b.much < bulkSpans && b.steady < farSpans {
+		return 0, false
+	}
+	b.stage = trying
+	return frame.WhyBulk, true
+}
+
 // begin begins a span.
 func (b *bulk) begin(now time.Time, moved uint64) {
 	b.since, b.moved, b.last, b.paused = now, moved, moved, false
@@ -93,7 +117,11 @@ func (b *bulk) begin(now time.Time, moved uint64) {
 
 // judge takes the rate of a sample on HTTPS.
 func (b *bulk) judge(now time.Time, moved uint64, rate float64) (frame.Why, bool) {
-	if rate >= bulkAsGood*b.before {
+	enough := bulkAsGood * b.before
+	if b.before < bulkRate {
+		enough = farGain * b.before
+	}
+	if rate >= enough {
 		b.stage = stays
 		return 0, false
 	}

@@ -14,9 +14,12 @@ type pace struct {
 	now    time.Time
 	moved  uint64
 	onQUIC bool
+	rtt    time.Duration
 }
 
-func newPace() *pace { return &pace{bulk: &bulk{}, now: time.Unix(1, 0), onQUIC: true} }
+func newPace() *pace {
+	return &pace{bulk: &bulk{}, now: time.Unix(1, 0), onQUIC: true, rtt: 20 * time.Millisecond}
+}
 
 // runs moves bytes for a time, as a keeper that looks twice a second sees it, until the flow should be moved.
 func (p *pace) runs(span time.Duration, mibs uint64) (frame.Why, bool) {
@@ -24,7 +27,7 @@ func (p *pace) runs(span time.Duration, mibs uint64) (frame.Why, bool) {
 	for ; span > 0; span -= tick {
 		p.now = p.now.Add(tick)
 		p.moved += mibs << 20 / 2
-		if why, ok := p.look(p.now, p.moved, p.onQUIC, 20*time.Millisecond); ok {
+		if why, ok := p.look(p.now, p.moved, p.onQUIC, p.rtt); ok {
 			return why, true
 		}
 	}
@@ -60,6 +63,43 @@ func (p *pace) moves(t *testing.T) {
 	}
 	p.tried(true)
 	p.onQUIC = false
+}
+
+// TestBulkFar: over a long way a flow that moves less, but all the time, is tried too, and stays only if that helps.
+func TestBulkFar(t *testing.T) {
+	for _, c := range []struct {
+		after uint64 // MiB a second on HTTPS
+		want  frame.Why
+	}{{20, 0}, {5, 0}, {4, frame.WhySlower}, {1, frame.WhySlower}} {
+		p := newPace()
+		p.rtt = 180 * time.Millisecond
+		if why, ok := p.runs(4*time.Second, 4); ok {
+			t.Fatalf("at once %v", why)
+		}
+		if why, ok := p.runs(2*time.Second, 4); !ok || why != frame.WhyBulk {
+			t.Fatalf("then %v, %v", why, ok)
+		}
+		p.tried(true)
+		p.onQUIC = false
+		if why, _ := p.runs(time.Minute, c.after); why != c.want || p.holds() != (why == 0) {
+			t.Errorf("4 MiB/s on QUIC, %d on HTTPS: %v", c.after, why)
+		}
+	}
+
+	p := newPace()
+	p.rtt = 180 * time.Millisecond
+	for range 20 { // somebody works
+		for _, mibs := range []uint64{2, 2, 2, 2, 0, 2, 2, 0} {
+			if why, ok := p.runs(500*time.Millisecond, mibs); ok {
+				t.Fatalf("moves now and then: %v", why)
+			}
+		}
+	}
+	p = newPace()
+	p.rtt = 180 * time.Millisecond
+	if why, ok := p.runs(3*time.Second, 100); !ok || why != frame.WhyBulk || p.before != 100<<20 {
+		t.Fatalf("much over a long way: %v, %v, %v bytes a second", why, ok, p.before)
+	}
 }
 
 // TestBulkPauses: a source that pauses says nothing about HTTPS.
