@@ -101,6 +101,11 @@ func (b *bench) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 
 // start serves QUIC and HTTPS on one port of loopback until the test ends.
 func start(t testing.TB, balancers ...netip.Prefix) *bench {
+	return startOn(t, func(pc net.PacketConn) net.PacketConn { return pc }, balancers...)
+}
+
+// startOn is start on a socket for QUIC that a test has wrapped.
+func startOn(t testing.TB, wrap func(net.PacketConn) net.PacketConn, balancers ...netip.Prefix) *bench {
 	b := &bench{t: t, carriers: make(chan *handed), balancers: balancers}
 	_, b.key, _ = ed25519.GenerateKey(rand.Reader)
 	_, b.identity, _ = ed25519.GenerateKey(rand.Reader)
@@ -134,7 +139,7 @@ func start(t testing.TB, balancers ...netip.Prefix) *bench {
 	})
 	wg.Go(func() {
 		defer pc.Close()
-		if err := server.ServeQUIC(ctx, pc); err != nil {
+		if err := server.ServeQUIC(ctx, wrap(pc)); err != nil {
 			t.Error(err)
 		}
 	})
