@@ -10,6 +10,7 @@ const (
 	Micro      = "µs"
 	Milli      = "ms"
 	KiBPerFlow = "KiB/flow"
+	Percent    = "%"
 )
 
 // A Measure is one number about a candidate.
@@ -26,6 +27,7 @@ var groups = []struct{ name, title string }{
 	{"bulk", "Throughput, Gbit/s, and as a share of direct"},
 	{"cpu", "CPU time of the gateway, CPU-s/GiB"},
 	{"latency", "Latency"},
+	{"fair", "Beside bulk flows of the same person and of another"},
 	{"idle", "Memory of idle flows in the gateway, KiB per flow"},
 	{"frames", "The target's packets are single frames of 1,500 bytes"},
 	{"wan", "Goodput over an impaired way, Mbit/s, and as a share of direct"},
@@ -52,12 +54,18 @@ func BulkMeasures(up bool, flows int) (rate, cpu Measure) {
 
 // The other measures.
 var (
-	RTTP50     = Measure{"rtt-p50", "latency", Micro, false, "one byte there and back on an open flow, the median"}
-	RTTP99     = Measure{"rtt-p99", "latency", Micro, false, "the same, the 99th of 100"}
-	TypingP99  = Measure{"typing-p99", "latency", Micro, false, "the same beside one bulk flow downward, the 99th of 100"}
-	TypingMore = Measure{"typing-added", "latency", Micro, false, "typing-p99 less rtt-p99 of the same round"}
-	OpenWarm   = Measure{"open-warm", "latency", Micro, false, "a new flow by a client that runs, from connect to the first echoed byte, the median"}
-	OpenCold   = Measure{"open-cold", "latency", Milli, false, "the same from the start of the client's process, signing in included"}
+	RTTP50      = Measure{"rtt-p50", "latency", Micro, false, "one byte there and back on an open flow, the median"}
+	RTTP99      = Measure{"rtt-p99", "latency", Micro, false, "the same, the 99th of 100"}
+	TypingP99   = Measure{"typing-p99", "latency", Micro, false, "the same beside one bulk flow downward, the 99th of 100"}
+	TypingMore  = Measure{"typing-added", "latency", Micro, false, "typing-p99 less rtt-p99 of the same round"}
+	Typing8     = Measure{"typing-8-p99", "fair", Micro, false, "rtt-p99 beside four bulk flows upward and four downward of the same client"}
+	TypingOther = Measure{"typing-others-p99", "fair", Micro, false, "the same beside those of another person"}
+	OtherMore   = Measure{"typing-others-added", "fair", Micro, false, "typing-others-p99 less rtt-p99 of the same round"}
+	ShareUp     = Measure{"share-up", "fair", Percent, true, "what one bulk flow upward gets of the whole beside eight of another person"}
+	ShareDown   = Measure{"share-down", "fair", Percent, true, "the same downward"}
+
+	OpenWarm = Measure{"open-warm", "latency", Micro, false, "a new flow by a client that runs, from connect to the first echoed byte, the median"}
+	OpenCold = Measure{"open-cold", "latency", Milli, false, "the same from the start of the client's process, signing in included"}
 
 	Frames    = Measure{"frames-down-1", "frames", Gbit, true, "down-1 while the target's NIC sends single frames of 1,500 bytes, as where no NIC joins them"}
 	FramesCPU = Measure{"cpu-frames-down-1", "frames", CPUPerGiB, false, "CPU time of the gateway for each GiB of it"}

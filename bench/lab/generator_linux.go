@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,6 +99,7 @@ const (
 	doBulk    = "bulk"
 	doRTT     = "rtt"
 	doTyping  = "typing" // rtt beside bulk
+	doShare   = "share"  // bulk beside bulk
 	doOpens   = "opens"
 	doFirst   = "first"
 	doHold    = "hold"
@@ -110,6 +112,8 @@ type order struct {
 	Addresses  []string `json:",omitempty"` // of the flows that are held
 	Congestion string   `json:",omitempty"`
 	Load       bench.BulkLoad
+	Beside     []bench.BulkLoad `json:",omitempty"` // what goes on meanwhile
+	Other      string           `json:",omitempty"` // where that is dialled; default Address
 	Length     time.Duration
 	Pause      time.Duration
 	Count      int
@@ -130,6 +134,7 @@ func (o order) dial(address string) bench.Dial {
 type answer struct {
 	Err    string `json:",omitempty"`
 	Bulk   bench.BulkResult
+	Beside bench.BulkResult // of all loads that went on meanwhile
 	CPU    time.Duration
 	Spread bench.Spread
 }
@@ -151,7 +156,15 @@ func (g *generator) obey(ctx context.Context, o order) (a answer, err error) {
 	case doRTT:
 		a.Spread, err = bench.RoundTrips(ctx, dial, o.Length, o.Pause)
 	case doTyping:
-		a.Spread, err = typing(ctx, dial, o)
+		a.Beside, err = o.beside(ctx, func() (err error) {
+			a.Spread, err = bench.RoundTrips(ctx, dial, o.Length, o.Pause)
+			return err
+		})
+	case doShare:
+		a.Beside, err = o.beside(ctx, func() (err error) {
+			a.Bulk, err = bench.Bulk(ctx, dial, o.Load, nil)
+			return err
+		})
 	case doOpens:
 		a.Spread, err = bench.Opens(ctx, dial, o.Count)
 	case doFirst:
@@ -191,18 +204,22 @@ func accounted(ctx context.Context, dial bench.Dial, o order) (bench.BulkResult,
 	return r, used, err
 }
 
-// typing types beside a bulk load.
-func typing(ctx context.Context, dial bench.Dial, o order) (bench.Spread, error) {
-	load := o.Load
-	load.Length = o.Length + 200*time.Millisecond
-	bulk := make(chan error, 1)
-	go func() {
-		_, err := bench.Bulk(ctx, dial, load, nil)
-		bulk <- err
-	}()
-	time.Sleep(load.Warmup)
-	s, err := bench.RoundTrips(ctx, dial, o.Length, o.Pause)
-	return s, errors.Join(err, <-bulk)
+// beside has something done after the warm-up of the loads that go on meanwhile, and adds up what those moved.
+func (o order) beside(ctx context.Context, do func() error) (all bench.BulkResult, err error) {
+	dial := o.dial(cmp.Or(o.Other, o.Address))
+	results, errs := make([]bench.BulkResult, len(o.Beside)), make([]error, len(o.Beside))
+	var wg sync.WaitGroup
+	for i, load := range o.Beside {
+		wg.Go(func() { results[i], errs[i] = bench.Bulk(ctx, dial, load, nil) })
+	}
+	time.Sleep(o.Load.Warmup)
+	err = do()
+	wg.Wait()
+	for _, r := range results {
+		all.Bytes += r.Bytes
+		all.Length = max(all.Length, r.Length)
+	}
+	return all, errors.Join(append(errs, err)...)
 }
 
 // threads gives the generator and the target more threads than there are CPUs. One that types shares its process with one

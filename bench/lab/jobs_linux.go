@@ -32,6 +32,9 @@ func (r *runner) jobs() []job {
 		job{names(bench.OpenCold), noClient, 0, openCold},
 		job{names(bench.OpenWarm), nil, 0, openWarm},
 		job{names(bench.RTTP50, bench.RTTP99, bench.TypingP99, bench.TypingMore), nil, 0, latency},
+		job{names(bench.Typing8), nil, 0, typing8},
+		job{names(bench.TypingOther, bench.OtherMore), nil, 0, typingOther},
+		job{names(bench.ShareUp, bench.ShareDown), nil, 0, shares},
 	)
 	for _, flows := range []int{1, 8} {
 		for _, up := range []bool{true, false} {
@@ -122,9 +125,7 @@ func latency(ctx context.Context, r *runner, c *candidate) ([]value, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Do, o.Pause, o.Length = doTyping, typingPause, 2*r.Brief
-	o.Load = bench.BulkLoad{Flows: 1, Warmup: r.Warmup}
-	beside, err := r.g.do(ctx, o)
+	beside, err := r.typing(ctx, c, "", bench.BulkLoad{Flows: 1})
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +133,97 @@ func latency(ctx context.Context, r *runner, c *candidate) ([]value, error) {
 		{bench.RTTP50, micro(alone.Spread.P50)}, {bench.RTTP99, micro(alone.Spread.P99)},
 		{bench.TypingP99, micro(beside.Spread.P99)}, {bench.TypingMore, micro(beside.Spread.P99 - alone.Spread.P99)},
 	}, await(ctx, settle)
+}
+
+// typing types by a candidate beside loads, which another person's client may carry.
+func (r *runner) typing(ctx context.Context, c *candidate, other string, beside ...bench.BulkLoad) (answer, error) {
+	o := order{Do: doTyping, Address: c.address, Congestion: c.congestion, Length: 2 * r.Brief, Pause: typingPause,
+		Load: bench.BulkLoad{Warmup: r.Warmup}, Other: other}
+	for _, load := range beside {
+		load.Warmup, load.Length = r.Warmup, o.Length+200*time.Millisecond
+		o.Beside = append(o.Beside, load)
+	}
+	return r.g.do(ctx, o)
+}
+
+// bothWays are eight bulk flows.
+var bothWays = []bench.BulkLoad{{Flows: 4, Up: true}, {Flows: 4}}
+
+func typing8(ctx context.Context, r *runner, c *candidate) ([]value, error) {
+	beside, err := r.typing(ctx, c, "", bothWays...)
+	if err != nil {
+		return nil, err
+	}
+	return []value{{bench.Typing8, micro(beside.Spread.P99)}}, await(ctx, settle)
+}
+
+func typingOther(ctx context.Context, r *runner, c *candidate) ([]value, error) {
+	others, leave, err := r.others(ctx, c, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	alone, err := r.g.do(ctx, order{Do: doRTT, Address: c.address, Congestion: c.congestion, Length: r.Brief})
+	if err != nil {
+		return nil, err
+	}
+	beside, err := r.typing(ctx, c, others[0], bothWays...)
+	if err != nil {
+		return nil, err
+	}
+	return []value{{bench.TypingOther, micro(beside.Spread.P99)}, {bench.OtherMore, micro(beside.Spread.P99 - alone.Spread.P99)}},
+		await(ctx, settle)
+}
+
+// shares are what one flow gets beside eight of another person.
+func shares(ctx context.Context, r *runner, c *candidate) (values []value, err error) {
+	others, leave, err := r.others(ctx, c, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	for _, up := range []bool{true, false} {
+		load := bench.BulkLoad{Up: up, Flows: 1, Warmup: r.Warmup, Length: r.Length}
+		eight := bench.BulkLoad{Up: up, Flows: 8, Warmup: 2 * r.Warmup, Length: r.Length} // begins earlier
+		a, err := r.g.do(ctx, order{Do: doShare, Address: c.address, Other: others[0], Congestion: c.congestion, Load: load,
+			Beside: []bench.BulkLoad{eight}})
+		if err != nil {
+			return nil, err
+		}
+		measure := bench.ShareDown
+		if up {
+			measure = bench.ShareUp
+		}
+		values = append(values, value{measure, 100 * float64(a.Bulk.Bytes) / float64(a.Bulk.Bytes+a.Beside.Bytes)})
+	}
+	return values, await(ctx, settle)
+}
+
+// others starts clients of other people, as many as so many flows take, and returns where they are dialled: where a
+// program has no people, its one client.
+func (r *runner) others(ctx context.Context, c *candidate, flows int) (ways []string, leave func(), err error) {
+	if c.crowd == nil {
+		return []string{c.address}, func() {}, nil
+	}
+	commands, ways, err := c.crowd(ctx, flows)
+	if err != nil {
+		return nil, nil, err
+	}
+	clients, err := startAll(ctx, commands)
+	if err != nil {
+		return nil, nil, err
+	}
+	leave = func() {
+		stopAll(clients)
+		c.leave()
+	}
+	for _, way := range slices.Concat(ways, []string{c.address}) { // what the first flow of a client costs does not count
+		if _, err := r.g.do(ctx, order{Do: doFirst, Address: way, Congestion: c.congestion, Length: readyWithin}); err != nil {
+			leave()
+			return nil, nil, err
+		}
+	}
+	return ways, leave, nil
 }
 
 func openWarm(ctx context.Context, r *runner, c *candidate) ([]value, error) {
@@ -153,25 +245,11 @@ func openCold(ctx context.Context, r *runner, c *candidate) ([]value, error) {
 // idle measures what flows cost that do nothing, and a new flow beside them.
 func idle(n int) func(context.Context, *runner, *candidate) ([]value, error) {
 	return func(ctx context.Context, r *runner, c *candidate) ([]value, error) {
-		ways := []string{c.address}
-		if c.crowd != nil {
-			commands, addresses, err := c.crowd(ctx, n)
-			if err != nil {
-				return nil, err
-			}
-			clients, err := startAll(ctx, commands)
-			if err != nil {
-				return nil, err
-			}
-			defer c.leave()
-			defer stopAll(clients)
-			ways = addresses
+		ways, leave, err := r.others(ctx, c, n)
+		if err != nil {
+			return nil, err
 		}
-		for _, way := range ways { // what the first flow of a client costs does not count
-			if _, err := r.g.do(ctx, order{Do: doFirst, Address: way, Congestion: c.congestion, Length: readyWithin}); err != nil {
-				return nil, err
-			}
-		}
+		defer leave()
 		before, err := memory(c.roots())
 		if err != nil {
 			return nil, err
