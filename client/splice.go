@@ -3,6 +3,7 @@ package client
 import (
 	"io"
 	"net"
+	"runtime"
 	"sync"
 
 	"sallyport/frame"
@@ -81,6 +82,9 @@ func pour(dst io.Writer, src io.Reader) (readErr, writeErr error) {
 		if n > 0 {
 			if _, err := dst.Write(b[:n]); err != nil {
 				return nil, err
+			}
+			if large != nil {
+				runtime.Gosched() // who types goes by this process too
 			}
 		}
 		switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"time"
 )
 
@@ -96,6 +97,9 @@ func (s *Stream) read(ctx context.Context) error {
 			var h Header
 			if h, err = ReadHeader(at, &s.head); err == nil { // here, where little is on the stack
 				err = s.frame(ctx, at, h)
+				if h.Length >= largeFrame {
+					runtime.Gosched()
+				}
 			}
 		}
 		if again, err := s.alight(ctx, at, err); !again {

@@ -16,6 +16,11 @@ const (
 	// timestamps, which a userspace stack hands to its device as one. A full 64 KiB would not fit into one, and every frame
 	// would leave a segment of some hundred bytes behind: that is half the throughput of an upload.
 	fullData = 45 * 1448
+
+	// largeFrame is the size from which a frame is one of a flow that moves much. Who has passed one on lets the others of
+	// the process have their turn: Go takes the CPU from a goroutine that never waits only after 10 ms, and a keystroke
+	// beside eight such flows over HTTPS had a median of 20 to 35 ms instead of 8 to 14 there and back.
+	largeFrame = 16 << 10
 )
 
 type slab struct {

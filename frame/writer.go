@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -52,6 +53,9 @@ func (s *Stream) write() {
 		}
 		if len(b) > 0 {
 			_, err = at.Write(b)
+			if len(b) >= largeFrame {
+				runtime.Gosched()
+			}
 		}
 		if over && err == nil {
 			err = at.CloseWrite()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -152,6 +153,10 @@ func (r *Relay) again() {
 	}
 }
 
+// largeRead is what a conn gives at once that moves much: then others have their turn, which Go would take from a
+// goroutine that never waits only after 10 ms.
+const largeRead = 16 << 10
+
 // pass passes on what comes from the conn until that or ctx ends, or nothing has come for a while; then it is not over.
 func (r *Relay) pass(ctx context.Context) (over bool, err error) {
 	for {
@@ -168,6 +173,9 @@ func (r *Relay) pass(ctx context.Context) (over bool, err error) {
 		r.note(n)
 		if commit := r.stream.Commit(n); commit != nil {
 			return true, commit
+		}
+		if n >= largeRead {
+			runtime.Gosched()
 		}
 		switch {
 		case err == io.EOF:
