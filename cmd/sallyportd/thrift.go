@@ -13,7 +13,7 @@ import (
 // opening a flow takes. A few collections then give that back.
 const (
 	thriftEvery = 2 * time.Second
-	thriftQuiet = 0.1              // CPUs in use, at most: ten thousand idle flows that are asked whether they live take less
+	thriftQuiet = 0.25             // CPUs in use, at most: ten thousand idle flows that are asked whether they live take less
 	thriftTimes = 4                // a stack of 32 KiB is one of 2 KiB then
 	thriftPause = 15 * time.Second // between two series, whatever happens
 )
