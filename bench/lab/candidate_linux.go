@@ -30,7 +30,6 @@ type candidate struct {
 	meet    func(ctx context.Context) error // between the gateway's start and the client's, once; nil: nothing
 	client  []command
 	crowd   func(ctx context.Context, flows int) ([]command, []string, error) // further clients for so many flows, and where they are dialled; nil: the one client has them all
-	leave   func()                                                            // after the client's programs have ended; nil: nothing
 
 	met      bool
 	prepared bool
@@ -192,9 +191,6 @@ func stopAll(processes []*process) {
 func (c *candidate) stopClient() {
 	stopAll(c.clients)
 	c.clients = nil
-	if c.leave != nil && c.met {
-		c.leave()
-	}
 }
 
 func (c *candidate) stop() {

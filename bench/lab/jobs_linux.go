@@ -213,10 +213,7 @@ func (r *runner) others(ctx context.Context, c *candidate, flows int) (ways []st
 	if err != nil {
 		return nil, nil, err
 	}
-	leave = func() {
-		stopAll(clients)
-		c.leave()
-	}
+	leave = func() { stopAll(clients) }
 	for _, way := range slices.Concat(ways, []string{c.address}) { // what the first flow of a client costs does not count
 		if _, err := r.g.do(ctx, order{Do: doFirst, Address: way, Congestion: c.congestion, Length: readyWithin}); err != nil {
 			leave()

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"sallyport/bench"
 )
@@ -28,7 +27,7 @@ func sallyports(folder string, links []string) []*candidate {
 			b := &bastion{bin: folder, link: link, transport: transport}
 			all = append(all, &candidate{
 				Candidate: bench.Candidate{Name: "sallyport-" + transport + "-" + link, Kind: bench.Ours,
-					Says: fmt.Sprintf("sallyportd with a %s link; sallyport tunnel with its agent, over %s", link, transport)},
+					Says: fmt.Sprintf("sallyportd with a %s link; sallyport tunnel over %s", link, transport)},
 				programs: []string{filepath.Join(folder, "sallyportd"), filepath.Join(folder, "sallyport")},
 				prepare:  b.prepare,
 			})
@@ -90,7 +89,7 @@ vnets:
 		args: []string{b.bin + "/sallyportd", "serve", "--config", b.config, "--run-dir", filepath.Join(b.dir, "run")}}}
 	c.client = []command{b.tunnel(b.home(0), c.address)}
 	c.meet = func(ctx context.Context) error { return b.enrol(ctx, 1) }
-	c.leave, c.crowd = b.stopAgents, b.crowd
+	c.crowd = b.crowd
 	return nil
 }
 
@@ -148,10 +147,10 @@ func (b *bastion) home(person int) string {
 }
 
 func environment(home string) []string {
-	return []string{"SALLYPORT_HOME=" + home, "HOME=" + home, "SALLYPORT_NO_AGENT="}
+	return []string{"SALLYPORT_HOME=" + home, "HOME=" + home}
 }
 
-// tunnel is the person's command, which starts the agent by itself.
+// tunnel is the person's command.
 func (b *bastion) tunnel(home, listen string) command {
 	return command{at: b.l.client, env: environment(home),
 		args: []string{b.bin + "/sallyport", "--transport", b.transport, "tunnel", "target:" + loadPort, "--protocol", "tcp", "--listen", listen}}
@@ -198,14 +197,4 @@ func (b *bastion) enrol(ctx context.Context, people int) error {
 		b.homes = append(b.homes, home)
 	}
 	return nil
-}
-
-// stopAgents ends the processes that the clients' commands have left behind.
-func (b *bastion) stopAgents() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	for _, home := range b.homes {
-		// What does not end so is killed with the lab.
-		b.l.client.run(ctx, environment(home), "", b.bin+"/sallyport", "agent", "stop", "--now")
-	}
 }
