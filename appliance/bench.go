@@ -25,7 +25,7 @@ const (
 // A person has one flow that measures, and one that ends while it begins.
 const maxBenchOfOne = 2
 
-// benches are the people who measure. Its zero value is nobody.
+// benches are the people who measure, or have just done. Its zero value is nobody.
 type benches struct {
 	mu     sync.Mutex
 	people map[string]*measurer
@@ -45,9 +45,10 @@ func (b *benches) open(service, user string, limits Limits) (relay.Conn, error) 
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.forget()
 	m := b.people[user]
 	switch {
-	case m == nil && len(b.people) >= limits.Bench:
+	case (m == nil || m.flows == 0) && b.measuring() >= limits.Bench:
 		return nil, &frame.StreamError{Reason: frame.Reason{Code: "E_BUSY", Sentence: "others measure their way to the appliance now, as many as may at once",
 			Hint: "try again in a minute", Retry: 30000}}
 	case m != nil && m.flows >= maxBenchOfOne:
@@ -67,10 +68,26 @@ func (b *benches) open(service, user string, limits Limits) (relay.Conn, error) 
 func (b *benches) leave(user string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if m := b.people[user]; m.flows > 1 {
-		m.flows--
-	} else {
-		delete(b.people, user)
+	b.people[user].flows--
+}
+
+// measuring is how many people have flows that measure. The caller holds mu.
+func (b *benches) measuring() (n int) {
+	for _, m := range b.people {
+		if m.flows > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// forget drops those who have not measured for so long that they may move as much as anybody new: who leaves and comes
+// back at once has what is left. The caller holds mu.
+func (b *benches) forget() {
+	for user, m := range b.people {
+		if m.flows == 0 && m.budget.full() {
+			delete(b.people, user)
+		}
 	}
 }
 
@@ -85,6 +102,9 @@ const budgetPiece = 64 << 10
 func newBudget(bytes int64) budget {
 	return budget{rate.NewLimiter(rate.Limit(bytes), int(min(max(budgetPiece, bytes/50), 1<<30)))}
 }
+
+// full says that nothing was moved lately.
+func (b budget) full() bool { return b.Tokens() >= float64(b.Burst()) }
 
 // take is how many of n bytes may move now.
 func (b budget) take(n int) int {

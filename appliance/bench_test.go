@@ -76,7 +76,7 @@ func TestBenchServices(t *testing.T) {
 	if n := counted(t, s.Metrics, "sallyport_flows_ended_total", "ended"); n != 3 {
 		t.Errorf("%v flows are counted", n)
 	}
-	if len(s.benches.people) > 0 || len(s.vnet.lookups) > 0 {
+	if s.benches.measuring() > 0 || len(s.vnet.lookups) > 0 {
 		t.Errorf("left: %v, looked up: %v", s.benches.people, s.vnet.lookups)
 	}
 }
@@ -131,7 +131,7 @@ func TestBenchRefused(t *testing.T) {
 	}
 	drained.Wait()
 	refused("of one that stops", "carl", "echo", frame.Draining)
-	if len(s.benches.people) > 0 {
+	if s.benches.measuring() > 0 {
 		t.Errorf("left: %v", s.benches.people)
 	}
 }
@@ -195,7 +195,7 @@ func TestBenchRate(t *testing.T) {
 				if most := int64(seconds*bytesPerSecond + budgetPiece); all > most || all < most*95/100 {
 					t.Errorf("%d bytes moved of %d", all, most)
 				}
-				if len(b.people) > 0 {
+				if b.measuring() > 0 {
 					t.Errorf("left: %v", b.people)
 				}
 			})
@@ -239,4 +239,38 @@ func TestBenchAsked(t *testing.T) {
 	if _, err := s.bench(s.peer); codeOf(reasonError(err)) != "E_DENIED" {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestBenchComesBack: who ends a measurement and begins another has no more to move for it, and takes nobody's place
+// meanwhile.
+func TestBenchComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b benches
+		limits := Limits{Bench: 1, BenchRate: 1 << 20}.withDefaults()
+		all := 0
+		for range 100 {
+			c, err := b.open(benchSink, "ann", limits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := 1; n > 0; all += n {
+				if n, err = c.Take(make([]byte, 16<<10)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.Close()
+			time.Sleep(time.Millisecond)
+		}
+		if most := 1<<20/10 + 2*budgetPiece; all > most { // a tenth of a second has passed
+			t.Errorf("%d bytes were moved, %d may be", all, most)
+		}
+		if _, err := b.open(benchSink, "bob", limits); err != nil {
+			t.Errorf("ann has left: %v", err)
+		}
+		time.Sleep(time.Second)
+		b.forget()
+		if len(b.people) != 1 {
+			t.Errorf("%d people are remembered, one measures", len(b.people))
+		}
+	})
 }

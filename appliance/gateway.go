@@ -233,7 +233,7 @@ func (f *flow) begin(connection context.Context) bool {
 	f.stream.Store(in.Accept(f.opened()))
 	g.Metrics.flowOpened(f)
 	f.log(slog.LevelInfo, "flow opened")
-	in.Watch(connection, f.uncarried)
+	in.Watch(connection, f.uncarried) // which may be at once, and does not look at what follows
 	f.conn, f.relay = conn, f.prepare(ctx, conn)
 	g.relays.Add(1)
 	go f.run()

@@ -184,7 +184,7 @@ func (d *Direct) Open(ctx context.Context, req frame.OpenRequest, first *First) 
 		return nil, nil, err
 	}
 	stream, opened, err := s.Open(ctx, req, first.early())
-	if err != nil && !fresh && ctx.Err() == nil && lostOnTheWay(err) {
+	if err != nil && !fresh && ctx.Err() == nil && lostOnTheWay(err) && first.mayRepeat(req.Protocol) {
 		if s, _, err = d.connect(ctx, s); err != nil {
 			return nil, nil, err
 		}

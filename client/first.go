@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"io"
 
 	"sallyport/frame"
 	"sallyport/relay"
@@ -13,10 +14,26 @@ type First struct {
 	Conn relay.Conn // that it is read from, by nobody else meanwhile
 
 	said []byte
+	err  error // of Conn, but for its end
 }
 
 // maxFirst is how much that may be. A flow may carry as much before it is open, and more (PROTOCOL.md, "the first limit").
 const maxFirst = 4 << 10
+
+// mayRepeat says whether a flow may be asked for again after the session was lost under the first attempt: what was said
+// may have reached the target, and only of a greeting is it known that to hear it twice does no harm.
+func (f *First) mayRepeat(protocol string) bool {
+	return f == nil || len(f.said) == 0 || protocol == "ssh" || protocol == "rdp"
+}
+
+// join is join of the conn that it has read from.
+func (f *First) join(ctx context.Context, flow Flow) error {
+	if f.err == nil {
+		return join(ctx, flow, f.Conn)
+	}
+	defer f.Conn.Close()
+	return failedHere(flow, f.err)
+}
 
 // early is what opens a flow with it. Where a session turns out to be dead and another takes its place, what was said is
 // said again.
@@ -41,8 +58,14 @@ func (f *First) say(ctx context.Context, s *frame.Stream) {
 		before := len(f.said)
 		n, err := f.Conn.Read(f.said[before:maxFirst])
 		f.said = f.said[:before+n]
-		if n > 0 && send(s, f.said[before:]) != nil || err != nil {
-			return // the relay meets it again
+		if n > 0 && send(s, f.said[before:]) != nil {
+			return
+		}
+		if err != nil {
+			if err != io.EOF { // which the relay meets again
+				f.err = err
+			}
+			return
 		}
 	}
 }

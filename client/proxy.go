@@ -27,11 +27,12 @@ func Proxy(ctx context.Context, d Dialer, req frame.OpenRequest, stdin io.Reader
 	closeWrite := func() error { return closeOf(stdout) }
 	closeAll := func() error { return errors.Join(closeOf(stdin), closeOf(stdout)) }
 	c := relay.Join(stdin, &audience{stdout, leave}, closeWrite, closeAll)
-	flow, _, err := d.Open(opening, req, &First{Conn: c})
+	first := &First{Conn: c}
+	flow, _, err := d.Open(opening, req, first)
 	if err != nil {
 		return err
 	}
-	return join(ctx, flow, c)
+	return first.join(ctx, flow)
 }
 
 // An audience is a stdout that may not be read to its end. Who leaves it early is no failure of the flow, and does not
@@ -73,15 +74,20 @@ func join(ctx context.Context, flow Flow, c relay.Conn) error {
 	var local *relay.ConnError
 	switch {
 	case errors.As(err, &local):
-		reason := frame.Reason{Code: frame.Closed, Sentence: fmt.Sprintf("the local side failed: %v", local.Err)}
-		flow.Reset(reason)
-		return &frame.StreamError{Reason: reason}
+		return failedHere(flow, local.Err)
 	case ctx.Err() != nil:
 		flow.Reset(frame.Reason{Code: frame.Closed, Sentence: "the client was stopped"})
 	default:
 		flow.Close()
 	}
 	return err
+}
+
+// failedHere ends a flow whose local side has failed.
+func failedHere(flow Flow, err error) error {
+	reason := frame.Reason{Code: frame.Closed, Sentence: fmt.Sprintf("the local side failed: %v", err)}
+	flow.Reset(reason)
+	return &frame.StreamError{Reason: reason}
 }
 
 func closeOf(v any) error {

@@ -87,7 +87,7 @@ func (s *Shared) Open(ctx context.Context, req frame.OpenRequest, first *First) 
 			return stream, opened, nil
 		case ctx.Err() != nil:
 			return nil, nil, context.Cause(ctx)
-		case a.Fresh || q.Dead != 0 || !lostOnTheWay(err):
+		case a.Fresh || q.Dead != 0 || !lostOnTheWay(err) || !first.mayRepeat(req.Protocol):
 			return nil, nil, err
 		}
 		q.Dead = a.Session

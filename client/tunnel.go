@@ -109,13 +109,13 @@ func (t *Tunnel) conn(ctx context.Context, c net.Conn) {
 		t.failed(err)
 		return
 	}
-	local := relay.Wrap(c)
-	flow, _, err := t.Dialer.Open(ctx, t.Request, &First{Conn: local})
+	first := &First{Conn: relay.Wrap(c)}
+	flow, _, err := t.Dialer.Open(ctx, t.Request, first)
 	if err != nil {
 		t.failed(err)
 		return
 	}
-	err = join(ctx, flow, local)
+	err = first.join(ctx, flow)
 	if r, _ := frame.ReasonOf(err); err != nil && r.Code != frame.Closed { // the local program may leave when it likes
 		t.failed(err)
 	}

@@ -5,8 +5,8 @@
 //
 // # Who holds what
 //
-// A relay that is idle holds one parked goroutine, or two where the conn can only be waited for, and no buffer. Bytes are read only after WaitReadable has said
-// that they are there, into memory that the receiving side lends (Reserve) and sends from (Commit).
+// A relay that is idle holds one parked goroutine, or two where the conn can only be waited for, and no buffer. Bytes are
+// read only after WaitReadable has said that they are there, into memory that the receiving side lends (Reserve) and sends from (Commit).
 //
 //	up      stream → conn    library → slab → conn      the stream's reader runs in Deliver and never blocks on the conn
 //	down    conn → stream    conn → slab → library      wait, reserve, read, commit
@@ -30,7 +30,7 @@ type Source interface {
 	// Read would not block, by whoever notices; it does not block.
 	WaitReadable(ctx context.Context, later func()) (now bool, err error)
 
-	// Read is io.Reader's; after WaitReadable has returned nil it does not block.
+	// Read is io.Reader's; after WaitReadable has returned true it does not block.
 	Read(p []byte) (int, error)
 
 	// Buffered is how many bytes the next Read could deliver, as far as the source knows; a hint, 0 if it does not.
