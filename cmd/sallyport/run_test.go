@@ -109,11 +109,11 @@ func TestProxyHungUp(t *testing.T) {
 	out, outWriter := io.Pipe()
 	env.Stdin, env.Stdout = in, outWriter
 	cancel, status := started(env, "proxy", "count")
-	feed.Write([]byte("x"))
+	feed.Write(make([]byte, 64<<10)) // more than is read before the flow is open
 	cancel()
 	feed.Write([]byte("last"))
 	feed.Close()
-	if got, _ := io.ReadAll(out); string(got) != "5 bytes, <nil>\n" {
+	if got, _ := io.ReadAll(out); string(got) != "65540 bytes, <nil>\n" {
 		t.Errorf("got %q", got)
 	}
 	if got := <-status; got != 0 {
