@@ -12,7 +12,7 @@ import (
 // A pace keeps a socket from being read faster than its connections follow. quic-go lets 256 packets wait for a connection
 // and drops the rest; one system call brings up to 180. Over a long way it takes quic-go minutes to recover from such a
 // loss: its congestion control is Reno's. In the kernel's buffer is room for thousands, so what comes stays there until
-// the connection has caught up: at 50 ms upload 177 → 590 Mbit/s, download 84 → 480.
+// the connection has caught up. docs/performance.md has what that is worth.
 //
 // A connection that is too slow for good must not make the others wait, nor must who sends in the name of one: patience is
 // a share of the time, and when it is used up packets are dropped, so that their sender hears.
