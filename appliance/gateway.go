@@ -385,11 +385,11 @@ func (f *flow) account() {
 	if errors.Is(result.Err, errUnthanked) {
 		result.Err = nil
 	}
-	f.write(result)
+	f.logEnd(result)
 }
 
-// write writes the line.
-func (f *flow) write(r relay.Result) {
+// logEnd writes the line, and counts the end.
+func (f *flow) logEnd(r relay.Result) {
 	cause, level, why := "ended", slog.LevelInfo, []any(nil)
 	if r.Err != nil {
 		cause = string(endReason(f, r.Err).Code)

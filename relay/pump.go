@@ -125,18 +125,20 @@ const (
 
 // down is the pump's role: conn → stream. It waits with empty hands, and not for ever.
 func (r *Relay) down() {
-	now, err := r.pass(r.ctx)
-	for !now && !r.downward.state.CompareAndSwap(working, resting) {
-		r.downward.state.Store(working)
-		now, err = r.pass(r.ctx)
+	for {
+		over, err := r.pass()
+		switch {
+		case over:
+			if err != nil {
+				r.end(err)
+			}
+			r.downward.done <- err
+			return
+		case r.downward.state.CompareAndSwap(working, resting):
+			return
+		}
+		r.downward.state.Store(working) // it was summoned meanwhile
 	}
-	if !now {
-		return
-	}
-	if err != nil {
-		r.end(err)
-	}
-	r.downward.done <- err
 }
 
 // waitDown returns down's error. Where down rests, the end of ctx is what it would come back for.
@@ -158,13 +160,13 @@ func (r *Relay) again() {
 const largeRead = 16 << 10
 
 // pass passes on what comes from the conn until that or ctx ends, or nothing has come for a while; then it is not over.
-func (r *Relay) pass(ctx context.Context) (over bool, err error) {
+func (r *Relay) pass() (over bool, err error) {
 	for {
-		now, err := r.conn.WaitReadable(ctx, r.downward.later)
+		now, err := r.conn.WaitReadable(r.ctx, r.downward.later)
 		if err != nil || !now {
 			return now || err != nil, ofConn(err)
 		}
-		b, err := r.stream.Reserve(ctx)
+		b, err := r.stream.Reserve(r.ctx)
 		if err != nil {
 			return true, err
 		}
