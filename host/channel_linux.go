@@ -14,7 +14,7 @@ import (
 const (
 	channelFD      = 3               // the worker's end: the first descriptor after stderr
 	sendTimeout    = 5 * time.Second // a worker that has not emptied its socket for so long is stuck
-	maxDescriptors = 2               // with one message: a link and its DHCP socket
+	maxDescriptors = MaxQueues + 1   // with one message: a link and its DHCP socket
 )
 
 // A channel is one end of the socket pair.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -96,6 +97,41 @@ func frame(t *testing.T, payload string) []byte {
 func (r *rig) inside(vnet string, args ...string) string {
 	r.t.Helper()
 	return run(r.t, "nsenter", append([]string{"--net=" + namespacePath(r.runDir, vnet), "ip"}, args...)...)
+}
+
+// TestPacketQueues: each frame comes by one of a NIC's sockets, all frames of a connection by the same one.
+func TestPacketQueues(t *testing.T) {
+	const queues, connections, each = 4, 32, 3
+	c := newCable(t)
+	r := start(t, Plan{Links: []LinkPlan{{VNet: "hub", Kind: Packet, Interface: c.nic, DHCP: true, Queues: queues}}})
+	t.Cleanup(func() {
+		r.end()
+		Release(r.runDir, "hub")
+	})
+	r.want(strconv.Itoa(queues), "queues hub")
+	r.want(fmt.Sprintf("packet %s %v 1400 dhcp=true", c.nic, c.mac), "link hub")
+	for i := range connections * each {
+		c.send(t, fmt.Sprintf("0800"+"4500002400000000"+"4011"+"0000"+"0a000001"+"0a000002"+"%04x"+"0016"+"00100000"+"00000000", 40000+i%connections))
+	}
+	by, frames, used := map[string]int{}, 0, map[int]bool{}
+	for queue := range queues {
+		for {
+			got := r.ask("receive hub %d", queue)
+			_, ip, ok := strings.Cut(got, farMAC+"0800")
+			if !ok {
+				break
+			}
+			connection := ip[40:44]
+			if other, known := by[connection]; known && other != queue {
+				t.Errorf("connection %s came by queues %d and %d", connection, other, queue)
+			}
+			by[connection], used[queue] = queue, true
+			frames++
+		}
+	}
+	if frames != connections*each || len(by) != connections || len(used) < 2 {
+		t.Errorf("%d frames of %d connections by %d queues; want %d of %d by several", frames, len(by), len(used), connections*each, connections)
+	}
 }
 
 func TestPacketLink(t *testing.T) {

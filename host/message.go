@@ -32,6 +32,7 @@ type linkInfo struct {
 	Interface string           `json:"interface"`
 	MAC       net.HardwareAddr `json:"mac,omitempty"`
 	MTU       int              `json:"mtu,omitempty"`
+	DHCP      bool             `json:"dhcp,omitempty"` // the last socket is for it
 	Notes     []string         `json:"notes,omitempty"`
 	Error     string           `json:"error,omitempty"` // instead of sockets
 }

@@ -62,6 +62,7 @@ func TestValidate(t *testing.T) {
 		Listen: []Listen{{"a", "unix", "/x"}, {"a b", "tcp", "443"}, {"a", "tcp", ":1"}},
 		Links: []LinkPlan{
 			{VNet: "../x", Kind: Packet, Interface: "eth1"}, {VNet: "y", Kind: "wire", Interface: "eth1"},
+			{VNet: "x", Kind: Packet, Interface: "eth2", Queues: 17},
 			{VNet: "y", Kind: TAP, Interface: "a/b"}, {VNet: "z", Kind: TAP, Interface: "longer-than-fifteen"},
 		},
 		Files: []string{"relative"}, State: "state",
@@ -73,6 +74,7 @@ func TestValidate(t *testing.T) {
 	for _, want := range []string{
 		`listen a: network "unix"`, `bad name "a b"`, `listen a b: address 443`, `bad VNet name "../x"`, `kind "wire"`,
 		`bad interface name "a/b"`, `bad interface name "longer`, `file "relative"`, `state "state"`,
+		"link x: 17 queues; at most 16",
 		"listen a appears twice", "VNet y appears twice", "interface eth1 appears twice",
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openPacket brings a NIC into its namespace and opens its packet sockets there.
+// openPacket brings a NIC into its namespace and opens its packet sockets there, that for DHCP last.
 func openPacket(runDir string, plan LinkPlan) (linkInfo, []int, error) {
 	path := namespacePath(runDir, plan.VNet)
 	if err := ensureNamespace(path); err != nil {
@@ -24,16 +24,21 @@ func openPacket(runDir string, plan LinkPlan) (linkInfo, []int, error) {
 			return err
 		}
 		a := link.Attrs()
-		info.MAC, info.MTU, info.Notes = a.HardwareAddr, a.MTU, notes
-		fd, err := frameSocket(a.Index)
-		if err != nil {
+		info.MAC, info.MTU, info.Notes, info.DHCP = a.HardwareAddr, a.MTU, notes, plan.DHCP
+		for range max(plan.Queues, 1) {
+			fd, err := frameSocket(a.Index)
+			if err != nil {
+				return err
+			}
+			fds = append(fds, fd)
+		}
+		if err := share(fds); err != nil {
 			return err
 		}
-		fds = append(fds, fd)
 		if !plan.DHCP {
 			return nil
 		}
-		fd, err = dhcpSocket(a.Index)
+		fd, err := dhcpSocket(a.Index)
 		if err == nil {
 			fds = append(fds, fd)
 		}
@@ -62,6 +67,27 @@ func frameSocket(index int) (int, error) {
 		}
 		return nil
 	})
+}
+
+// share has the sockets of one NIC get each frame once between them, and those of one connection the same one: the
+// kernel's hash of addresses and ports is the same for both directions.
+func share(fds []int) error {
+	if len(fds) < 2 {
+		return nil
+	}
+	// The kernel makes up the group's number for the first socket; the others join that.
+	group := unix.PACKET_FANOUT_HASH<<16 | unix.PACKET_FANOUT_FLAG_UNIQUEID<<16
+	for _, fd := range fds {
+		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT, group); err != nil {
+			return fmt.Errorf("share the NIC's frames between %d sockets: %w", len(fds), err)
+		}
+		joined, err := unix.GetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
+		if err != nil {
+			return err
+		}
+		group = unix.PACKET_FANOUT_HASH<<16 | joined&0xffff
+	}
+	return nil
 }
 
 // dhcpSocket carries frames without a header before them and sees only what DHCP servers send to clients.

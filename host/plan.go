@@ -31,6 +31,7 @@ type LinkPlan struct {
 	Kind      Kind
 	Interface string // the NIC, or the name that the TAP gets
 	DHCP      bool   // packet: also give a socket that sees only the replies of DHCP servers
+	Queues    int    // packet: sockets that share the frames, by connection; 0 means one
 }
 
 // A Kind is a make of link that needs the parent.
@@ -41,6 +42,9 @@ const (
 	Packet Kind = "packet" // AF_PACKET on a NIC in a namespace of its own
 	TAP    Kind = "tap"    // a TAP in the parent's namespace
 )
+
+// MaxQueues is the most that a link may have: as many descriptors travel with one message.
+const MaxQueues = 16
 
 // A name becomes part of a path and of messages; an interface name must also fit into 15 bytes.
 var (
@@ -74,6 +78,9 @@ func (p Plan) Validate() error {
 		}
 		if l.Kind != Packet && l.Kind != TAP {
 			fault("link %s: kind %q is neither packet nor tap", l.VNet, l.Kind)
+		}
+		if l.Queues < 0 || l.Queues > MaxQueues {
+			fault("link %s: %d queues; at most %d", l.VNet, l.Queues, MaxQueues)
 		}
 		vnets, interfaces = append(vnets, l.VNet), append(interfaces, l.Interface)
 	}

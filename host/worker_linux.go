@@ -49,7 +49,7 @@ type Link struct {
 	VNet      string
 	Kind      Kind
 	Interface string
-	File      *os.File         // non-blocking, a 10-byte virtio-net header before each frame
+	Queues    []*os.File       // non-blocking, a 10-byte virtio-net header before each frame; one but for packet
 	DHCP      *os.File         // if planned: replies of DHCP servers, no header before the frame
 	MAC       net.HardwareAddr // that our stack is to use
 	MTU       int
@@ -274,11 +274,12 @@ func newLink(i linkInfo, fds []int) *Link {
 	if i.Error != "" {
 		l.err = errors.New(i.Error)
 	}
-	if len(fds) > 0 {
-		l.File = os.NewFile(uintptr(fds[0]), i.Interface)
+	if last := len(fds) - 1; i.DHCP && last >= 0 {
+		l.DHCP = os.NewFile(uintptr(fds[last]), i.Interface+" dhcp")
+		fds = fds[:last]
 	}
-	if len(fds) > 1 {
-		l.DHCP = os.NewFile(uintptr(fds[1]), i.Interface+" dhcp")
+	for _, fd := range fds {
+		l.Queues = append(l.Queues, os.NewFile(uintptr(fd), i.Interface))
 	}
 	return l
 }
@@ -358,7 +359,7 @@ func (w *Worker) discard() {
 		unix.Close(fd)
 	}
 	for _, l := range w.newLinks {
-		for _, f := range []*os.File{l.File, l.DHCP} {
+		for _, f := range append(l.Queues, l.DHCP) {
 			if f != nil {
 				f.Close()
 			}

@@ -145,11 +145,17 @@ func command(w *Worker, words []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		f := l.File
 		if words[0] == "dhcp" {
-			f = l.DHCP
+			return receiveFrame(l.DHCP)
 		}
-		return receiveFrame(f)
+		queue, _ := strconv.Atoi(append(words, "", "")[2])
+		return receiveFrame(l.Queues[queue])
+	case "queues":
+		l, err := w.Link(arg)
+		if err != nil {
+			return "", err
+		}
+		return strconv.Itoa(len(l.Queues)), nil
 	case "send":
 		l, err := w.Link(arg)
 		if err != nil {
@@ -157,7 +163,7 @@ func command(w *Worker, words []string) (string, error) {
 		}
 		b, err := hex.DecodeString(words[2])
 		if err == nil {
-			_, err = l.File.Write(append(make([]byte, vnetHeader), b...))
+			_, err = l.Queues[0].Write(append(make([]byte, vnetHeader), b...))
 		}
 		return "sent", err
 	case "say":

@@ -203,7 +203,7 @@ func (l *lab) stack(t testing.TB, change func(*Config)) *Stack {
 		f, err = packetSocket(l.ifindex)
 		return err
 	})
-	nic, err := link.Packet(f, link.Options{MAC: l.mac})
+	nic, err := link.Packet([]*os.File{f}, link.Options{MAC: l.mac})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func TestMissed(t *testing.T) {
 		f, err = packetSocket(l.ifindex)
 		return err
 	})
-	nic, err := link.Packet(f, link.Options{MAC: l.mac}) // and never attached
+	nic, err := link.Packet([]*os.File{f}, link.Options{MAC: l.mac}) // and never attached
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestAside(t *testing.T) {
 		f, err = packetSocket(l.ifindex)
 		return err
 	})
-	nic, err := link.Packet(f, link.Options{MAC: l.mac})
+	nic, err := link.Packet([]*os.File{f}, link.Options{MAC: l.mac})
 	if err != nil {
 		t.Fatal(err)
 	}

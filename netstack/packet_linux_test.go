@@ -332,7 +332,7 @@ func TestCloseStuckLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fds[1]) // nobody reads here
-	nic, err := link.Packet(os.NewFile(uintptr(fds[0]), "stuck"), link.Options{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 7}})
+	nic, err := link.Packet([]*os.File{os.NewFile(uintptr(fds[0]), "stuck")}, link.Options{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 7}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -145,9 +145,21 @@ func (c *checker) checkBehindPeers(name string, v *VNet) {
 	}
 }
 
+// maxQueues is what the parent can hand over with one link.
+const maxQueues = 16
+
 // checkLink checks the attachment at path, and that no NIC is used twice.
 func (c *checker) checkLink(l *Link, path []any) {
 	at := func(keys ...any) yamlfile.Position { return c.At(slices.Concat(path, []any{"link"}, keys)...) }
+	if c.Has(slices.Concat(path, []any{"link", "queues"})...) {
+		switch {
+		case l.Kind == LinkNone: // which is a fault of its own
+		case l.Kind != LinkPacket:
+			c.Fault(at("queues"), "leave it out", "only a packet link has queues")
+		case l.Queues < 1 || l.Queues > maxQueues:
+			c.Fault(at("queues"), "leave it out for one for every two CPUs", "queues must be 1 to %d", maxQueues)
+		}
+	}
 	kind, nic := string(l.Kind), l.Packet
 	switch l.Kind {
 	case LinkTap:

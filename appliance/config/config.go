@@ -97,6 +97,7 @@ const (
 type Link struct {
 	Kind      LinkKind  `yaml:"-"`
 	Packet    string    `yaml:"packet"` // a NIC's name
+	Queues    int       `yaml:"queues"` // of packet: sockets that share the NIC's frames; default one for every two CPUs, 8 at most
 	Tap       string    `yaml:"tap"`    // a TAP device's name
 	WireGuard WireGuard `yaml:"wireguard"`
 	Kernel    Kernel    `yaml:"kernel"`

@@ -78,17 +78,24 @@ func (a *Addresses) DecodeNode(f *yamlfile.File, n *yamlfile.Node, what string) 
 	}
 }
 
-// DecodeNode reads one of the kinds of link.
+// DecodeNode reads one of the kinds of link, and with packet its queues.
 func (l *Link) DecodeNode(f *yamlfile.File, n *yamlfile.Node, what string) {
 	type plain Link // without this method
 	f.Decode(n, (*plain)(l), what)
-	switch {
-	case n.Kind != yamlfile.Map:
-	case len(n.Keys) == 1:
-		l.Kind = LinkKind(n.Keys[0].Name)
-	default:
-		f.Fault(n.Position, "such as {packet: eth1}", "%s must have one of packet, tap, wireguard and kernel", what)
+	if n.Kind != yamlfile.Map {
+		return
 	}
+	var kinds []LinkKind
+	for _, k := range n.Keys {
+		if k.Name != "queues" {
+			kinds = append(kinds, LinkKind(k.Name))
+		}
+	}
+	if len(kinds) != 1 {
+		f.Fault(n.Position, "such as {packet: eth1}", "%s must have one of packet, tap, wireguard and kernel", what)
+		return
+	}
+	l.Kind = kinds[0]
 }
 
 // DecodeNode reads 44 characters of base64.

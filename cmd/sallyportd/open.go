@@ -25,9 +25,9 @@ func openGiven(w *host.Worker, name string, v config.VNet, log *slog.Logger) (op
 	}
 	o, options := opened{mac: given.MAC}, link.Options{MAC: given.MAC, MTU: given.MTU}
 	if given.Kind == host.TAP {
-		o.link, err = link.Tap(given.File, options)
+		o.link, err = link.Tap(given.Queues[0], options)
 	} else {
-		o.link, err = link.Packet(given.File, options)
+		o.link, err = link.Packet(given.Queues, options)
 	}
 	switch {
 	case err != nil:

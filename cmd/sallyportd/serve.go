@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -149,7 +151,8 @@ func plan(path string) (host.Plan, error) {
 func planLink(p *host.Plan, name string, l config.Link, a config.Addresses) {
 	switch l.Kind {
 	case config.LinkPacket:
-		p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.Packet, Interface: l.Packet, DHCP: a.DHCP})
+		p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.Packet, Interface: l.Packet, DHCP: a.DHCP,
+			Queues: cmp.Or(l.Queues, min(max(runtime.NumCPU()/2, 1), 8))})
 	case config.LinkTap:
 		p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.TAP, Interface: l.Tap})
 	}

@@ -76,7 +76,7 @@ func (a *aside) WriteFrame(p []byte) error {
 	o.vnet = vnetHeader{}
 	o.iov = appendIovec(appendIovec(o.iov[:0], o.vnet[:]), p)
 	defer func() { clear(o.iov) }()
-	if err := a.device.raw.Write(o.write); err != nil {
+	if err := a.device.queues[0].raw.Write(o.write); err != nil {
 		return ErrClosed
 	}
 	if o.errno != 0 {

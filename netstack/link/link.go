@@ -1,6 +1,6 @@
 // Package link holds the ways in which a stack is attached to a network: what carries its frames.
 //
-//	Packet       a NIC, by an AF_PACKET socket that the privileged parent opened
+//	Packet       a NIC, by AF_PACKET sockets that the privileged parent opened
 //	Tap          a TAP device, by its descriptor
 //	WireGuard    a tunnel that ends in this process, by a UDP socket; IP packets, no Ethernet
 //	Pipe         two ends in one process, for tests

@@ -17,17 +17,17 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-// Packet attaches to a NIC by an AF_PACKET socket; it takes f over. The privileged parent has opened it in the NIC's
-// namespace, as SOCK_RAW, set PACKET_VNET_HDR and PACKET_IGNORE_OUTGOING, and bound it to the NIC.
+// Packet attaches to a NIC by AF_PACKET sockets, its queues; it takes them over. The privileged parent has opened them in
+// the NIC's namespace, as SOCK_RAW, set PACKET_VNET_HDR and PACKET_IGNORE_OUTGOING, bound them to the NIC and, where there
+// are several, joined them by PACKET_FANOUT_HASH, so that the frames of one connection come by one of them.
 //
 // With PACKET_VNET_HDR a TCP segment of 64 KiB crosses in one system call and is cut by the NIC: measured, that is six
 // times the upload of 1,500 bytes a call. AF_PACKET sees frames after the NIC's GRO, so the same holds downward.
-func Packet(f *os.File, o Options) (Link, error) {
-	d, err := open(f, o)
+func Packet(queues []*os.File, o Options) (Link, error) {
+	d, err := open(queues, o, func() fetcher { return newMessages(packetBatch) })
 	if err != nil {
 		return nil, err
 	}
-	d.fetch = newMessages(packetBatch)
 	d.missed = d.socketDrops
 	return d, nil
 }
@@ -35,11 +35,10 @@ func Packet(f *os.File, o Options) (Link, error) {
 // Tap attaches to a TAP device by its descriptor, opened with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR; it takes f over. A
 // TAP gives one frame a call.
 func Tap(f *os.File, o Options) (Link, error) {
-	d, err := open(f, o)
+	d, err := open([]*os.File{f}, o, newVector)
 	if err != nil {
 		return nil, err
 	}
-	d.fetch = newVector()
 	return d, nil
 }
 
@@ -53,12 +52,10 @@ const (
 	largePiece = 64 << 10
 )
 
-// A device is a descriptor that gives and takes frames, each behind a vnetHeader.
+// A device is one descriptor or several that give and take frames, each behind a vnetHeader.
 type device struct {
 	ethernet
-	file   *os.File
-	raw    syscall.RawConn
-	fetch  fetcher
+	queues []*queue
 	closed chan struct{}
 
 	aside *aside // nil unless somebody asked for it
@@ -68,6 +65,14 @@ type device struct {
 
 	start, stop sync.Once
 	wg          sync.WaitGroup
+}
+
+// A queue is one descriptor of a device. One goroutine reads it, and one at a time writes to it.
+type queue struct {
+	*device
+	file  *os.File
+	raw   syscall.RawConn
+	fetch fetcher
 }
 
 // A fetcher reads frames without blocking.
@@ -80,66 +85,100 @@ type fetcher interface {
 	close()
 }
 
-func open(f *os.File, o Options) (*device, error) {
+// open makes a device of descriptors, each with a fetcher of its own. It takes them over, also when it fails.
+func open(files []*os.File, o Options, fetch func() fetcher) (*device, error) {
+	defer closeFiles(files)
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	// A file made anew is known to the runtime's poller, whatever f was.
+	if len(files) == 0 {
+		return nil, errors.New("link: no descriptor")
+	}
+	d := &device{closed: make(chan struct{})}
+	for _, f := range files {
+		q, err := d.openQueue(f)
+		if err != nil {
+			d.closeQueues()
+			return nil, fmt.Errorf("link: %w", err)
+		}
+		q.fetch = fetch()
+		d.queues = append(d.queues, q)
+	}
+	d.init([6]byte(o.MAC), uint32(o.MTU))
+	return d, nil
+}
+
+// openQueue duplicates f: a file made anew is known to the runtime's poller, whatever f was.
+func (d *device) openQueue(f *os.File) (*queue, error) {
 	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
-		return nil, fmt.Errorf("link: %w", err)
+		return nil, err
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("link: %w", err)
+		return nil, err
 	}
-	d := &device{file: os.NewFile(uintptr(fd), f.Name()), closed: make(chan struct{})}
-	if d.raw, err = d.file.SyscallConn(); err != nil {
-		d.file.Close()
-		return nil, fmt.Errorf("link: %w", err)
+	q := &queue{device: d, file: os.NewFile(uintptr(fd), f.Name())}
+	if q.raw, err = q.file.SyscallConn(); err != nil {
+		q.file.Close()
+		return nil, err
 	}
-	f.Close()
-	d.init([6]byte(o.MAC), uint32(o.MTU))
-	return d, nil
+	return q, nil
+}
+
+func closeFiles(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+func (d *device) closeQueues() {
+	for _, q := range d.queues {
+		q.file.Close()
+	}
 }
 
 // Attach begins to deliver frames to up; nil, at the end, stops that.
 func (d *device) Attach(up stack.NetworkDispatcher) {
 	d.setDispatcher(up)
 	if up != nil {
-		d.start.Do(func() { d.wg.Go(d.deliver) })
+		d.start.Do(func() {
+			for _, q := range d.queues {
+				d.wg.Go(q.deliver)
+			}
+		})
 	}
 }
 
 // deliver reads until the descriptor is closed or the device has gone.
-func (d *device) deliver() {
-	defer d.fetch.close()
-	d.end(d.read())
+func (q *queue) deliver() {
+	defer q.fetch.close()
+	q.end(q.read())
 }
 
 // read says why it has ended. Between batches it is parked in the runtime's poller, which measured better than a thread
 // of its own in poll(2).
-func (d *device) read() error {
+func (q *queue) read() error {
 	var n int
 	var failed unix.Errno
 	receive := func(fd uintptr) bool {
-		n, failed = d.fetch.recv(fd)
+		n, failed = q.fetch.recv(fd)
 		return failed != unix.EAGAIN
 	}
 	for {
-		if err := d.raw.Read(receive); err != nil {
+		if err := q.raw.Read(receive); err != nil {
 			return ErrClosed
 		}
 		switch failed {
 		case 0:
 			for i := range n {
-				d.accept(d.fetch.slot(i))
+				q.accept(q.fetch.slot(i))
 			}
 		case unix.EINTR, unix.ENOBUFS:
-			d.lost.rx.Add(1)
+			q.lost.rx.Add(1)
 		case unix.ENETDOWN:
-			if err := d.waitUp(); err != nil {
+			if err := q.waitUp(); err != nil {
 				return err
 			}
 		case unix.EBADFD, unix.EIO, unix.ENODEV: // what a TAP says that was deleted
@@ -155,31 +194,31 @@ func (d *device) read() error {
 const lookAgain = 200 * time.Millisecond
 
 // waitUp waits for a NIC that was set down, until it is up or gone, or the link is closed.
-func (d *device) waitUp() error {
+func (q *queue) waitUp() error {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	down := ErrDown
 	for {
-		up, err := d.isUp()
+		up, err := q.isUp()
 		if err != nil {
 			return err
 		}
 		if up {
-			d.trouble.Store(nil)
+			q.trouble.Store(nil)
 			return nil
 		}
-		d.trouble.Store(&down)
+		q.trouble.Store(&down)
 		select {
 		case <-tick.C:
-		case <-d.closed:
+		case <-q.closed:
 			return ErrClosed
 		}
 	}
 }
 
 // isUp looks at the NIC that a packet socket is bound to, in the namespace that the socket is in.
-func (d *device) isUp() (up bool, err error) {
-	if e := d.raw.Control(func(fd uintptr) { up, err = nicIsUp(int(fd)) }); e != nil {
+func (q *queue) isUp() (up bool, err error) {
+	if e := q.raw.Control(func(fd uintptr) { up, err = nicIsUp(int(fd)) }); e != nil {
 		return false, ErrClosed
 	}
 	return up, err
@@ -207,13 +246,15 @@ func nicIsUp(fd int) (bool, error) {
 	return req.Uint16()&unix.IFF_UP != 0, nil
 }
 
-// socketDrops asks a packet socket what it has dropped; the kernel counts from zero after each question.
+// socketDrops asks packet sockets what they have dropped; the kernel counts from zero after each question.
 func (d *device) socketDrops() (n uint64) {
-	d.raw.Control(func(fd uintptr) {
-		if s, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
-			n = uint64(s.Drops)
-		}
-	})
+	for _, q := range d.queues {
+		q.raw.Control(func(fd uintptr) {
+			if s, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+				n += uint64(s.Drops)
+			}
+		})
+	}
 	return n
 }
 
@@ -364,7 +405,7 @@ func (m *messages) close() {
 // vector is readv: one frame a call.
 type vector struct{ one slot }
 
-func newVector() *vector { return new(vector) }
+func newVector() fetcher { return new(vector) }
 
 func (v *vector) recv(fd uintptr) (int, unix.Errno) {
 	v.one.ready()
@@ -399,7 +440,8 @@ var frames = sync.Pool{New: func() any {
 }}
 
 // WritePackets sends one frame a call, since TCP hands down one, of up to 64 KiB, at a time. When the device is full
-// it waits: the sender's pace is the device's, and nothing is dropped here.
+// it waits: the sender's pace is the device's, and nothing is dropped here. A connection's packets go out by one queue,
+// since they would overtake each other otherwise.
 func (d *device) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	o := frames.Get().(*outgoing)
 	defer func() {
@@ -416,7 +458,7 @@ func (d *device) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 			o.iov = appendIovec(o.iov, v.AsSlice()[skip:])
 			unused -= skip
 		}
-		err := d.raw.Write(o.write)
+		err := d.queues[pkt.Hash%uint32(len(d.queues))].raw.Write(o.write)
 		if err == nil && o.errno == 0 {
 			d.tx.add(size)
 			continue
@@ -445,12 +487,12 @@ func appendIovec(iov []unix.Iovec, b []byte) []unix.Iovec {
 	return append(iov, v)
 }
 
-// Close closes the descriptor. Whoever is blocked in it returns.
+// Close closes the descriptors. Whoever is blocked in them returns.
 func (d *device) Close() {
 	d.stop.Do(func() {
 		d.end(ErrClosed)
 		close(d.closed)
-		d.file.Close()
+		d.closeQueues()
 	})
 }
 

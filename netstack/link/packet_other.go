@@ -8,7 +8,7 @@ import (
 )
 
 // Packet needs Linux.
-func Packet(*os.File, Options) (Link, error) { return nil, errors.ErrUnsupported }
+func Packet([]*os.File, Options) (Link, error) { return nil, errors.ErrUnsupported }
 
 // Tap needs Linux.
 func Tap(*os.File, Options) (Link, error) { return nil, errors.ErrUnsupported }

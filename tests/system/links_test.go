@@ -9,7 +9,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,6 +113,33 @@ func TestTap(t *testing.T) {
 		t.Errorf("%v\n%s", err, b.daemon.Output())
 	}
 	b.copies("db-1")
+}
+
+// TestQueues: a link whose packets come by several sockets carries files of several connections at once.
+func TestQueues(t *testing.T) {
+	b := start(t, settings{prepare: func(b *bastion) {
+		b.attach(fmt.Sprintf("  hub: {link: {packet: %s, queues: 4}, addresses: [10.99.0.4/16], prefixes: [10.99.0.0/16]}\n", b.VNet.Interface))
+	}})
+	b.mustSSH(from, "10.99.0.4")
+	source := filepath.Join(b.Dir, "source")
+	sum := randomFile(t, source, 64<<20)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		remote, back := filepath.Join(b.Dir, fmt.Sprint("remote", i)), filepath.Join(b.Dir, fmt.Sprint("back", i))
+		wg.Go(func() {
+			options := append(b.sshOptions(transports[i%2]), "-q")
+			for _, way := range [][]string{{source, "root@db-1:" + remote}, {"root@db-1:" + remote, back}} {
+				if r := b.inClient(b.home, "", "scp", append(slices.Clone(options), way...)...); r.exit != 0 {
+					t.Errorf("scp %q: %v", way, r)
+					return
+				}
+			}
+			if fileSum(t, back) != sum {
+				t.Errorf("what came back to %s differs", back)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // TestOverlap: two VNets with the same addresses at once, and each target is its own machine.
