@@ -95,7 +95,8 @@ type UsageError struct{ error }
 func (e UsageError) Unwrap() error { return e.error }
 
 // Run builds the lab, measures and removes the lab. Its error is one of the lab or of ctx; what goes wrong with one
-// candidate is in the report, as an omission. After an error there is no report.
+// candidate is in the report, as an omission. After an error there is no report, but when ctx has ended what was measured
+// until then.
 func Run(ctx context.Context, o Options) (report *bench.Report, err error) {
 	r := &runner{Options: o.withDefaults(), report: &bench.Report{Begin: time.Now().UTC(), Version: o.Version, Machine: machine()}}
 	if err := r.choose(); err != nil {
@@ -124,13 +125,21 @@ func Run(ctx context.Context, o Options) (report *bench.Report, err error) {
 		}
 		r.Log("round %d of %d: starting %d candidates", r.round, r.Rounds, len(r.candidates))
 		if err := r.once(ctx); err != nil {
-			return nil, err
+			if ctx.Err() == nil || len(r.report.Samples) == 0 {
+				return nil, err
+			}
+			return r.finish(fmt.Sprintf("Interrupted in round %d of %d.", r.round, r.Rounds)), err
 		}
 		last = time.Since(begin)
 	}
+	return r.finish(), nil
+}
+
+// finish says in the report how it was measured.
+func (r *runner) finish(more ...string) *bench.Report {
 	r.report.Took = time.Since(r.report.Begin)
-	r.report.Settings = r.settings()
-	return r.report, nil
+	r.report.Settings = append(r.settings(), more...)
+	return r.report
 }
 
 // choose makes the list of candidates and says what is left out.

@@ -101,6 +101,9 @@ func runLab(c *cli.Context, e env) error {
 	if wrong := (lab.UsageError{}); errors.As(err, &wrong) {
 		return misused("%w", wrong)
 	}
+	if err != nil && report != nil {
+		return errors.Join(report.Table(e.stdout), files.write(report), err)
+	}
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,8 @@ func TestBenchQuick(t *testing.T) {
 func TestBenchInterrupted(t *testing.T) {
 	before := sysctls()
 	args := []string{"--only", "sallyport-*", "--only", "nginx-tls", "--only", "ssh-L", "--idle", "50"}
-	p, bin := benchRun(t, args...)
+	file := filepath.Join(t.TempDir(), "part.json")
+	p, bin := benchRun(t, append(args, "--json", file)...)
 	measuring(t, p)
 	p.Process.Signal(syscall.SIGINT)
 	select {
@@ -71,6 +72,11 @@ func TestBenchInterrupted(t *testing.T) {
 		t.Errorf("it ended with %v\n%s", err, p.Output())
 	}
 	nothingLeft(t, p.Process.Pid, bin)
+	var part bench.Report
+	if b, err := os.ReadFile(file); err != nil || json.Unmarshal(b, &part) != nil || len(part.Samples) == 0 || part.Judgement != nil ||
+		!strings.HasPrefix(part.Settings[len(part.Settings)-1], "Interrupted in round 1 of 5") {
+		t.Errorf("what was measured until then: %+v, %v", part, err)
+	}
 
 	killed, bin := benchRun(t, args...)
 	measuring(t, killed)
