@@ -48,7 +48,7 @@ func (s *Stream) cutReader() {
 
 // balk ends Deliver, for its next hop has failed. The caller holds mu.
 func (s *Stream) balk(err error) {
-	if s.balked == nil {
+	if s.balked == nil && s.delivering { // else Deliver itself has ended the wait
 		s.balked = err
 	}
 	if s.delivering && s.at != nil {
@@ -59,10 +59,10 @@ func (s *Stream) balk(err error) {
 
 // stopped is why Deliver has to return while the flow goes on. The caller holds mu.
 func (s *Stream) stopped(ctx context.Context) error {
-	if s.balked != nil {
-		return s.balked
+	if cause := context.Cause(ctx); cause != nil {
+		return cause // a hop that waited says what became of its wait
 	}
-	return context.Cause(ctx)
+	return s.balked
 }
 
 // delivered ends Deliver after read has returned err.
