@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"appliance":                 {"appliance/api", "appliance/auth", "appliance/policy", "frame", "relay"},
 	"appliance/auth":            {},
 	"appliance/auth/password":   {"appliance/auth"},
+	"appliance/auth/totp":       {"appliance/auth"},
 	"appliance/config":          {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy":          {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy/yamlfile": {"appliance/policy/spell"},
@@ -51,6 +52,7 @@ var only = map[string]struct {
 	"golang.zx2c4.com/wireguard": {[]string{"netstack/link", "bench/lab"}, "tunnels are links; the lab measures another's beside ours"},
 	"github.com/insomniacslk":    {[]string{"netstack/dhcp"}, "leases are one package's business"},
 	"github.com/vishvananda":     {[]string{"host"}, "only the parent touches the host's network"},
+	"github.com/pquerna/otp":     {[]string{"appliance/auth/totp"}, "one-time passwords are one package's business"},
 	"golang.org/x/crypto/argon2": {[]string{"appliance/auth/password"}, "what a password costs is decided in one place"},
 	"database/sql":               {[]string{"appliance/store"}, "SQL is the store's business"},
 }
