@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"appliance":                 {"appliance/api", "appliance/auth", "appliance/policy", "frame", "relay"},
 	"appliance/auth":            {},
 	"appliance/auth/password":   {"appliance/auth"},
+	"appliance/auth/pending":    {},
 	"appliance/auth/totp":       {"appliance/auth"},
 	"appliance/config":          {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy":          {"appliance/policy/yamlfile", "appliance/policy/spell"},
