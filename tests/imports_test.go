@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"appliance/api":                      {},
 	"appliance":                          {"appliance/api", "appliance/auth", "appliance/policy", "frame", "relay"},
 	"appliance/auth":                     {},
+	"appliance/auth/lockout":             {"appliance/auth"},
 	"appliance/auth/passkey":             {"appliance/auth", "appliance/auth/pending"},
 	"appliance/auth/passkey/passkeytest": {},
 	"appliance/auth/password":            {"appliance/auth"},
