@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"appliance/auth/passkey/passkeytest": {},
 	"appliance/auth/password":            {"appliance/auth"},
 	"appliance/auth/pending":             {},
+	"appliance/auth/token":               {"appliance/auth"},
 	"appliance/auth/totp":                {"appliance/auth"},
 	"appliance/config":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
