@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"appliance/auth/passkey/passkeytest": {},
 	"appliance/auth/password":            {"appliance/auth"},
 	"appliance/auth/pending":             {},
+	"appliance/auth/signin":              {"appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/totp"},
 	"appliance/auth/token":               {"appliance/auth"},
 	"appliance/auth/totp":                {"appliance/auth"},
 	"appliance/config":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
