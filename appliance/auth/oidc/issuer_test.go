@@ -70,7 +70,7 @@ func public(id string, key any) jose.JSONWebKey {
 // An issuer is an identity provider in memory: requests reach its handler without a network, so its time is that of
 // the test.
 type issuer struct {
-	t *testing.T
+	t testing.TB
 
 	mu        sync.Mutex
 	metadata  map[string]any
@@ -85,7 +85,7 @@ type issuer struct {
 	meStatus  int
 }
 
-func newIssuer(t *testing.T) *issuer {
+func newIssuer(t testing.TB) *issuer {
 	return &issuer{
 		t:        t,
 		keys:     publishedKeys,
@@ -227,7 +227,7 @@ func encode(t *testing.T, v any) []byte {
 }
 
 // newCorp returns a provider that talks to an issuer.
-func newCorp(t *testing.T, i *issuer, change ...func(*Config)) *Provider {
+func newCorp(t testing.TB, i *issuer, change ...func(*Config)) *Provider {
 	t.Helper()
 	c := Config{
 		Name: "corp", Issuer: issuerURL, ClientID: clientID, ClientSecret: secret,

@@ -257,13 +257,12 @@ func FuzzVerify(f *testing.F) {
 	f.Add("a.b.c", `{}`)
 	f.Add(byHand(`{"alg":"none"}`, `{}`), `{"iss":"https://id.example","aud":"sallyport","sub":"1","exp":1e12,"iat":0,"nonce":"n"}`)
 	f.Add("{}", `{"iss":"https://id.example","aud":["sallyport"],"sub":"1","exp":99999999999,"iat":1.5,"nonce":"n","preferred_username":"ann","groups":["a"]}`)
+	p := newCorp(f, newIssuer(f))
+	m, err := p.discover(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, raw, payload string) {
-		i := newIssuer(t)
-		p := newCorp(t, i)
-		m, err := p.discover(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
 		if c, err := p.verify(t.Context(), m, raw, expected{nonce: "n"}); err == nil {
 			t.Errorf("%q is accepted as %v", raw, c)
 		}
