@@ -1,10 +1,12 @@
 package signin
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -206,6 +208,41 @@ func TestOneSignInIsForOneDevice(t *testing.T) {
 		wg.Wait()
 		if confirmed.Load() != 1 {
 			t.Errorf("%d devices", confirmed.Load())
+		}
+	})
+}
+
+// stale shows a login as it was a moment ago, which is what one of two people sees who confirm it at once.
+type stale struct {
+	Logins
+	was Login
+}
+
+func (s stale) ByCode(context.Context, string) (Login, bool, error) { return s.was, true, nil }
+
+func TestTwoPeopleConfirmOneDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		started := h.start()
+		ann := h.signIn()
+		carol, err := h.FinishProvider(t.Context(), "corp", "b", url.Values{"user": {"carol"}, "sub": {"1"}, "browser": {"b"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, _ := readCode(started.Code)
+		was, _, err := h.Logins.ByCode(t.Context(), read)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Confirm(t.Context(), ann.Secret, started.Code, desk); err != nil {
+			t.Fatal(err)
+		}
+		h.Logins = stale{h.Logins, was}
+		if _, err := h.Confirm(t.Context(), carol.Secret, started.Code, desk); !errors.Is(err, ErrDecided) {
+			t.Error(err)
+		}
+		if e, err := h.poll(started.ID); err != nil || e.Person.User != "ann" {
+			t.Errorf("%+v, %v", e, err)
 		}
 	})
 }
