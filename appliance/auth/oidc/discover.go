@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	fresh      = time.Hour       // for so long what a provider said is not asked for again
-	stale      = 24 * time.Hour  // for so long it is used while the provider does not answer
+	freshFor   = time.Hour       // for so long what a provider said is not asked for again
+	staleFor   = 24 * time.Hour  // for so long it is used while the provider does not answer
 	retryPause = 5 * time.Second // between two questions to a provider that does not answer
 	askAgain   = 200 * time.Millisecond
 )
@@ -63,7 +63,7 @@ func (p *Provider) discover(ctx context.Context) (*metadata, error) {
 	if ctx.Err() == nil { // one who gave up says nothing about the provider
 		p.failed = failure{now, err}
 	}
-	if p.known != nil && now.Sub(p.known.fetched) < stale {
+	if p.known != nil && now.Sub(p.known.fetched) < staleFor {
 		return p.known, nil
 	}
 	return nil, err
@@ -76,7 +76,7 @@ func (p *Provider) remembered() (*metadata, error) {
 	now := p.config.Clock()
 	resting := p.failed.err != nil && now.Sub(p.failed.at) < retryPause
 	switch {
-	case p.known != nil && (now.Sub(p.known.fetched) < fresh || resting && now.Sub(p.known.fetched) < stale):
+	case p.known != nil && (now.Sub(p.known.fetched) < freshFor || resting && now.Sub(p.known.fetched) < staleFor):
 		return p.known, nil
 	case resting:
 		return nil, p.failed.err

@@ -48,7 +48,7 @@ func TestKeyRotation(t *testing.T) {
 
 		// A key that is withdrawn is good for an hour at most.
 		i.keys = publishedKeys
-		time.Sleep(fresh)
+		time.Sleep(freshFor)
 		refused(t, with("new", edStranger), `corp: the provider has no key with the id "new"`)
 	})
 }
@@ -63,7 +63,7 @@ func TestProviderDown(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				_, err := p.Begin(t.Context(), browser)
+				_, err := p.Begin(t.Context(), browser, false)
 				told(t, err, ErrDown, line)
 				if !errors.Is(err, errUnplugged) {
 					t.Error("the cause is lost")
@@ -83,14 +83,14 @@ func TestProviderDown(t *testing.T) {
 		// What is known is used while it does not answer, for a day; the code cannot be exchanged then.
 		time.Sleep(2 * time.Hour)
 		i.breakWith(unplugged)
-		if _, err := p.Begin(t.Context(), browser); err != nil {
+		if _, err := p.Begin(t.Context(), browser, false); err != nil {
 			t.Error(err, reason(err))
 		}
 		asked := begin(t, p, i)
 		_, err := p.Finish(t.Context(), browser, answerOf(asked))
 		told(t, err, ErrDown, `corp: exchange the code: Post "https://id.example/token": connection refused`)
-		time.Sleep(stale)
-		_, err = p.Begin(t.Context(), browser)
+		time.Sleep(staleFor)
+		_, err = p.Begin(t.Context(), browser, false)
 		told(t, err, ErrDown, line)
 		i.breakWith(nil)
 		time.Sleep(retryPause)
@@ -109,7 +109,7 @@ func TestOneLostRequest(t *testing.T) {
 			i.breakWith(nil)
 			return nil, errUnplugged
 		})
-		if _, err := p.Begin(t.Context(), browser); err != nil {
+		if _, err := p.Begin(t.Context(), browser, false); err != nil {
 			t.Error(err, reason(err))
 		}
 	})
@@ -139,7 +139,7 @@ func TestKeysDown(t *testing.T) {
 		if _, err := signIn(t, p, i, nil); err != nil {
 			t.Fatal(err, reason(err))
 		}
-		time.Sleep(2 * fresh)
+		time.Sleep(2 * freshFor)
 		asked = begin(t, p, i)
 		i.idToken = sign(t, jose.EdDSA, "ed-1", edKey, nil, encode(t, i.claims(asked.Get("nonce"))))
 		i.breakWith(keysDown)
@@ -181,7 +181,7 @@ func TestLimits(t *testing.T) {
 				i := newIssuer(t)
 				p := newCorp(t, i)
 				i.breakWith(c.broken)
-				_, err := p.Begin(t.Context(), browser)
+				_, err := p.Begin(t.Context(), browser, false)
 				told(t, err, ErrDown, "corp: ask for its metadata: "+c.line)
 			})
 		})
@@ -209,7 +209,7 @@ func TestBadMetadata(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			i := newIssuer(t)
 			change(i.metadata)
-			_, err := newCorp(t, i).Begin(t.Context(), browser)
+			_, err := newCorp(t, i).Begin(t.Context(), browser, false)
 			refused(t, err, "corp: "+line)
 		})
 	}
@@ -227,7 +227,7 @@ func TestNoAnswer(t *testing.T) {
 		p := newCorp(t, i)
 		i.breakWith(never)
 		begun := time.Now()
-		_, err := p.Begin(t.Context(), browser)
+		_, err := p.Begin(t.Context(), browser, false)
 		if !errors.Is(err, ErrDown) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err, reason(err))
 		}
@@ -245,11 +245,11 @@ func TestGivingUp(t *testing.T) {
 		i.breakWith(never)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := p.Begin(ctx, browser); !errors.Is(err, ErrDown) {
+		if _, err := p.Begin(ctx, browser, false); !errors.Is(err, ErrDown) {
 			t.Error(err)
 		}
 		i.breakWith(nil)
-		if _, err := p.Begin(t.Context(), browser); err != nil {
+		if _, err := p.Begin(t.Context(), browser, false); err != nil {
 			t.Error(err, reason(err))
 		}
 	})

@@ -48,11 +48,15 @@ type flow struct {
 	Browser  []byte `json:"browser"` // a hash
 	Verifier string `json:"verifier"`
 	Nonce    string `json:"nonce"`
+	Fresh    int64  `json:"fresh,omitempty"` // the person has to sign in again after this; 0 if any sign-in will do
 }
 
 // Begin returns where to send a browser. The browser is named by a secret that it shows again at the end, such as that
 // of its cookie: nobody can finish a sign-in in somebody else's browser.
-func (p *Provider) Begin(ctx context.Context, browser string) (string, error) {
+//
+// Fresh makes the provider ask the person again, even if they are signed in there; it is for rules about how long ago
+// somebody has shown their second factor.
+func (p *Provider) Begin(ctx context.Context, browser string, fresh bool) (string, error) {
 	if browser == "" {
 		return "", errors.New("a sign-in needs a browser that it belongs to")
 	}
@@ -61,6 +65,11 @@ func (p *Provider) Begin(ctx context.Context, browser string) (string, error) {
 		return "", err
 	}
 	f := flow{Provider: p.config.Name, Browser: hash(browser), Verifier: oauth2.GenerateVerifier(), Nonce: rand.Text()}
+	options := []oauth2.AuthCodeOption{oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)}
+	if fresh {
+		f.Fresh = p.config.Clock().Unix()
+		options = append(options, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
+	}
 	value, err := json.Marshal(f)
 	if err != nil {
 		return "", err
@@ -69,7 +78,7 @@ func (p *Provider) Begin(ctx context.Context, browser string) (string, error) {
 	if err := p.waiting.Put(ctx, "oidc "+state, value, signInTime); err != nil {
 		return "", fmt.Errorf("keep a sign-in: %w", err)
 	}
-	return p.oauth(m).AuthCodeURL(state, oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)), nil
+	return p.oauth(m).AuthCodeURL(state, options...), nil
 }
 
 // Finish takes what the browser came back with.
@@ -94,7 +103,7 @@ func (p *Provider) Finish(ctx context.Context, browser string, answer url.Values
 	if !ok {
 		return Identity{}, p.refuse("the provider gave no id token for the code")
 	}
-	c, err := p.verify(ctx, m, raw, expected{nonce: f.Nonce})
+	c, err := p.verify(ctx, m, raw, expected{nonce: f.Nonce, fresh: f.Fresh})
 	if err != nil {
 		return Identity{}, err
 	}

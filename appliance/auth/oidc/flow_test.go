@@ -40,7 +40,7 @@ func TestWhatTheBrowserIsSentWith(t *testing.T) {
 		if i.count("/.well-known/openid-configuration") != 1 {
 			t.Error("the metadata are asked for each time")
 		}
-		if _, err := p.Begin(t.Context(), ""); err == nil {
+		if _, err := p.Begin(t.Context(), "", false); err == nil {
 			t.Error("a sign-in of no browser")
 		}
 	})
@@ -242,6 +242,44 @@ func TestMFA(t *testing.T) {
 	})
 }
 
+func TestFresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer(t)
+		p := newCorp(t, i)
+		for authTime, line := range map[any]string{
+			nil:              "auth_time is absent, the person was to sign in again after 946684800",
+			int64(946684739): "auth_time is 946684739, the person was to sign in again after 946684800",
+			int64(946684740): "",
+			int64(946684800): "",
+		} {
+			address, err := p.Begin(t.Context(), browser, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u, err := url.Parse(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked := u.Query()
+			if asked.Get("prompt") != "login" || asked.Get("max_age") != "0" {
+				t.Error(address)
+			}
+			i.challenge = asked.Get("code_challenge")
+			c := i.claims(asked.Get("nonce"))
+			if c["auth_time"] = authTime; authTime == nil {
+				delete(c, "auth_time")
+			}
+			i.idToken = sign(t, jose.EdDSA, "ed-1", edKey, nil, encode(t, c))
+			_, err = p.Finish(t.Context(), browser, answerOf(asked))
+			if line != "" {
+				refused(t, err, "corp: "+line)
+			} else if err != nil {
+				t.Error(err, reason(err))
+			}
+		}
+	})
+}
+
 func TestRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newIssuer(t)
@@ -357,10 +395,10 @@ func TestSets(t *testing.T) {
 		if !slices.Equal(s.Names(), []string{"corp", "lab"}) {
 			t.Error(s.Names())
 		}
-		if _, err := s.Begin(t.Context(), "other", browser); !errors.Is(err, ErrUnknown) {
+		if _, err := s.Begin(t.Context(), "other", browser, false); !errors.Is(err, ErrUnknown) {
 			t.Error(err)
 		}
-		address, err := s.Begin(t.Context(), "corp", browser)
+		address, err := s.Begin(t.Context(), "corp", browser, false)
 		if err != nil {
 			t.Fatal(err)
 		}

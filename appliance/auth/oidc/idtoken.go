@@ -23,6 +23,7 @@ type expected struct {
 	subject  string    // of a refresh; empty at a sign-in
 	authTime time.Time // of a refresh, if the sign-in had one
 	refresh  bool      // then the token may be without a nonce
+	fresh    int64     // auth_time may not be before it, and has to be there; 0 for any
 }
 
 // verify returns the claims of a good ID token.
@@ -125,6 +126,9 @@ func (p *Provider) judge(c claims, want expected) error {
 	}
 	if err := p.judgeTimes(c, now); err != nil {
 		return err
+	}
+	if at, err := c.time("auth_time"); want.fresh > 0 && (err != nil || at.Add(skew).Unix() < want.fresh) {
+		return p.refuse("auth_time is %s, the person was to sign in again after %d", c.show("auth_time"), want.fresh)
 	}
 	nonce, err := c.text("nonce")
 	if !c.has("nonce") && want.refresh {

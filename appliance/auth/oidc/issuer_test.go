@@ -250,7 +250,7 @@ func newCorp(t testing.TB, i *issuer, change ...func(*Config)) *Provider {
 // begin sends a browser to the issuer and returns what is in the URL.
 func begin(t *testing.T, p *Provider, i *issuer) url.Values {
 	t.Helper()
-	address, err := p.Begin(t.Context(), browser)
+	address, err := p.Begin(t.Context(), browser, false)
 	if err != nil {
 		t.Fatal(err, reason(err))
 	}

@@ -68,7 +68,7 @@ func (s *keySet) look(id string, alg jose.SignatureAlgorithm) (key *jose.JSONWeb
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	age := s.clock().Sub(s.fetched)
-	if s.keys == nil || age >= stale {
+	if s.keys == nil || age >= staleFor {
 		return nil, "its keys are not known", true
 	}
 	var fits []*jose.JSONWebKey
@@ -85,7 +85,7 @@ func (s *keySet) look(id string, alg jose.SignatureAlgorithm) (key *jose.JSONWeb
 	}
 	switch {
 	case len(fits) == 1:
-		return fits[0], "", age >= fresh
+		return fits[0], "", age >= freshFor
 	case id == "":
 		return nil, fmt.Sprintf("the id token names no key, and %d of the provider's fit %s", len(fits), alg), true
 	case len(fits) > 1:
@@ -131,7 +131,7 @@ func (s *keySet) ask(ctx context.Context, address string, missing bool) error {
 		return errors.New("it did not tell its keys a moment ago")
 	case !failed && missing && since < unknownEvery:
 		return nil
-	case !failed && !missing && since < fresh:
+	case !failed && !missing && since < freshFor:
 		return nil // somebody else has asked meanwhile
 	}
 	var keys []jose.JSONWebKey

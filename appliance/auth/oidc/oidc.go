@@ -2,7 +2,7 @@
 //
 //	set, err := oidc.NewSet(waiting, oidc.Config{Name: "corp", Issuer: "https://id.corp.example", ClientID: "sallyport",
 //		ClientSecret: secret, RedirectURL: "https://bastion.example/login/corp"})
-//	url, err := set.Begin(ctx, "corp", browser)            // where to send the browser
+//	url, err := set.Begin(ctx, "corp", browser, false)     // where to send the browser
 //	who, err := set.Finish(ctx, "corp", browser, r.Form)   // what it came back with
 //	who, err := set.Refresh(ctx, who.Session)              // later: is this still so?
 //

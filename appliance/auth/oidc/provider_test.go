@@ -36,7 +36,7 @@ func TestRealProvider(t *testing.T) {
 		t.Fatal(err)
 	}
 	login := func(user string) (Identity, error) {
-		to, err := p.Begin(t.Context(), browser)
+		to, err := p.Begin(t.Context(), browser, false)
 		if err != nil {
 			return Identity{}, err
 		}
@@ -56,12 +56,12 @@ func TestRealProvider(t *testing.T) {
 	}
 
 	t.Run("a code is good once", func(t *testing.T) {
-		to, err := p.Begin(t.Context(), browser)
+		to, err := p.Begin(t.Context(), browser, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		first := idp.Login(t, to, "ann")
-		if to, err = p.Begin(t.Context(), browser); err != nil {
+		if to, err = p.Begin(t.Context(), browser, false); err != nil {
 			t.Fatal(err)
 		}
 		second := idp.Login(t, to, "bob")
@@ -100,7 +100,7 @@ func TestRealProvider(t *testing.T) {
 	})
 
 	t.Run("away in the middle", func(t *testing.T) {
-		to, err := p.Begin(t.Context(), browser)
+		to, err := p.Begin(t.Context(), browser, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestRealProvider(t *testing.T) {
 		if err != nil {
 			t.Fatal("an appliance does not start while its provider is away: ", err)
 		}
-		if _, err := fresh.Begin(t.Context(), "corp", browser); !errors.Is(err, ErrDown) {
+		if _, err := fresh.Begin(t.Context(), "corp", browser, false); !errors.Is(err, ErrDown) {
 			t.Error(err, reason(err))
 		}
 		idp.Do(t, "up")
@@ -130,6 +130,16 @@ func TestRealProvider(t *testing.T) {
 
 	t.Run("a used refresh token", func(t *testing.T) {
 		if _, err := p.Refresh(t.Context(), ann.Session); !errors.Is(err, ErrEnded) {
+			t.Error(err, reason(err))
+		}
+	})
+
+	t.Run("signing in again", func(t *testing.T) {
+		to, err := p.Begin(t.Context(), browser, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if who, err := p.Finish(t.Context(), browser, idp.Login(t, to, "ann")); err != nil || who.User != "ann" {
 			t.Error(err, reason(err))
 		}
 	})

@@ -59,12 +59,12 @@ func (s *Set) Provider(name string) (*Provider, error) {
 }
 
 // Begin is the Begin of the provider that has this name.
-func (s *Set) Begin(ctx context.Context, name, browser string) (string, error) {
+func (s *Set) Begin(ctx context.Context, name, browser string, fresh bool) (string, error) {
 	p, err := s.Provider(name)
 	if err != nil {
 		return "", err
 	}
-	return p.Begin(ctx, browser)
+	return p.Begin(ctx, browser, fresh)
 }
 
 // Finish is the Finish of the provider whose redirect URL the browser came to.

@@ -318,7 +318,7 @@ func TestProviders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		browser := NewBrowser()
-		to, err := h.BeginProvider(t.Context(), "corp", browser)
+		to, err := h.BeginProvider(t.Context(), "corp", browser, false)
 		if err != nil || to != "https://id.example/auth?to=corp" {
 			t.Fatal(to, err)
 		}
@@ -361,7 +361,7 @@ func TestWaysThatAreNotSetUp(t *testing.T) {
 	h := newHouse(t, func(c *Config) { c.Providers, c.Passkeys = nil, nil })
 	_, err1 := h.BeginPasskey(t.Context(), "")
 	_, err2 := h.FinishPasskey(t.Context(), "", "", nil, From{})
-	_, err3 := h.BeginProvider(t.Context(), "corp", NewBrowser())
+	_, err3 := h.BeginProvider(t.Context(), "corp", NewBrowser(), false)
 	_, err4 := h.FinishProvider(t.Context(), "corp", NewBrowser(), nil)
 	for _, err := range []error{err1, err2, err3, err4} {
 		if !errors.Is(err, ErrNoSuchWay) {

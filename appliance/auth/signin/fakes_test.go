@@ -120,7 +120,7 @@ func (a *accounts) Bind(_ context.Context, who oidc.Identity) error {
 // provider vouches for whoever the answer names.
 type provider struct{}
 
-func (provider) Begin(_ context.Context, name, browser string) (string, error) {
+func (provider) Begin(_ context.Context, name, _ string, _ bool) (string, error) {
 	return "https://id.example/auth?to=" + name, nil
 }
 

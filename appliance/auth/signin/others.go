@@ -76,12 +76,13 @@ func (s *Service) finishAny(ctx context.Context, ask string, response []byte, fr
 	return s.signedIn(ctx, a, "passkey", s.Cookies.Check(a.User, from.Known) != "")
 }
 
-// BeginProvider returns where to send a browser that is known by a secret of NewBrowser.
-func (s *Service) BeginProvider(ctx context.Context, provider, browser string) (string, error) {
+// BeginProvider returns where to send a browser that is known by a secret of NewBrowser. Fresh has the provider ask the
+// person again who is signed in there already.
+func (s *Service) BeginProvider(ctx context.Context, provider, browser string, fresh bool) (string, error) {
 	if s.Providers == nil {
 		return "", ErrNoSuchWay
 	}
-	return s.Providers.Begin(ctx, provider, browser)
+	return s.Providers.Begin(ctx, provider, browser, fresh)
 }
 
 // FinishProvider takes what the browser came back with. The provider decides what the person had to show.

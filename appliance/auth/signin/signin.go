@@ -94,7 +94,7 @@ type Accounts interface {
 
 // Providers are the identity providers; *oidc.Set is one.
 type Providers interface {
-	Begin(ctx context.Context, provider, browser string) (string, error)
+	Begin(ctx context.Context, provider, browser string, fresh bool) (string, error)
 	Finish(ctx context.Context, provider, browser string, answer url.Values) (oidc.Identity, error)
 }
 
