@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"time"
 
@@ -41,6 +42,12 @@ type Session struct {
 	Nonce    string
 	AuthTime time.Time
 }
+
+// String says whose it is, without what is secret, so that no print and no log has that by accident.
+func (s Session) String() string { return fmt.Sprintf("session of %s at %s", s.Subject, s.Provider) }
+
+// LogValue is for log/slog.
+func (s Session) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // flow is what waits while the browser is at the provider.
 type flow struct {

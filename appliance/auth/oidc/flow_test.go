@@ -3,6 +3,7 @@ package oidc
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -287,6 +288,11 @@ func TestRefresh(t *testing.T) {
 		who, err := signIn(t, p, i, nil)
 		if err != nil {
 			t.Fatal(err, reason(err))
+		}
+		var log strings.Builder
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "session", who.Session)
+		if text := fmt.Sprintf("%v %+v %s %s", who, who, who.Session, log.String()); strings.Contains(text, who.Session.Refresh) {
+			t.Errorf("a log has the refresh token: %s", text)
 		}
 		// again makes the token of the next refresh.
 		again := func(change func(map[string]any)) {

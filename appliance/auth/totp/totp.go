@@ -16,6 +16,7 @@ import (
 	"crypto/subtle"
 	"encoding/base32"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -39,6 +40,12 @@ type Secret struct {
 	Text string // base32, to be kept and to be typed where no camera is
 	URL  string // otpauth://totp/…
 }
+
+// String has neither, so that no print and no log has them by accident.
+func (Secret) String() string { return "one-time password secret" }
+
+// LogValue is for log/slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // New returns a fresh secret. The issuer is what the app shows above the code, next to the user.
 func New(issuer, user string) (Secret, error) {

@@ -2,6 +2,8 @@ package totp
 
 import (
 	"encoding/base32"
+	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
@@ -56,6 +58,11 @@ func TestEnrol(t *testing.T) {
 	}
 	if strings.Contains(s.URL, "+") {
 		t.Errorf("some apps show the plus signs of %s", s.URL)
+	}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "secret", s)
+	if text := fmt.Sprintf("%v %+v %s %s", s, s, s, log.String()); strings.Contains(text, s.Text) {
+		t.Errorf("a log has it: %s", text)
 	}
 	other, err := New("Sallyport", "ann")
 	if err != nil || other.Text == s.Text || len(s.Text) != 32 {
