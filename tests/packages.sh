@@ -28,6 +28,8 @@ want xdpyinfo x11-utils
 want nginx nginx-light
 want haproxy haproxy
 want stunnel4 stunnel4
+want node nodejs
+want npm npm
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || need="$need libnginx-mod-stream"
 [ -e /usr/lib/xorg/modules/libxorgxrdp.so ] || need="$need xorgxrdp"
 [ -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ] || need="$need fonts-dejavu-core"

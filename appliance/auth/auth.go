@@ -94,8 +94,9 @@ func CheckUser(name string) error {
 // maxLabel bounds what a device says of itself: its name, platform, version.
 const maxLabel = 64
 
-// checkLabel wants text that prints as itself: no control characters, no marks that turn the direction of text.
-func checkLabel(what, s string) error {
+// CheckLabel returns nil for what a device may say of itself, at most 64 bytes of text that prints as itself: no control
+// characters, no marks that turn the direction of text.
+func CheckLabel(what, s string) error {
 	bad := func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
 	if len(s) > maxLabel || strings.ContainsFunc(s, bad) {
 		return &Error{ErrName.Code, fmt.Sprintf("a %s is at most %d printable characters", what, maxLabel), fmt.Sprintf("%.80q is not one", s)}

@@ -15,10 +15,10 @@ var crockford = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPaddi
 const codeBytes = 10
 
 // A hash is the SHA-256 of a code, all that is kept of it.
-type hash [sha256.Size]byte
+type hash = [sha256.Size]byte
 
-// newCode returns a fresh code as a person reads it, XXXX-XXXX-XXXX-XXXX, and its hash.
-func newCode() (string, hash) {
+// RandomCode returns a fresh code as a person reads it, XXXX-XXXX-XXXX-XXXX, and its hash.
+func RandomCode() (text string, kept [sha256.Size]byte) {
 	var b [codeBytes]byte
 	rand.Read(b[:]) // never fails: it would end the process
 	s := crockford.EncodeToString(b[:])
@@ -31,8 +31,8 @@ var readable = strings.NewReplacer("-", "", " ", "", "\t", "", "\r", "", "\n", "
 // maxTyped bounds what is taken for a code before it is looked at.
 const maxTyped = 256
 
-// hashCode returns the hash of a code as a person typed it; false if it cannot be one.
-func hashCode(typed string) (hash, bool) {
+// HashCode returns the hash of a code as a person typed it; false if it cannot be one.
+func HashCode(typed string) (kept [sha256.Size]byte, ok bool) {
 	if len(typed) > maxTyped {
 		return hash{}, false
 	}

@@ -10,7 +10,7 @@ func TestCodesAreReadable(t *testing.T) {
 	form := regexp.MustCompile(`^([0-9A-HJKMNP-TV-Z]{4}-){3}[0-9A-HJKMNP-TV-Z]{4}$`)
 	seen := make(map[string]bool)
 	for range 1000 {
-		text, want := newCode()
+		text, want := RandomCode()
 		if !form.MatchString(text) || seen[text] {
 			t.Fatalf("%q", text)
 		}
@@ -25,7 +25,7 @@ func TestCodesAreReadable(t *testing.T) {
 			"I for 1":         strings.ReplaceAll(text, "1", "I"),
 			"a small L for 1": strings.ReplaceAll(text, "1", "l"),
 		} {
-			if got, ok := hashCode(typed); !ok || got != want {
+			if got, ok := HashCode(typed); !ok || got != want {
 				t.Fatalf("%s: %q is not %q", what, typed, text)
 			}
 		}
@@ -33,9 +33,9 @@ func TestCodesAreReadable(t *testing.T) {
 }
 
 func TestWhatIsNoCode(t *testing.T) {
-	text, _ := newCode()
+	text, _ := RandomCode()
 	for _, typed := range []string{"", "-", text[:len(text)-1], text + "0", "U" + text[1:], "é" + text[1:], strings.Repeat("-", 1000) + text} {
-		if _, ok := hashCode(typed); ok {
+		if _, ok := HashCode(typed); ok {
 			t.Errorf("%q is taken for a code", typed)
 		}
 	}

@@ -166,8 +166,8 @@ func (d deviceForm) record() (record, error) {
 		}
 		rec.codes = append(rec.codes, h)
 	}
-	return rec, errors.Join(CheckUser(d.User), checkLabel("device name", d.Name), checkLabel("platform", d.Platform),
-		checkLabel("source", d.LastSource), checkLabel("version", d.ClientVersion))
+	return rec, errors.Join(CheckUser(d.User), CheckLabel("device name", d.Name), CheckLabel("platform", d.Platform),
+		CheckLabel("source", d.LastSource), CheckLabel("version", d.ClientVersion))
 }
 
 func parseCodes(data []byte) ([]code, error) {

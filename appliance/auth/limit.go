@@ -41,7 +41,7 @@ func newLimiter() *limiter {
 
 // allow reports whether source may try now.
 func (l *limiter) allow(source netip.Addr, now time.Time) bool {
-	e, known := l.sources[network(source)]
+	e, known := l.sources[Network(source)]
 	if !known {
 		return true
 	}
@@ -51,7 +51,7 @@ func (l *limiter) allow(source netip.Addr, now time.Time) bool {
 // fail notes a wrong code from source.
 func (l *limiter) fail(source netip.Addr, now time.Time) {
 	l.global.AllowN(now, 1)
-	key := network(source)
+	key := Network(source)
 	e, known := l.sources[key]
 	if !known {
 		if l.recent.Len() == maxSources {
@@ -66,8 +66,8 @@ func (l *limiter) fail(source netip.Addr, now time.Time) {
 	l.recent.MoveToFront(e)
 }
 
-// network is what counts as one source: an IPv4 address, or the /64 that an IPv6 host picks its addresses from.
-func network(source netip.Addr) netip.Prefix {
+// Network is what counts as one source: an IPv4 address, or the /64 that an IPv6 host picks its addresses from.
+func Network(source netip.Addr) netip.Prefix {
 	source = source.Unmap().WithZone("")
 	bits := 64
 	if source.Is4() {

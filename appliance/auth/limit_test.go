@@ -63,7 +63,7 @@ func TestSourcesAreBounded(t *testing.T) {
 	if len(l.sources) != maxSources || l.recent.Len() != maxSources {
 		t.Errorf("%d and %d sources are remembered", len(l.sources), l.recent.Len())
 	}
-	if _, known := l.sources[network(netip.MustParseAddr("10.0.0.0"))]; known {
+	if _, known := l.sources[Network(netip.MustParseAddr("10.0.0.0"))]; known {
 		t.Error("the oldest is remembered")
 	}
 	if l.fail(netip.Addr{}, now); len(l.sources) != maxSources {

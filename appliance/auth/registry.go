@@ -94,7 +94,7 @@ func (r *Registry) NewCode(user string, ttl time.Duration) (string, error) {
 	r.disk.Lock()
 	defer r.disk.Unlock()
 	now := r.clock()
-	text, h := newCode()
+	text, h := RandomCode()
 	codes := append(r.rememberedCodes(now), code{hash: h, user: user, expires: now.Add(cmp.Or(ttl, 10*time.Minute))})
 	if len(codes) > maxCodes {
 		return "", fmt.Errorf("%d enrolment codes are outstanding; wait until some have expired", maxCodes)
@@ -157,7 +157,7 @@ func (e Enrolment) check() error {
 			return err
 		}
 	}
-	return errors.Join(checkLabel("device name", e.Name), checkLabel("platform", e.Platform))
+	return errors.Join(CheckLabel("device name", e.Name), CheckLabel("platform", e.Platform))
 }
 
 // mayEnrol returns why a device that is known already may not enrol with a code of user's.
@@ -175,7 +175,7 @@ func (rec record) mayEnrol(e Enrolment, user string) error {
 
 // redeem finds a good code for the enrolment, comparing with every code in constant time.
 func (r *Registry) redeem(e Enrolment, now time.Time) (code, error) {
-	h, ok := hashCode(e.Code)
+	h, ok := HashCode(e.Code)
 	if !ok {
 		return code{}, ErrCodeUnknown
 	}
@@ -338,7 +338,7 @@ func (r *Registry) OnRevoke(f func(Device)) (stop func()) {
 // Touch notes that a device was seen: where, and with which version of the client. It goes to disk within a minute.
 // What does not print is not kept.
 func (r *Registry) Touch(id string, source netip.Addr, version string) {
-	if checkLabel("version", version) != nil {
+	if CheckLabel("version", version) != nil {
 		version = ""
 	}
 	r.mu.Lock()

@@ -1,0 +1,257 @@
+// Package oidcprovider runs a real OpenID Connect provider for tests: npm's oidc-provider, in a Node process of its own
+// on loopback, with as much of a browser as its login form needs.
+//
+//	p := oidcprovider.Start(t, "http://127.0.0.1:1/login/corp")
+//	back := p.Login(t, authorizationURL, "ann") // what comes back to the redirect URI
+//
+// The packages are installed once, from the registry, into tests/.cache; package-lock.json says which, to the byte.
+// Where neither is to be had the test is skipped.
+package oidcprovider
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+//go:embed package.json package-lock.json server.mjs
+var files embed.FS
+
+// The client that is registered with the provider.
+const (
+	ClientID     = "sallyport"
+	ClientSecret = "a secret of the tests"
+)
+
+const patience = 30 * time.Second // for an answer of a process on a busy machine
+
+// A Provider is a running one.
+type Provider struct {
+	Issuer   string
+	redirect string
+	in       io.Writer
+	lines    chan string
+}
+
+// Start runs a provider until the test ends.
+func Start(t *testing.T, redirect string) *Provider {
+	t.Helper()
+	dir := install(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	l.Close()
+	cmd := exec.CommandContext(t.Context(), "node", "server.mjs", port, redirect)
+	cmd.Dir = dir
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &Provider{Issuer: "http://127.0.0.1:" + port, redirect: redirect, in: in, lines: make(chan string, 8)}
+	read := make(chan struct{})
+	go p.read(out, read)
+	t.Cleanup(func() {
+		in.Close()
+		<-read
+		if err := cmd.Wait(); err != nil && t.Context().Err() == nil {
+			t.Errorf("oidc-provider: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("oidc-provider says:\n%s", log.String())
+		}
+	})
+	p.want(t, "up")
+	return p
+}
+
+func (p *Provider) read(out io.Reader, done chan<- struct{}) {
+	defer close(done)
+	defer close(p.lines)
+	for s := bufio.NewScanner(out); s.Scan(); {
+		p.lines <- s.Text()
+	}
+}
+
+// Do has the provider "rotate" its key, go "down" or come "up" again.
+func (p *Provider) Do(t *testing.T, word string) {
+	t.Helper()
+	if _, err := fmt.Fprintln(p.in, word); err != nil {
+		t.Fatal(err)
+	}
+	p.want(t, word)
+}
+
+func (p *Provider) want(t *testing.T, word string) {
+	t.Helper()
+	select {
+	case line := <-p.lines:
+		if line != word {
+			t.Fatalf("oidc-provider says %q, not %q", line, word)
+		}
+	case <-time.After(patience):
+		t.Fatalf("oidc-provider does not say %q", word)
+	}
+}
+
+var (
+	action = regexp.MustCompile(`<form[^>]* action="([^"]+)"`)
+	prompt = regexp.MustCompile(`name="prompt" value="([a-z]+)"`)
+	errEnd = errors.New("the browser is back")
+)
+
+// Login is a person in a browser: it opens a URL, signs in as user, consents, and returns what the redirect URI gets.
+func (p *Provider) Login(t *testing.T, address, user string) url.Values {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back url.Values
+	browser := &http.Client{Jar: jar, Timeout: patience, CheckRedirect: func(req *http.Request, _ []*http.Request) error {
+		if strings.HasPrefix(req.URL.String(), p.redirect+"?") {
+			back = req.URL.Query()
+			return errEnd
+		}
+		return nil
+	}}
+	page, err := browser.Get(address)
+	for range 5 {
+		if errors.Is(err, errEnd) {
+			if page != nil {
+				page.Body.Close()
+			}
+			return back
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, form := fill(t, page, user)
+		page, err = browser.PostForm(to, form)
+	}
+	t.Fatal("one form after the other")
+	return nil
+}
+
+// fill reads a page and fills in the form that is on it.
+func fill(t *testing.T, page *http.Response, user string) (to string, form url.Values) {
+	t.Helper()
+	defer page.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(page.Body, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	where, what := action.FindSubmatch(body), prompt.FindSubmatch(body)
+	if page.StatusCode != http.StatusOK || where == nil || what == nil {
+		t.Fatalf("%s from %s without a form: %.2000s", page.Status, page.Request.URL.Path, body)
+	}
+	u, err := page.Request.URL.Parse(html.UnescapeString(string(where[1])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	form = url.Values{"prompt": {string(what[1])}}
+	if form.Get("prompt") == "login" {
+		form.Set("login", user)
+		form.Set("password", "any")
+	}
+	return u.String(), form
+}
+
+// install returns a folder with the server and what it needs.
+func install(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("oidc-provider needs %s", name)
+		}
+	}
+	sum := sha256.New()
+	names := []string{"package.json", "package-lock.json", "server.mjs"}
+	for _, name := range names {
+		data, err := files.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
+	}
+	dir := filepath.Join(cache(t), "oidc-provider-"+hex.EncodeToString(sum.Sum(nil)[:8]))
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	// Into a folder beside, which takes its name when it is whole: of two tests that install at once the second finds it.
+	next, err := os.MkdirTemp(cache(t), "oidc-provider-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(next)
+	for _, name := range names {
+		data, err := files.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(next, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	npm := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev")
+	npm.Dir = next
+	if out, err := npm.CombinedOutput(); err != nil {
+		t.Skipf("oidc-provider cannot be installed: %v\n%s", err, out)
+	}
+	if err := os.Rename(next, dir); err != nil {
+		if _, exists := os.Stat(dir); exists != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// cache returns tests/.cache of the module that the test is in.
+func cache(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			break
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			t.Fatal("the test is in no module")
+		}
+		dir = up
+	}
+	dir = filepath.Join(dir, "tests", ".cache")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
