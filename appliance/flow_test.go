@@ -104,7 +104,7 @@ func (s *site) settle() {
 
 func (s *site) parse(access string) *policy.Policy {
 	s.t.Helper()
-	p, err := policy.Parse("access.yaml", []byte(access), policy.Options{AddressSyntax: netstack.ParseAddr, Forbidden: func(netip.Addr) error { return nil }})
+	p, err := policy.Parse([]policy.File{{Name: "access.yaml", Data: []byte(access)}}, policy.Options{AddressSyntax: netstack.ParseAddr, Forbidden: func(netip.Addr) error { return nil }})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -126,7 +126,8 @@ func (f *flow) still(p *policy.Policy, now time.Time) error {
 		return lifetimeOver(g.Lifetime)
 	}
 	if addr := f.addr.Load(); addr != nil {
-		return p.DecideAddress(g, addr.Addr())
+		_, err = p.DecideAddress(g, addr.Addr())
+		return err
 	}
 	return nil
 }
@@ -176,7 +177,8 @@ type flow struct {
 
 func (f *flow) request(now time.Time) policy.Request {
 	return policy.Request{User: f.peer.User, Target: f.open.Target, VNet: f.open.VNet,
-		Protocol: f.open.Protocol, Port: f.open.Port, Time: now}
+		Protocol: f.open.Protocol, Port: f.open.Port, Opaque: true,
+		Source: f.peer.Remote.Addr(), Transport: f.peer.Transport, Time: now}
 }
 
 // Flow serves one stream of an admitted client: an api flow, or one to a target, or one that measures.
@@ -325,7 +327,7 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 	if err != nil {
 		return nil, err
 	}
-	if err := p.DecideAddress(f.grant, addr); err != nil {
+	if _, err := p.DecideAddress(f.grant, addr); err != nil {
 		return nil, err
 	}
 	at := netip.AddrPortFrom(addr, f.grant.Port)

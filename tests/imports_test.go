@@ -50,6 +50,7 @@ var only = map[string]struct {
 	"golang.zx2c4.com/wireguard": {[]string{"netstack/link", "bench/lab"}, "tunnels are links; the lab measures another's beside ours"},
 	"github.com/insomniacslk":    {[]string{"netstack/dhcp"}, "leases are one package's business"},
 	"github.com/vishvananda":     {[]string{"host"}, "only the parent touches the host's network"},
+	"github.com/cedar-policy":    {[]string{"appliance/policy"}, "Cedar is the policy's own language"},
 	"database/sql":               {[]string{"appliance/store"}, "SQL is the store's business"},
 }
 

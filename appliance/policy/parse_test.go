@@ -65,7 +65,7 @@ access.yaml:2:5: rule "" reaches nothing; give targets, labels or addresses; tar
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
-			_, err := Parse("access.yaml", []byte(tt.data), fakes)
+			_, err := parseOne(tt.data)
 			if err == nil {
 				t.Fatal("no fault")
 			}
@@ -83,7 +83,7 @@ access.yaml:2:5: rule "" reaches nothing; give targets, labels or addresses; tar
 func TestUnknownVNet(t *testing.T) {
 	o := fakes
 	o.VNets = []string{"hub"}
-	_, err := Parse("a", []byte("targets: [{name: a, vnet: hubb, address: b, protocols: ssh}]\n"), o)
+	_, err := Parse([]File{{"a", []byte("targets: [{name: a, vnet: hubb, address: b, protocols: ssh}]\n")}}, o)
 	if err == nil || err.Error() != `a:1:27: there is no vnet "hubb"; did you mean "hub"?` {
 		t.Error(err)
 	}
@@ -91,7 +91,7 @@ func TestUnknownVNet(t *testing.T) {
 
 func TestOptionsMustBeSet(t *testing.T) {
 	for _, o := range []Options{{}, {AddressSyntax: fakeSyntax}, {Forbidden: fakeForbidden}} {
-		if p, err := Parse("a", nil, o); err == nil {
+		if p, err := Parse([]File{{"a", nil}}, o); err == nil {
 			t.Errorf("%+v", p)
 		}
 	}
@@ -126,9 +126,12 @@ func TestProtocolForms(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	want := map[string][]string{
-		"":        {"admins", "bench", "address_mode", "groups", "targets", "rules"},
+		"":        {"admins", "bench", "address_mode", "zone", "groups", "targets", "rules", "tests"},
 		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys"},
-		"rules":   {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime", "grace"},
+		"rules": {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime", "grace",
+			"bandwidth", "record", "approval", "hint"},
+		"tests": {"name", "user", "groups", "action", "target", "vnet", "protocol", "port", "address", "portal", "source", "transport", "at",
+			"mfa_age", "allow", "by", "code"},
 	}
 	if got := Keys(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
@@ -144,7 +147,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data, user, target string) {
 		watchdog := time.AfterFunc(10*time.Second, func() { panic("Parse takes more than ten seconds") })
 		defer watchdog.Stop()
-		p, err := Parse("access.yaml", []byte(data), fakes)
+		p, err := parseOne(data)
 		if err != nil {
 			var faults Faults
 			if p != nil || !errors.As(err, &faults) || len(faults) == 0 {
