@@ -92,9 +92,6 @@ func (f facts) words() string {
 // asked whether it may fit, a forbid whether it must. The rewritten condition is compiled once and then asked like any
 // other, where partial evaluation would make a new policy for each request.
 func (unknown facts) bound(n ast.IsNode, most bool) ast.IsNode {
-	if factsIn(n)&unknown == 0 {
-		return n
-	}
 	switch n := n.(type) {
 	case ast.NodeTypeAnd:
 		return and(unknown.bound(n.Left, most), unknown.bound(n.Right, most))
@@ -103,13 +100,20 @@ func (unknown facts) bound(n ast.IsNode, most bool) ast.IsNode {
 	case ast.NodeTypeNot:
 		return not(unknown.bound(n.Arg, !most))
 	case ast.NodeTypeIfThenElse:
-		condition, then, otherwise := unknown.bound(n.If, true), unknown.bound(n.Then, most), unknown.bound(n.Else, most)
+		then, otherwise := unknown.bound(n.Then, most), unknown.bound(n.Else, most)
+		if factsIn(n.If)&unknown == 0 {
+			return ast.NodeTypeIfThenElse{If: n.If, Then: then, Else: otherwise}
+		}
+		condition := unknown.bound(n.If, true)
 		if most {
 			return or(and(condition, then), otherwise)
 		}
 		return and(or(not(condition), then), otherwise)
 	}
-	return ast.NodeValue{Value: types.Boolean(most)}
+	if factsIn(n)&unknown != 0 {
+		return ast.NodeValue{Value: types.Boolean(most)}
+	}
+	return n
 }
 
 func and(a, b ast.IsNode) ast.IsNode {
