@@ -5,13 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-
-	"github.com/cedar-policy/cedar-go/types"
-)
-
-var (
-	noParents    = types.NewEntityUIDSet()
-	noAttributes types.Record
 )
 
 // DecideAddress is the second decision: may the flow of this grant go to addr, which is what the grant's Host resolved

@@ -312,6 +312,9 @@ func TestActionsInConditions(t *testing.T) {
 	if g := granted(t, p, r); !slices.Equal(g.Channels, []string{ClipboardIn, ClipboardOut, Download}) {
 		t.Errorf("%v", g.Channels)
 	}
+	if e := p.Explain(r).String(); !strings.Contains(e, `forbid "f" (a.cedar:1:64) fits upload, drive`) {
+		t.Error(e)
+	}
 }
 
 func TestAllows(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/cedar-policy/cedar-go/types"
 )
 
 // Decide is the first decision: on people, names, protocol and port, before any packet. Its error is a *Refusal.
@@ -120,19 +122,7 @@ func (p *Policy) decideBench(r Request) (Grant, error) {
 // Allows decides on what is not a flow: Admin and Bench on the appliance, ViewSession and KillSession on the request's
 // target. It returns the ids of what permits it; its error is a *Refusal.
 func (p *Policy) Allows(action string, r Request) (by []string, err error) {
-	resource := Target{Name: r.Target, VNet: r.VNet}
-	if t, ok := p.target(r.Target); ok {
-		resource = t
-	}
-	entity := targetEntity(resource)
-	if addr, err := netip.ParseAddr(r.Target); err == nil {
-		entity = addressEntity(addr.Unmap(), r.VNet)
-	}
-	if action == Admin || action == Bench {
-		entity.UID = thisAppliance
-		entity.Parents, entity.Attributes = noParents, noAttributes
-	}
-	v := p.subject(r, entity).question(resolved, "", 0, netip.Addr{}).ask(action)
+	v := p.subject(r, p.resourceOf(action, r)).question(resolved, "", 0, netip.Addr{}).ask(action)
 	switch {
 	case v.allowed():
 		for _, s := range v.permits {
@@ -148,6 +138,20 @@ func (p *Policy) Allows(action string, r Request) (by []string, err error) {
 			Hint: "ask an administrator to add you to bench in access.yaml"}
 	}
 	return nil, &Refusal{Code: CodeDenied, Sentence: fmt.Sprintf("no rule or policy allows you to %s", actionWords[action])}
+}
+
+// resourceOf is what such an action is about. A session may outlive its target in access.yaml.
+func (p *Policy) resourceOf(action string, r Request) types.Entity {
+	if action == Admin || action == Bench {
+		return types.Entity{UID: thisAppliance}
+	}
+	if addr, err := netip.ParseAddr(r.Target); err == nil {
+		return addressEntity(addr.Unmap(), r.VNet)
+	}
+	if t, ok := p.target(r.Target); ok {
+		return targetEntity(t)
+	}
+	return targetEntity(Target{Name: r.Target, VNet: r.VNet})
 }
 
 var actionWords = map[string]string{

@@ -28,7 +28,7 @@ type Account struct {
 	ID      string
 	Effect  string   // permit or forbid
 	Place   string   // file:line:column
-	Actions []string // of connect and the channels of the protocol, those that it is about
+	Actions []string // of connect and the channels of the protocol, those that it is about or, if it matched, fits
 	Matched bool
 	Why     string   // what did not fit: principal, action, resource, condition 2, or an evaluation error
 	Limits  []string // of a permit
@@ -125,22 +125,28 @@ func (q *question) account(s *statement, asked []string) (a Account, rank int) {
 		a.Why = "action"
 		return a, 2
 	}
-	fits, err := s.fits(q.stage, q.subject, q.cedarRequest(a.Actions[0], s.zone))
-	switch {
-	case err != nil:
-		a.Why = "error: " + err.Error()
-		return a, 5
-	case !fits:
+	var fitting []string
+	for _, action := range a.Actions {
+		fits, err := s.fits(q.stage, q.subject, q.cedarRequest(action, s.zone))
+		if err != nil {
+			a.Why = "error: " + err.Error()
+			return a, 5
+		}
+		if fits {
+			fitting = append(fitting, action)
+		}
+	}
+	if len(fitting) == 0 {
 		a.Why = q.firstMisfit(s, a.Actions[0])
 		return a, 3
 	}
-	a.Matched = true
+	a.Actions, a.Matched = fitting, true
 	return a, 4
 }
 
 // fitsAlone reports whether a scope fits.
 func (q *question) fitsAlone(scope *ast.Policy) bool {
-	v, err := eval.Eval(eval.PolicyToNode(scope).AsIsNode(), eval.Env{Entities: q.subject, Principal: q.principal.UID, Action: actionUID(Connect), Resource: q.resource.UID, Context: noAttributes})
+	v, err := eval.Eval(eval.PolicyToNode(scope).AsIsNode(), eval.Env{Entities: q.subject, Principal: q.principal.UID, Resource: q.resource.UID})
 	return err == nil && v == types.Value(types.True)
 }
 
