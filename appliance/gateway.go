@@ -105,16 +105,16 @@ func (l Limits) withDefaults() Limits {
 func (g *Gateway) SetPolicy(p *policy.Policy) {
 	g.policy.Store(p)
 	g.live.each(func(f *flow) {
-		if err := f.still(p, time.Now()); err != nil {
+		if err := f.still(p, f.latest(), time.Now()); err != nil {
 			f.end(rulesChanged(err))
 		}
 	})
 }
 
-// still asks p about a flow as it stands: its protocol and port, the host and the address that it leads to, and its
-// age. The answer is nil, or why p does not allow it.
-func (f *flow) still(p *policy.Policy, now time.Time) error {
-	again := f.request(now)
+// still asks p about a flow as it stands: its protocol and port, the host and the address that it leads to, who carries it
+// from where, and its age. The answer is nil, or why p does not allow it.
+func (f *flow) still(p *policy.Policy, from *frame.Peer, now time.Time) error {
+	again := f.request(from, now)
 	again.Protocol, again.Port = f.grant.Protocol, f.grant.Port
 	g, err := p.Decide(again)
 	switch {
@@ -175,10 +175,9 @@ type flow struct {
 	detached detached
 }
 
-func (f *flow) request(now time.Time) policy.Request {
-	return policy.Request{User: f.peer.User, Target: f.open.Target, VNet: f.open.VNet,
-		Protocol: f.open.Protocol, Port: f.open.Port, Opaque: true,
-		Source: f.peer.Remote.Addr(), Transport: f.peer.Transport, Time: now}
+func (f *flow) request(from *frame.Peer, now time.Time) policy.Request {
+	return policy.Request{User: f.peer.User, Target: f.open.Target, VNet: f.open.VNet, Protocol: f.open.Protocol, Port: f.open.Port,
+		Opaque: true, Source: from.Remote.Addr(), Transport: from.Transport, Time: now}
 }
 
 // Flow serves one stream of an admitted client: an api flow, or one to a target, or one that measures.
@@ -228,7 +227,7 @@ func (f *flow) begin(connection context.Context) bool {
 		f.end(nil)
 		g.live.remove(f)
 		reason := reasonOf(err)
-		f.refused(reason)
+		f.refused(reason, err)
 		in.Refuse(&frame.StreamError{Reason: reason})
 		return false
 	}
@@ -279,10 +278,14 @@ func (g *Gateway) Close() {
 	g.relays.Wait()
 }
 
-// refused counts and logs that there is no flow.
-func (f *flow) refused(why frame.Reason) {
+// refused counts and logs that there is no flow, and which policy could not be evaluated if that is the reason.
+func (f *flow) refused(why frame.Reason, err error) {
 	f.gateway.Metrics.flowRefused(string(why.Code))
 	f.log(slog.LevelInfo, "flow refused", "cause", string(why.Code), "why", why.Sentence)
+	var broken *policy.EvaluationError
+	if errors.As(err, &broken) {
+		f.log(slog.LevelWarn, "policy failed", "policy", broken.Policy, "at", broken.Place, "why", broken.Err)
+	}
 }
 
 // reach decides, resolves, decides again and dials. A flow that it reaches a target for is in the list of live ones.
@@ -290,7 +293,7 @@ func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 	g, limits := f.gateway, f.gateway.Limits.withDefaults()
 	p := g.policy.Load()
 	var err error
-	if f.grant, err = p.Decide(f.request(f.begun)); err != nil {
+	if f.grant, err = p.Decide(f.request(&f.peer, f.begun)); err != nil {
 		return nil, err
 	}
 	if err := g.live.add(f, limits); err != nil {
@@ -308,7 +311,7 @@ func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 		return nil, err
 	}
 	// The same with the policy: it may have changed before the flow was in the list, or before its address was known.
-	if err := f.still(g.policy.Load(), time.Now()); err != nil {
+	if err := f.still(g.policy.Load(), &f.peer, time.Now()); err != nil {
 		conn.Close()
 		return nil, err
 	}
