@@ -206,6 +206,17 @@ func TestFlowRefused(t *testing.T) {
 }
 
 // TestFlowEnds: whatever ends a right ends the flows that it allowed, with its reason.
+// TestApprovalIsMissing: what somebody must agree to is refused while nobody can be asked.
+func TestApprovalIsMissing(t *testing.T) {
+	s := newSite(t)
+	s.SetPolicy(s.parse("groups: {leads: [lea], owners: []}\n"+strings.Replace(siteAccess, "lifetime: 1h", "approval: leads", 1),
+		`@approval("owners") permit (principal == User::"ann", action in Action::"use", resource);`))
+	_, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
+	if reason, _ := frame.ReasonOf(err); reason.Code != "E_APPROVAL" || reason.Sentence != "db-1:22 needs the approval of somebody in leads and in owners" {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestPolicyFails: what cannot be evaluated denies, and the log says which policy and why.
 func TestPolicyFails(t *testing.T) {
 	s := newSite(t)

@@ -27,6 +27,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -295,6 +296,10 @@ func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 	var err error
 	if f.grant, err = p.Decide(f.request(&f.peer, f.begun)); err != nil {
 		return nil, err
+	}
+	if groups := f.grant.Approval; len(groups) > 0 {
+		return nil, frame.Refuse("E_APPROVAL", fmt.Sprintf("%s needs the approval of somebody in %s", f.name(), strings.Join(groups, " and in ")),
+			"there is no way to ask them yet; ask an administrator")
 	}
 	if err := g.live.add(f, limits); err != nil {
 		return nil, err

@@ -267,7 +267,7 @@ func (q *question) record(t Target, g *Grant, permits []*statement) error {
 	case !q.policy.options.Recording:
 		return &Refusal{
 			Code:     CodeRecording,
-			Sentence: fmt.Sprintf("%s must be recorded by %s, and there is no recording", joinHostPort(t.Name, g.Port), demands),
+			Sentence: fmt.Sprintf("%s denied: %s demands a recording, and this appliance makes none", joinHostPort(t.Name, g.Port), demands),
 			Hint:     "ask an administrator", Rule: demands.id, Err: joinErrors(exempt.broken),
 		}
 	case g.request.Opaque:

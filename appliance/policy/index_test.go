@@ -19,7 +19,7 @@ func TestIndexAgreesWithFullScan(t *testing.T) {
 	allowed, broken := 0, 0
 	for seed := range uint64(50) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
-		p := with(t, "rules:\n"+randomRules(rnd), randomStatements(rnd, 40))
+		p := with(t, "rules:\n"+randomRules(rnd), randomStatements(rnd, 30))
 		set := make(cedar.PolicyMap)
 		for _, s := range p.statements {
 			set[cedar.PolicyID(s.id)] = cedar.NewPolicyFromAST((*public.Policy)(s.parsed))

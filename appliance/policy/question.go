@@ -1,11 +1,14 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
 )
 
@@ -104,14 +107,52 @@ type question struct {
 
 // An answer is whether a statement fits, or why it cannot say so.
 type answer struct {
-	asked bool
-	fits  bool
-	err   error
+	fits bool
+	err  error
 }
 
 func (s *subject) question(st stage, protocol string, port uint16, addr netip.Addr) *question {
-	return &question{subject: s, stage: st, protocol: protocol, port: port, address: addr,
+	q := &question{subject: s, stage: st, protocol: protocol, port: port, address: addr,
 		contexts: make(map[*time.Location]types.Record, 1), answers: make([]answer, len(s.candidates))}
+	var done []*time.Location
+	for _, c := range s.candidates {
+		if !slices.Contains(done, c.zone) {
+			done = append(done, c.zone)
+			q.askAll(c.zone)
+		}
+	}
+	return q
+}
+
+// askAll asks the candidates of one zone together, which costs a fraction of asking one after the other. Cedar's answers
+// come in the order of the statements.
+func (q *question) askAll(zone *time.Location) {
+	_, said := cedar.Authorize(batch{q, zone}, q.subject, q.cedarRequest(Connect, zone))
+	fits, errs := said.Reasons, said.Errors
+	for i, s := range q.candidates {
+		switch {
+		case len(fits) > 0 && fits[0].PolicyID == cedar.PolicyID(s.id):
+			q.answers[i].fits, fits = true, fits[1:]
+		case len(errs) > 0 && errs[0].PolicyID == cedar.PolicyID(s.id):
+			q.answers[i].err, errs = errors.New(errs[0].Message), errs[1:]
+		}
+	}
+}
+
+// A batch is the candidates of a question that have the same context and do not look at the action.
+type batch struct {
+	*question
+	zone *time.Location
+}
+
+func (b batch) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
+		for _, s := range b.candidates {
+			if s.zone == b.zone && s.looksAt&factAction == 0 && !yield(cedar.PolicyID(s.id), s.asked[b.stage]) {
+				return
+			}
+		}
+	}
 }
 
 // A verdict is what all statements together say about one action.
@@ -143,7 +184,7 @@ func (e *EvaluationError) Unwrap() error { return e.Err }
 func (q *question) ask(action string) (v verdict) {
 	bit := actionBit(action)
 	for i, s := range q.candidates {
-		if s.actions&bit == 0 {
+		if s.actions&bit == 0 || q.stage == visible && !s.permit { // a forbid hides nothing
 			continue
 		}
 		switch a := q.answer(i, action); {
@@ -161,12 +202,11 @@ func (q *question) ask(action string) (v verdict) {
 
 func (q *question) answer(i int, action string) answer {
 	s := q.candidates[i]
-	if q.answers[i].asked && s.looksAt&factAction == 0 {
+	if s.looksAt&factAction == 0 {
 		return q.answers[i]
 	}
 	fits, err := s.fits(q.stage, q.subject, q.cedarRequest(action, s.zone))
-	q.answers[i] = answer{true, fits, err}
-	return q.answers[i]
+	return answer{fits, err}
 }
 
 func (q *question) cedarRequest(action string, zone *time.Location) types.Request {
