@@ -28,16 +28,17 @@ func (f *cedarFile) validate(s *statement, chunk policyText) {
 		f.checkName(id, scope)
 	}
 	for i, c := range s.parsed.Conditions {
-		if i >= len(conditions) {
-			break
+		text := chunk
+		if i < len(conditions) {
+			text = conditions[i]
 		}
 		one := bare
 		one.Conditions = []ast.ConditionType{c}
-		f.judge(&one, conditions[i], broken)
+		f.judge(&one, text, broken)
 		ast.Inspect(ast.NewNode(c.Body), func(n ast.IsNode) bool {
 			if v, ok := n.(ast.NodeValue); ok {
 				if id, ok := v.Value.(types.EntityUID); ok {
-					f.checkName(id, conditions[i])
+					f.checkName(id, text)
 				}
 			}
 			return true
