@@ -175,8 +175,8 @@ func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 		return nil, frame.Refuse(policy.CodePort, "port must be 1-65535", "")
 	}
 	f.open.Port = uint16(port)
-	if f.grant, err = g.policy.Load().Decide(f.request(f.begun)); err != nil {
-		f.refused(reasonOf(err))
+	if f.grant, err = g.policy.Load().Decide(f.request(&f.peer, f.begun)); err != nil {
+		f.refused(reasonOf(err), err)
 		return nil, err
 	}
 	return api.Grant{Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Port: f.grant.Port, Rule: f.grant.Rule}, nil

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -102,9 +103,10 @@ func (s *site) settle() {
 	s.relays.Wait()
 }
 
-func (s *site) parse(access string) *policy.Policy {
+func (s *site) parse(access string, policies ...string) *policy.Policy {
 	s.t.Helper()
-	p, err := policy.Parse("access.yaml", []byte(access), policy.Options{AddressSyntax: netstack.ParseAddr, Forbidden: func(netip.Addr) error { return nil }})
+	files := []policy.File{{Name: "access.yaml", Data: []byte(access)}, {Name: "more.cedar", Data: []byte(strings.Join(policies, "\n"))}}
+	p, err := policy.Parse(files, policy.Options{AddressSyntax: netstack.ParseAddr, Forbidden: func(netip.Addr) error { return nil }})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -204,6 +206,33 @@ func TestFlowRefused(t *testing.T) {
 }
 
 // TestFlowEnds: whatever ends a right ends the flows that it allowed, with its reason.
+// TestApprovalIsMissing: what somebody must agree to is refused while nobody can be asked.
+func TestApprovalIsMissing(t *testing.T) {
+	s := newSite(t)
+	s.SetPolicy(s.parse("groups: {leads: [lea], owners: []}\n"+strings.Replace(siteAccess, "lifetime: 1h", "approval: leads", 1),
+		`@approval("owners") permit (principal == User::"ann", action in Action::"use", resource);`))
+	_, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
+	if reason, _ := frame.ReasonOf(err); reason.Code != "E_APPROVAL" || reason.Sentence != "db-1:22 needs the approval of somebody in leads and in owners" {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestPolicyFails: what cannot be evaluated denies, and the log says which policy and why.
+func TestPolicyFails(t *testing.T) {
+	s := newSite(t)
+	var log bytes.Buffer
+	s.Log = slog.New(slog.NewTextHandler(&log, nil))
+	s.SetPolicy(s.parse(siteAccess, `@id("sum") forbid (principal, action == Action::"connect", resource) when { context.port + 9223372036854775807 > 0 };`))
+	_, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
+	s.settle()
+	if reason, _ := frame.ReasonOf(err); reason.Code != policy.CodeDenied || reason.Rule != "sum" {
+		t.Errorf("%v", err)
+	}
+	if line := log.String(); !strings.Contains(line, `msg="policy failed"`) || !strings.Contains(line, "policy=sum at=more.cedar:1:12") || !strings.Contains(line, "overflow") {
+		t.Errorf("the log says %s", line)
+	}
+}
+
 func TestFlowEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(s *site)

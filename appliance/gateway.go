@@ -27,6 +27,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,16 +106,16 @@ func (l Limits) withDefaults() Limits {
 func (g *Gateway) SetPolicy(p *policy.Policy) {
 	g.policy.Store(p)
 	g.live.each(func(f *flow) {
-		if err := f.still(p, time.Now()); err != nil {
+		if err := f.still(p, f.latest(), time.Now()); err != nil {
 			f.end(rulesChanged(err))
 		}
 	})
 }
 
-// still asks p about a flow as it stands: its protocol and port, the host and the address that it leads to, and its
-// age. The answer is nil, or why p does not allow it.
-func (f *flow) still(p *policy.Policy, now time.Time) error {
-	again := f.request(now)
+// still asks p about a flow as it stands: its protocol and port, the host and the address that it leads to, who carries it
+// from where, and its age. The answer is nil, or why p does not allow it.
+func (f *flow) still(p *policy.Policy, from *frame.Peer, now time.Time) error {
+	again := f.request(from, now)
 	again.Protocol, again.Port = f.grant.Protocol, f.grant.Port
 	g, err := p.Decide(again)
 	switch {
@@ -126,7 +127,8 @@ func (f *flow) still(p *policy.Policy, now time.Time) error {
 		return lifetimeOver(g.Lifetime)
 	}
 	if addr := f.addr.Load(); addr != nil {
-		return p.DecideAddress(g, addr.Addr())
+		_, err = p.DecideAddress(g, addr.Addr())
+		return err
 	}
 	return nil
 }
@@ -174,9 +176,9 @@ type flow struct {
 	detached detached
 }
 
-func (f *flow) request(now time.Time) policy.Request {
-	return policy.Request{User: f.peer.User, Target: f.open.Target, VNet: f.open.VNet,
-		Protocol: f.open.Protocol, Port: f.open.Port, Time: now}
+func (f *flow) request(from *frame.Peer, now time.Time) policy.Request {
+	return policy.Request{User: f.peer.User, Target: f.open.Target, VNet: f.open.VNet, Protocol: f.open.Protocol, Port: f.open.Port,
+		Opaque: true, Source: from.Remote.Addr(), Transport: from.Transport, Time: now}
 }
 
 // Flow serves one stream of an admitted client: an api flow, or one to a target, or one that measures.
@@ -226,7 +228,7 @@ func (f *flow) begin(connection context.Context) bool {
 		f.end(nil)
 		g.live.remove(f)
 		reason := reasonOf(err)
-		f.refused(reason)
+		f.refused(reason, err)
 		in.Refuse(&frame.StreamError{Reason: reason})
 		return false
 	}
@@ -277,10 +279,14 @@ func (g *Gateway) Close() {
 	g.relays.Wait()
 }
 
-// refused counts and logs that there is no flow.
-func (f *flow) refused(why frame.Reason) {
+// refused counts and logs that there is no flow, and which policy could not be evaluated if that is the reason.
+func (f *flow) refused(why frame.Reason, err error) {
 	f.gateway.Metrics.flowRefused(string(why.Code))
 	f.log(slog.LevelInfo, "flow refused", "cause", string(why.Code), "why", why.Sentence)
+	var broken *policy.EvaluationError
+	if errors.As(err, &broken) {
+		f.log(slog.LevelWarn, "policy failed", "policy", broken.Policy, "at", broken.Place, "why", broken.Err)
+	}
 }
 
 // reach decides, resolves, decides again and dials. A flow that it reaches a target for is in the list of live ones.
@@ -288,8 +294,12 @@ func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 	g, limits := f.gateway, f.gateway.Limits.withDefaults()
 	p := g.policy.Load()
 	var err error
-	if f.grant, err = p.Decide(f.request(f.begun)); err != nil {
+	if f.grant, err = p.Decide(f.request(&f.peer, f.begun)); err != nil {
 		return nil, err
+	}
+	if groups := f.grant.Approval; len(groups) > 0 {
+		return nil, frame.Refuse("E_APPROVAL", fmt.Sprintf("%s needs the approval of somebody in %s", f.name(), strings.Join(groups, " and in ")),
+			"there is no way to ask them yet; ask an administrator")
 	}
 	if err := g.live.add(f, limits); err != nil {
 		return nil, err
@@ -306,7 +316,7 @@ func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 		return nil, err
 	}
 	// The same with the policy: it may have changed before the flow was in the list, or before its address was known.
-	if err := f.still(g.policy.Load(), time.Now()); err != nil {
+	if err := f.still(g.policy.Load(), &f.peer, time.Now()); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -325,7 +335,7 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 	if err != nil {
 		return nil, err
 	}
-	if err := p.DecideAddress(f.grant, addr); err != nil {
+	if _, err := p.DecideAddress(f.grant, addr); err != nil {
 		return nil, err
 	}
 	at := netip.AddrPortFrom(addr, f.grant.Port)

@@ -189,7 +189,7 @@ func (f *flow) mayResume(p frame.Peer) error {
 	if f.gateway.Devices.Revoked(p.Device) {
 		return reasonError(auth.ErrRevoked)
 	}
-	if err := f.still(f.gateway.policy.Load(), time.Now()); err != nil {
+	if err := f.still(f.gateway.policy.Load(), &p, time.Now()); err != nil {
 		return rulesChanged(err)
 	}
 	return nil

@@ -4,11 +4,13 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"sallyport/appliance/auth"
+	"sallyport/appliance/policy"
 	"sallyport/frame"
 	"sallyport/frame/frametest"
 )
@@ -169,6 +171,18 @@ func TestResumeIsRefused(t *testing.T) {
 		s.SetPolicy(s.parse(strings.Replace(siteAccess, "who: [ann, bob]", "who: [bob]", 1)))
 		s.until("the flow has ended", func() bool { return s.live.count() == 0 })
 		refused(t, v, "E_TARGET_UNKNOWN")
+		v.stream.Close()
+	})
+	t.Run("Elsewhere", func(t *testing.T) {
+		s := newSite(t)
+		s.target("10.0.0.5:22", echo)
+		s.SetPolicy(s.parse(siteAccess, `forbid (principal, action in Action::"use", resource) unless { context.source == ip("192.0.2.1") && context.transport == "quic" };`))
+		v := s.travel(s.peer)
+		v.lose()
+		v.peer.Remote = netip.MustParseAddrPort("192.0.2.2:5")
+		refused(t, v, policy.CodeDenied)
+		s.until("the flow has ended", func() bool { return s.live.count() == 0 })
+		v.stream.GiveUp(net.ErrClosed)
 		v.stream.Close()
 	})
 	t.Run("Revoked", func(t *testing.T) {

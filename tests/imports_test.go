@@ -65,6 +65,7 @@ var only = map[string]struct {
 	"github.com/go-webauthn":     {[]string{"appliance/auth/passkey"}, "ceremonies are one package's business"},
 	"github.com/pquerna/otp":     {[]string{"appliance/auth/totp"}, "one-time passwords are one package's business"},
 	"golang.org/x/crypto/argon2": {[]string{"appliance/auth/password"}, "what a password costs is decided in one place"},
+	"github.com/cedar-policy":    {[]string{"appliance/policy"}, "Cedar is the policy's own language"},
 	"database/sql":               {[]string{"appliance/store"}, "SQL is the store's business"},
 }
 

@@ -3,32 +3,48 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
 // DecideAddress is the second decision: may the flow of this grant go to addr, which is what the grant's Host resolved
-// to? Dial only an address for which it has returned nil. Its error is a *Refusal.
-func (p *Policy) DecideAddress(g Grant, addr netip.Addr) error {
+// to? It returns the grant as it holds there. Dial only an address for which there is no error; it is a *Refusal.
+func (p *Policy) DecideAddress(g Grant, addr netip.Addr) (Grant, error) {
 	if g.Rule == "" {
-		return &Refusal{Code: CodeDenied, Sentence: fmt.Sprintf("%s denied: no rule allows it", addr)}
+		return Grant{}, &Refusal{Code: CodeDenied, Sentence: fmt.Sprintf("%s denied: no rule allows it", addr)}
 	}
 	if err := p.forbidden(addr); err != nil {
-		return err
+		return Grant{}, err
 	}
-	if g.address.IsValid() && g.address != addr.Unmap() {
-		return &Refusal{
+	switch {
+	case g.address.IsValid() && g.address != addr.Unmap():
+		return Grant{}, &Refusal{
 			Code:     CodeDenied,
 			Sentence: fmt.Sprintf("%s is not the address of %s", addr, g.Target),
 			Rule:     g.Rule,
 		}
+	case g.address.IsValid(), g.Protocol == Bench:
+		return g, nil // it is decided
 	}
-	for _, l := range g.limits {
-		if !contains(l.addresses, addr.Unmap()) {
+	t, found := p.target(g.Target)
+	if !found {
+		return Grant{}, p.unknown(g.request, g.Target)
+	}
+	return p.subject(g.request, targetEntity(t)).decideOn(t, g.Protocol, g.Port, addr)
+}
+
+// allowAt refuses an address that is outside of what one of the permits allows.
+func (q *question) allowAt(t Target, addr netip.Addr, permits []*statement) error {
+	if !addr.IsValid() {
+		return nil
+	}
+	for _, s := range permits {
+		if len(s.limits.addresses) > 0 && !contains(s.limits.addresses, addr.Unmap()) {
 			return &Refusal{
 				Code:     CodeDenied,
-				Sentence: fmt.Sprintf("%s at %s denied by rule %q", joinHostPort(g.Target, g.Port), addr, l.rule),
-				Hint:     "the rule allows " + joinPrefixes(l.addresses),
-				Rule:     l.rule,
+				Sentence: fmt.Sprintf("%s at %s denied by %s", joinHostPort(t.Name, q.port), addr, s),
+				Hint:     fmt.Sprintf("the %s allows %s", s.word, joinPrefixes(s.limits.addresses)),
+				Rule:     s.id,
 			}
 		}
 	}
@@ -69,6 +85,11 @@ func (p *Policy) forbidden(addr netip.Addr) error {
 		r.Hint = fmt.Sprintf("%s is one of them, and no rule can allow it", inner)
 	}
 	return r
+}
+
+// contains reports whether addr is in one of the prefixes.
+func contains(prefixes []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 func joinPrefixes(prefixes []netip.Prefix) string {

@@ -24,65 +24,65 @@ func TestRefusals(t *testing.T) {
 		want   Refusal
 	}{
 		{"1: unknown, one visible name near", on, Request{User: "ann", Target: "db9", Protocol: SSH},
-			Refusal{CodeTargetUnknown, `no target "db9" that you may use`, "near: db-09", ""}},
+			Refusal{CodeTargetUnknown, `no target "db9" that you may use`, "near: db-09", "", nil}},
 		{"1: unknown, the near name is not visible", on, Request{User: "carl", Target: "db9", Protocol: SSH},
-			Refusal{CodeTargetUnknown, `no target "db9" that you may use`, "sallyport ls shows the targets that you may use", ""}},
+			Refusal{CodeTargetUnknown, `no target "db9" that you may use`, "sallyport ls shows the targets that you may use", "", nil}},
 		{"1: unknown, stranger to all but the web", on, Request{User: "carl", Target: "web-3", Protocol: SSH},
-			Refusal{CodeTargetUnknown, `no target "web-3" that you may use`, "near: web-1, web-2", ""}},
+			Refusal{CodeTargetUnknown, `no target "web-3" that you may use`, "near: web-1, web-2", "", nil}},
 		{"2: exists, but is invisible", on, Request{User: "carl", Target: "db-09", Protocol: SSH},
-			Refusal{CodeTargetUnknown, `no target "db-09" that you may use`, "sallyport ls shows the targets that you may use", ""}},
+			Refusal{CodeTargetUnknown, `no target "db-09" that you may use`, "sallyport ls shows the targets that you may use", "", nil}},
 		{"2: exists, but in another VNet", on, Request{User: "ann", Target: "web-2", VNet: "hub", Protocol: SSH},
-			Refusal{CodeTargetUnknown, `no target "web-2" that you may use`, "near: web-2, web-1", ""}},
+			Refusal{CodeTargetUnknown, `no target "web-2" that you may use`, "near: web-2, web-1", "", nil}},
 		{"2: visible, another protocol", on, Request{User: "bob", Target: "db-09", Protocol: TCP, Port: 3389},
-			Refusal{CodeDenied, `db-09:3389 denied by rule "ops databases"`, "you may use ssh on 22, rdp on 3389 there; ask an administrator for more", "ops databases"}},
+			Refusal{CodeDenied, `db-09:3389 denied by rule "ops databases"`, "you may use ssh on 22, rdp on 3389 there; ask an administrator for more", "ops databases", nil}},
 		{"2: visible by a rule for a protocol that is not offered", on, Request{User: "eve", Target: "secret-1", Protocol: SSH},
-			Refusal{CodeDenied, `secret-1:22 denied by rule "secret keepers"`, "you may use nothing there; ask an administrator for more", "secret keepers"}},
+			Refusal{CodeDenied, `secret-1:22 denied by rule "secret keepers"`, "you may use nothing there; ask an administrator for more", "secret keepers", nil}},
 		{"2: visible, the protocol is not offered", on, Request{User: "ann", Target: "web-1", Protocol: RDP},
-			Refusal{CodeDenied, "web-1 does not offer rdp", "you may use ssh on 22", ""}},
+			Refusal{CodeDenied, "web-1 does not offer rdp", "you may use ssh on 22", "", nil}},
 		{"2: the rule limits the addresses", parse(t, `
 targets: [{name: a, vnet: hub, address: 10.0.5.1, protocols: ssh}]
 rules: [{name: small, who: [ann], targets: [a], addresses: [10.0.6.0/24, 10.0.7.0/24]}]`), Request{User: "ann", Target: "a", Protocol: SSH},
-			Refusal{CodeDenied, `a:22 at 10.0.5.1 denied by rule "small"`, "the rule allows 10.0.6.0/24, 10.0.7.0/24", "small"}},
+			Refusal{CodeDenied, `a:22 at 10.0.5.1 denied by rule "small"`, "the rule allows 10.0.6.0/24, 10.0.7.0/24", "small", nil}},
 		{"3: address mode off", off, Request{User: "ann", Target: "10.0.7.1", Protocol: SSH},
-			Refusal{CodeAddressMode, "direct addresses are off here; use a target name", "sallyport ls shows the targets that you may use", ""}},
+			Refusal{CodeAddressMode, "direct addresses are off here; use a target name", "sallyport ls shows the targets that you may use", "", nil}},
 		{"3: address mode on, no rule", on, Request{User: "bob", Target: "10.0.7.1", Protocol: SSH},
-			Refusal{CodeTargetUnknown, `no target "10.0.7.1" that you may use`, "sallyport ls shows the targets that you may use", ""}},
+			Refusal{CodeTargetUnknown, `no target "10.0.7.1" that you may use`, "sallyport ls shows the targets that you may use", "", nil}},
 		{"3: several VNets", on, Request{User: "ann", Target: "10.0.7.1", Protocol: SSH},
-			Refusal{CodeName, "10.0.7.1 may lie in several vnets", "say in which: hub, lab", ""}},
+			Refusal{CodeName, "10.0.7.1 may lie in several vnets", "say in which: hub, lab", "", nil}},
 		{"4: metadata", on, Request{User: "ann", Target: "169.254.169.254", Protocol: SSH},
-			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", ""}},
+			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", "", nil}},
 		{"4: metadata comes before address mode", off, Request{User: "ann", Target: "169.254.169.254", Protocol: SSH},
-			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", ""}},
+			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", "", nil}},
 		{"4: Azure's wire server", on, Request{User: "ann", Target: "168.63.129.16", Protocol: SSH},
-			Refusal{CodeForbiddenAddress, metadata, "168.63.129.16 is one of them, and no rule can allow it", ""}},
+			Refusal{CodeForbiddenAddress, metadata, "168.63.129.16 is one of them, and no rule can allow it", "", nil}},
 		{"4: loopback", on, Request{User: "ann", Target: "127.0.0.1", Protocol: SSH},
-			Refusal{CodeForbiddenAddress, "127.0.0.1 is never reachable", "denied by the fence", ""}},
+			Refusal{CodeForbiddenAddress, "127.0.0.1 is never reachable", "denied by the fence", "", nil}},
 		{"5: decimal", on, Request{User: "ann", Target: "2852039166", Protocol: SSH},
-			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", ""}},
+			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", "", nil}},
 		{"5: hexadecimal", on, Request{User: "ann", Target: "0xA9FEA9FE", Protocol: SSH},
-			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", ""}},
+			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", "", nil}},
 		{"5: mapped", on, Request{User: "ann", Target: "[::ffff:169.254.169.254]", Protocol: SSH},
-			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", ""}},
+			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", "", nil}},
 		{"5: NAT64", on, Request{User: "ann", Target: "64:ff9b::a9fe:a9fe", Protocol: SSH},
-			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", ""}},
+			Refusal{CodeForbiddenAddress, metadata, "169.254.169.254 is one of them, and no rule can allow it", "", nil}},
 		{"6: zone", on, Request{User: "ann", Target: "fe80::1%eth0", Protocol: SSH},
-			Refusal{CodeName, zone, "leave out the % and what follows it", ""}},
+			Refusal{CodeName, zone, "leave out the % and what follows it", "", nil}},
 		{"7: punycode of nothing", on, Request{User: "ann", Target: "xn--example-.com", Protocol: SSH},
-			Refusal{CodeName, idn, "use a target's name as sallyport ls shows it", ""}},
+			Refusal{CodeName, idn, "use a target's name as sallyport ls shows it", "", nil}},
 		{"7: not a name at all", on, Request{User: "ann", Target: "db 1", Protocol: SSH},
-			Refusal{CodeName, "not a valid target name", "names have letters a-z, digits, dots and dashes", ""}},
+			Refusal{CodeName, "not a valid target name", "names have letters a-z, digits, dots and dashes", "", nil}},
 		{"7: control characters", on, Request{User: "ann", Target: "db\x1b[31m", Protocol: SSH},
-			Refusal{CodeName, "not a valid target name", "names have letters a-z, digits, dots and dashes", ""}},
+			Refusal{CodeName, "not a valid target name", "names have letters a-z, digits, dots and dashes", "", nil}},
 		{"7: half an address", on, Request{User: "ann", Target: "10.0.256", Protocol: SSH},
-			Refusal{CodeName, "not a valid address", "use a target's name", ""}},
+			Refusal{CodeName, "not a valid address", "use a target's name", "", nil}},
 		{"7: full-width digits", on, Request{User: "ann", Target: "１69.254.169.254", Protocol: SSH},
-			Refusal{CodeName, "not a valid target name", "names have letters a-z, digits, dots and dashes", ""}},
+			Refusal{CodeName, "not a valid target name", "names have letters a-z, digits, dots and dashes", "", nil}},
 		{"7: no protocol of ours", on, Request{User: "ann", Target: "db-09", Protocol: "vnc"},
-			Refusal{CodeName, "the protocol must be ssh, rdp or tcp", "", ""}},
+			Refusal{CodeName, "the protocol must be ssh, rdp or tcp", "", "", nil}},
 		{"9: port not granted", on, Request{User: "bob", Target: "db-09", Protocol: TCP, Port: 5432},
-			Refusal{CodePortDenied, "port 5432 is not part of this grant (22, 3389)", "use one of these ports, or ask an administrator to add it to the target and the rule", "ops databases"}},
+			Refusal{CodePortDenied, "port 5432 is not part of this grant (22, 3389)", "use one of these ports, or ask an administrator to add it to the target and the rule", "ops databases", nil}},
 		{"9: port not granted, protocol left open", on, Request{User: "bob", Target: "db-09", Port: 5432},
-			Refusal{CodePortDenied, "port 5432 is not part of this grant (22, 3389)", "use one of these ports, or ask an administrator to add it to the target and the rule", "ops databases"}},
+			Refusal{CodePortDenied, "port 5432 is not part of this grant (22, 3389)", "use one of these ports, or ask an administrator to add it to the target and the rule", "ops databases", nil}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestDecideAddress(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
-			err := p.DecideAddress(tt.g, netip.MustParseAddr(tt.addr))
+			_, err := p.DecideAddress(tt.g, netip.MustParseAddr(tt.addr))
 			if tt.code == "" {
 				if err != nil {
 					t.Error(err)
@@ -243,7 +243,7 @@ func TestDecideAddress(t *testing.T) {
 			}
 		})
 	}
-	if err := p.DecideAddress(decide("carl", "web-1"), netip.Addr{}); err == nil {
+	if _, err := p.DecideAddress(decide("carl", "web-1"), netip.Addr{}); err == nil {
 		t.Error("the zero address is allowed")
 	}
 }

@@ -41,11 +41,16 @@ func fakeForbidden(addr netip.Addr) error {
 // parse wants a policy out of data.
 func parse(t testing.TB, data string) *Policy {
 	t.Helper()
-	p, err := Parse("access.yaml", []byte(data), fakes)
+	p, err := parseOne(data)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// parseOne reads an access.yaml that stands alone.
+func parseOne(data string) (*Policy, error) {
+	return Parse([]File{{"access.yaml", []byte(data)}}, fakes)
 }
 
 const sample = `

@@ -37,6 +37,24 @@ func (p *portForm) DecodeNode(f *yamlfile.File, n *yamlfile.Node, what string) {
 	}
 }
 
+// bandwidthForm is a rate in the file, in bits a second.
+type bandwidthForm int64
+
+func (b *bandwidthForm) DecodeNode(f *yamlfile.File, n *yamlfile.Node, what string) {
+	if n.Kind == yamlfile.Integer {
+		f.Fault(n.Position, bandwidthHint, "%s is %s without a unit", what, n.Text)
+		return
+	}
+	if !f.Want(n, yamlfile.String, what) {
+		return
+	}
+	bits, ok := parseBandwidth(n.Text)
+	if !ok {
+		f.Fault(n.Position, bandwidthHint, "%s is %q, which is not a rate", what, n.Text)
+	}
+	*b = bandwidthForm(bits)
+}
+
 // offersForm is protocols of a target: "ssh", [ssh, rdp], or {ssh: 22, rdp: [3389, 3390], tcp: 5432}.
 type offersForm []Offer
 

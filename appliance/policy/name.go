@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"net/netip"
-	"path"
 	"regexp"
 	"strings"
 
@@ -76,12 +75,6 @@ func notAName() *Refusal {
 // looksNumeric reports whether a name could be read as an address by somebody's parser: 42, 10.1, 0xa9fea9fe.
 func looksNumeric(name string) bool {
 	return numeric.MatchString(name)
-}
-
-// matches reports whether name fits the pattern, in which * stands for any characters.
-func matches(pattern, name string) bool {
-	ok, err := path.Match(pattern, name)
-	return ok && err == nil
 }
 
 func cutGroup(who string) (group string, ok bool) {

@@ -52,6 +52,11 @@ access.yaml:2:5: rule "" reaches nothing; give targets, labels or addresses; tar
 		{"rule's protocol", rule("targets: [db-1], protocols: [smb]"), `access.yaml:4:56: protocol "smb" is not known; known are ssh, rdp and tcp`},
 		{"limit without unit", rule("targets: [db-1], idle: 15"), `access.yaml:4:50: rules[0].idle is 15 without a unit; write a number and its unit, such as 15m, 8h or 1h30m`},
 		{"negative limit", rule("targets: [db-1], idle: -15m"), `access.yaml:4:50: rules[0].idle is "-15m", which is not a length of time; write a number and its unit, such as 15m, 8h or 1h30m`},
+		{"rate without unit", rule("targets: [db-1], bandwidth: 20"), `access.yaml:4:55: rules[0].bandwidth is 20 without a unit; write a number and its unit, such as 500kbit, 20mbit or 1gbit`},
+		{"rate in another unit", rule("targets: [db-1], bandwidth: 20MB"), `access.yaml:4:55: rules[0].bandwidth is "20MB", which is not a rate; write a number and its unit, such as 500kbit, 20mbit or 1gbit`},
+		{"approval by nobody", rule("targets: [db-1], approval: leads"), `access.yaml:4:54: there is no group "leads"; add it under groups`},
+		{"long hint", rule("targets: [db-1], hint: \"" + strings.Repeat("x", 201) + "\""), `access.yaml:4:50: hint of rule "r" must be 1 to 200 printable characters`},
+		{"zone", "zone: Berlin\n", `access.yaml:1:7: zone is "Berlin", which is not a time zone; such as Europe/Berlin or UTC`},
 		{"prefix", rule("addresses: [10.0.5.4/24]"), `access.yaml:4:39: 10.0.5.4/24 has bits beyond its prefix length; write 10.0.5.0/24`},
 		{"no prefix", rule("addresses: [10.0.5.4]"), `access.yaml:4:39: rules[0].addresses[0] is "10.0.5.4", which is not an address with a prefix length; such as 10.0.0.0/16`},
 		{"tcp on addresses without ports", rule("addresses: [10.0.5.0/24], protocols: [tcp]"), `access.yaml:4:6: rule "r" is about addresses and allows tcp, so it must have ports; such as ports: [5432]`},
@@ -65,7 +70,7 @@ access.yaml:2:5: rule "" reaches nothing; give targets, labels or addresses; tar
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
-			_, err := Parse("access.yaml", []byte(tt.data), fakes)
+			_, err := parseOne(tt.data)
 			if err == nil {
 				t.Fatal("no fault")
 			}
@@ -83,7 +88,7 @@ access.yaml:2:5: rule "" reaches nothing; give targets, labels or addresses; tar
 func TestUnknownVNet(t *testing.T) {
 	o := fakes
 	o.VNets = []string{"hub"}
-	_, err := Parse("a", []byte("targets: [{name: a, vnet: hubb, address: b, protocols: ssh}]\n"), o)
+	_, err := Parse([]File{{"a", []byte("targets: [{name: a, vnet: hubb, address: b, protocols: ssh}]\n")}}, o)
 	if err == nil || err.Error() != `a:1:27: there is no vnet "hubb"; did you mean "hub"?` {
 		t.Error(err)
 	}
@@ -91,7 +96,7 @@ func TestUnknownVNet(t *testing.T) {
 
 func TestOptionsMustBeSet(t *testing.T) {
 	for _, o := range []Options{{}, {AddressSyntax: fakeSyntax}, {Forbidden: fakeForbidden}} {
-		if p, err := Parse("a", nil, o); err == nil {
+		if p, err := Parse([]File{{"a", nil}}, o); err == nil {
 			t.Errorf("%+v", p)
 		}
 	}
@@ -126,9 +131,12 @@ func TestProtocolForms(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	want := map[string][]string{
-		"":        {"admins", "bench", "address_mode", "groups", "targets", "rules"},
+		"":        {"admins", "bench", "address_mode", "zone", "groups", "targets", "rules", "tests"},
 		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys"},
-		"rules":   {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime", "grace"},
+		"rules": {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime", "grace",
+			"bandwidth", "record", "approval", "hint"},
+		"tests": {"name", "user", "groups", "action", "target", "vnet", "protocol", "port", "address", "portal", "source", "transport", "at",
+			"mfa_age", "allow", "by", "code"},
 	}
 	if got := Keys(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v", got)
@@ -138,13 +146,14 @@ func TestKeys(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(sample, "ann", "db-09")
 	f.Add("rules: [{name: a, who: [\"*\"], targets: [\"*\"]}]\ntargets: [{name: a, vnet: b, address: c, protocols: [ssh, rdp]}]", "x", "a")
+	f.Add("zone: UTC\ngroups: {g: []}\ntargets: [{name: a, vnet: b, address: c, protocols: ssh}]\nrules: [{name: a, who: [\"group:g\", x], targets: [a], bandwidth: 1mbit, record: true, approval: g, hint: h}]\ntests: [{user: x, target: a, at: 2026-01-02, allow: false}]", "x", "a")
 	f.Add("a: &a [*a, *a]\nb: !!str x\n<<: *a\n", "", "0x7f.1")
 	f.Add(strings.Repeat("[", 1000), "", "fe80::1%eth0")
 	f.Add(strings.Repeat("- ", 1000), "", "xn--a")
 	f.Fuzz(func(t *testing.T, data, user, target string) {
 		watchdog := time.AfterFunc(10*time.Second, func() { panic("Parse takes more than ten seconds") })
 		defer watchdog.Stop()
-		p, err := Parse("access.yaml", []byte(data), fakes)
+		p, err := parseOne(data)
 		if err != nil {
 			var faults Faults
 			if p != nil || !errors.As(err, &faults) || len(faults) == 0 {

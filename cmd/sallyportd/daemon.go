@@ -213,7 +213,7 @@ func (d *daemon) loadPolicy() error {
 }
 
 func parsePolicy(cfg *config.Config, data []byte) (*policy.Policy, error) {
-	return policy.Parse(cfg.Access, data, policyOptions(cfg))
+	return policy.Parse([]policy.File{{Name: cfg.Access, Data: data}}, policyOptions(cfg))
 }
 
 func policyOptions(cfg *config.Config) policy.Options {

@@ -238,7 +238,7 @@ func loadAll(c *cli.Context) (path string, cfg *config.Config, err error) {
 		options.VNets = nil // not all of them may have been understood
 	}
 	var more config.Faults
-	if _, err := policy.Parse(cfg.Access, data, options); errors.As(err, &more) {
+	if _, err := policy.Parse([]policy.File{{Name: cfg.Access, Data: data}}, options); errors.As(err, &more) {
 		faults = append(faults, more...)
 	} else if err != nil {
 		return path, nil, err

@@ -42,6 +42,9 @@ func (f *File) KeyAt(steps ...any) Position {
 	return f.At(steps...)
 }
 
+// Parsed reports whether the file could be read at all, so that what it does not hold is missing.
+func (f *File) Parsed() bool { return !f.unparsed }
+
 func (f *File) find(steps []any) (n *Node, found bool) {
 	n = f.root
 	for _, step := range steps {

@@ -73,16 +73,31 @@ func Read(name string, data []byte, into any) *File {
 	return f
 }
 
-// parse turns data into a tree of nodes, or notes why it cannot.
-func (f *File) parse(data []byte) (root *Node) {
-	start := Position{1, 1}
+// Plain is the File of a text that is not YAML, which its caller reads: it has faults and no values. ok is false, and the
+// fault noted, where the data is too large or holds what no text has.
+func Plain(name string, data []byte) (f *File, text string, ok bool) {
+	f = &File{name: name, root: &Node{Kind: Map, Position: Position{1, 1}}}
+	data, ok = f.plain(data)
+	f.unparsed = !ok
+	return f, string(data), ok
+}
+
+// plain is data without what editors add, if it is a text.
+func (f *File) plain(data []byte) ([]byte, bool) {
 	if len(data) > MaxSize {
-		f.Fault(start, "", "the file has %d bytes; at most %d are read", len(data), MaxSize)
-		return nil
+		f.Fault(Position{1, 1}, "", "the file has %d bytes; at most %d are read", len(data), MaxSize)
+		return nil, false
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
-	if !f.checkText(data) {
+	return data, f.checkText(data)
+}
+
+// parse turns data into a tree of nodes, or notes why it cannot.
+func (f *File) parse(data []byte) (root *Node) {
+	start := Position{1, 1}
+	data, ok := f.plain(data)
+	if !ok {
 		return nil
 	}
 	// The library has panicked on hostile text before. A file that it cannot read is a fault of the file.

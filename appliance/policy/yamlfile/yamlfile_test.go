@@ -55,6 +55,24 @@ func TestRead(t *testing.T) {
 	}
 }
 
+func TestPlain(t *testing.T) {
+	f, text, ok := Plain("f", []byte("\ufeffa\r\nb: [\n"))
+	f.Fault(Position{2, 1}, "", "not this")
+	if err := f.Err(); !ok || text != "a\nb: [\n" || err == nil || err.Error() != "f:2:1: not this" || !f.Parsed() {
+		t.Errorf("%q, %v, %v", text, ok, err)
+	}
+	for data, want := range map[string]string{
+		"a\x00":                        "f:1:2: a control character (U+0000) has no place in this file",
+		strings.Repeat("a", MaxSize+1): "f:1:1: the file has 1048577 bytes; at most 1048576 are read",
+	} {
+		f, _, ok := Plain("f", []byte(data))
+		f.Fault(Position{1, 1}, "", "what is not known has no faults")
+		if err := f.Err(); ok || err == nil || err.Error() != want || f.Parsed() {
+			t.Errorf("%v, %v", ok, err)
+		}
+	}
+}
+
 func TestEmptyFiles(t *testing.T) {
 	for _, data := range []string{"", "\n", "# nothing\n", "---\n", "{}", "null\n"} {
 		var got form
