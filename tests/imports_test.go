@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"transport":                 {"frame"},
 	"appliance/api":             {},
 	"appliance":                 {"appliance/api", "appliance/auth", "appliance/policy", "frame", "relay"},
+	"appliance/audit":           {},
 	"appliance/auth":            {},
 	"appliance/config":          {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy":          {"appliance/policy/yamlfile", "appliance/policy/spell"},
