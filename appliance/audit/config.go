@@ -20,7 +20,7 @@ type Config struct {
 	HeadLines int           // a head after so many lines; default 1000
 	HeadEvery time.Duration // or so long after the first line that has none; default 10 s
 
-	SegmentBytes int64         // a segment ends at this size and with the day; default 16 MiB
+	SegmentBytes int64         // a segment ends at this size and with the day; default 8 MiB
 	Keep         time.Duration // segments that are older are removed; default 365 days; negative: never
 	KeepBytes    int64         // the oldest are removed while all are larger, passed on or not; default 4 GiB; negative: never
 
@@ -38,7 +38,7 @@ func (c Config) withDefaults() Config {
 	c.Sync = cmp.Or(c.Sync, 100*time.Millisecond)
 	c.HeadLines = cmp.Or(c.HeadLines, 1000)
 	c.HeadEvery = cmp.Or(c.HeadEvery, 10*time.Second)
-	c.SegmentBytes = cmp.Or(c.SegmentBytes, 16<<20)
+	c.SegmentBytes = cmp.Or(c.SegmentBytes, 8<<20)
 	c.Keep = cmp.Or(c.Keep, 365*24*time.Hour)
 	c.KeepBytes = cmp.Or(c.KeepBytes, 4<<30)
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))

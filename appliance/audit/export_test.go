@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -57,11 +58,16 @@ func (s *memorySink) fail(err error) {
 	s.err = err
 }
 
-// count is how many lines it has.
-func (s *memorySink) count() int {
+// received is what it has.
+func (s *memorySink) received() (lines []string, events []Event, batches int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.lines)
+	return slices.Clone(s.lines), slices.Clone(s.events), s.batches
+}
+
+func (s *memorySink) count() int {
+	lines, _, _ := s.received()
+	return len(lines)
 }
 
 func exportTo(t testing.TB, l *Log, name string, sink Sink) {
@@ -130,14 +136,14 @@ func TestExport(t *testing.T) {
 		sink := &memorySink{}
 		exportTo(t, l, "siem", sink)
 		time.Sleep(3 * time.Second)
-		had := sink.batches
+		_, _, had := sink.received()
 		if !isSent(l) || had < 3 || had > 5 { // full ones, and what was on disk when the first was filled
 			t.Errorf("%+v, %d batches", l.Exports(), had)
 		}
 		write(t, l, 1200, 10)
 		time.Sleep(3 * time.Second)
-		if !isSent(l) || sink.batches != had+1 {
-			t.Errorf("%+v, %d batches", l.Exports(), sink.batches-had)
+		if _, _, n := sink.received(); !isSent(l) || n != had+1 {
+			t.Errorf("%+v, %d batches", l.Exports(), n-had)
 		}
 		closeLog(t, l)
 		if !sink.closed {
@@ -268,11 +274,12 @@ func TestRetentionWaits(t *testing.T) {
 		sink.fail(nil)
 		time.Sleep(time.Hour)
 		early := uint64(0) // lines that it had read before
-		for sink.events[early].Seq == early+1 {
+		_, got, _ := sink.received()
+		for got[early].Seq == early+1 {
 			early++
 		}
-		if x := l.Exports()[0]; sink.events[early].Seq != r.First || x.Lost != r.First-1-early || x.Lag != 0 {
-			t.Errorf("got %+v; %d lines, then line %d; the oldest is %d", x, early, sink.events[early].Seq, r.First)
+		if x := l.Exports()[0]; got[early].Seq != r.First || x.Lost != r.First-1-early || x.Lag != 0 {
+			t.Errorf("got %+v; %d lines, then line %d; the oldest is %d", x, early, got[early].Seq, r.First)
 		}
 		time.Sleep(72 * time.Hour)
 		write(t, l, 300, 1)

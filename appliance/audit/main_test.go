@@ -137,7 +137,7 @@ func load(t testing.TB, dir string) fstest.MapFS {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		if entry.Name() == "lock" {
+		if entry.Name() == "lock" || strings.HasSuffix(entry.Name(), ".tmp") {
 			continue
 		}
 		b, err := os.ReadFile(filepath.Join(dir, entry.Name()))
