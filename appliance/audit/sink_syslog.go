@@ -36,7 +36,7 @@ func (c Syslog) Open() (Sink, error) {
 	if c.Facility < 0 || c.Facility > 23 {
 		return nil, fmt.Errorf("%d is not a facility: they are 1 to 23", c.Facility)
 	}
-	s := &syslogSink{address: c.Address, facility: cmp.Or(c.Facility, 13), dial: c.Dial.orHost()}
+	s := &syslogSink{address: c.Address, facility: cmp.Or(c.Facility, 13), dial: c.Dial.orHost(), closeTime: 5 * time.Second}
 	if !c.Clear {
 		if s.tls, err = c.TLS.config(); err != nil {
 			return nil, err
@@ -52,6 +52,8 @@ type syslogSink struct {
 	facility int
 	tls      *tls.Config // nil: in clear
 	dial     Dial
+
+	closeTime time.Duration // how long the receiver may take to close its side
 }
 
 func (s *syslogSink) Close() error { return nil }
@@ -79,17 +81,14 @@ func (s *syslogSink) Send(ctx context.Context, records []Record) error {
 	if _, err := conn.Write(b); err != nil {
 		return err
 	}
-	return finish(ctx, conn, raw)
+	return s.finish(ctx, conn, raw)
 }
-
-// closeTime is how long a receiver may take to close its side.
-const closeTime = 5 * time.Second
 
 // A halfCloser is a connection of which one direction can be closed.
 type halfCloser interface{ CloseWrite() error }
 
 // finish closes our side and waits for the receiver to close its own.
-func finish(ctx context.Context, conn, raw net.Conn) error {
+func (s *syslogSink) finish(ctx context.Context, conn, raw net.Conn) error {
 	for _, c := range []net.Conn{conn, raw} { // TLS's end, then TCP's
 		half, ok := c.(halfCloser)
 		if !ok {
@@ -102,7 +101,7 @@ func finish(ctx context.Context, conn, raw net.Conn) error {
 			break
 		}
 	}
-	if err := raw.SetReadDeadline(time.Now().Add(closeTime)); err != nil {
+	if err := raw.SetReadDeadline(time.Now().Add(s.closeTime)); err != nil {
 		return err
 	}
 	if ctx.Err() != nil { // its deadline has just been written over

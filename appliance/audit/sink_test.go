@@ -2,6 +2,8 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,6 +14,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -293,6 +296,43 @@ func TestSyslogTrust(t *testing.T) {
 	}
 }
 
+// TestSyslogEnd: a receiver that does not close has the lines; one that resets has not.
+func TestSyslogEnd(t *testing.T) {
+	records := []Record{{Event{Seq: 1, Kind: FlowOpen, Appliance: "bastion-1", Time: someTime}, []byte("{}")}}
+	for _, resets := range []bool{false, true} {
+		ended := make(chan struct{})
+		r := newReceiver(t, func(r *receiver, c net.Conn) {
+			if resets {
+				c.(*net.TCPConn).SetLinger(0)
+				return
+			}
+			io.Copy(io.Discard, c)
+			<-ended
+		})
+		sink, err := Syslog{Address: r.address, Clear: true}.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !resets {
+			sink.(*syslogSink).closeTime = 10 * time.Millisecond
+		}
+		if err := sink.Send(t.Context(), records); (err != nil) != resets {
+			t.Errorf("resets %v: %v", resets, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := sink.Send(ctx, records); err == nil {
+			t.Error("lines were sent after the end of the context")
+		}
+		close(ended)
+	}
+	for _, c := range []Syslog{{Address: "log.example"}, {Address: "log.example:514", Facility: 24}, {Address: "log.example:514", TLS: TLS{CA: "/no"}}} {
+		if _, err := c.Open(); err == nil {
+			t.Errorf("%+v was taken", c)
+		}
+	}
+}
+
 func TestSyslogMessage(t *testing.T) {
 	e := Event{Seq: 1 << 40, Time: someTime, Kind: Torn, Appliance: "two words"}
 	got := string(syslogMessage(Record{e, []byte("{}")}, 13))
@@ -402,6 +442,25 @@ func TestOTLP(t *testing.T) {
 		t.Fatal(err)
 	}
 	outage(t, r, sink)
+}
+
+// TestOTLPRejected: lines that the receiver rejects for good are not sent again, and that is told.
+func TestOTLPRejected(t *testing.T) {
+	r := newReceiver(t, serveHTTP(func(w http.ResponseWriter, req *http.Request) {
+		io.WriteString(w, `{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"no"}}`)
+	}))
+	var told bytes.Buffer
+	sink, err := OTLP{URL: "http://" + r.address, Log: slog.New(slog.NewTextHandler(&told, nil))}.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	if err := sink.Send(t.Context(), []Record{{Event{Seq: 9}, []byte("{}")}}); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(told.String(), "level=ERROR") || !strings.Contains(told.String(), "lines=3 of=1 from=9") {
+		t.Errorf("told %q", told.String())
+	}
 }
 
 func TestOTLPBody(t *testing.T) {

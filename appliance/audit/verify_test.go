@@ -22,17 +22,18 @@ import (
 )
 
 // smallLog is a log of some segments, closed, in memory.
-func smallLog(t testing.TB) fstest.MapFS {
-	l := open(t, Config{SegmentBytes: 5 << 10, HeadLines: 12, HeadEvery: time.Hour})
-	write(t, l, 0, 40)
+func smallLog(t testing.TB, headLines, events int) fstest.MapFS {
+	l := open(t, Config{SegmentBytes: 2500, HeadLines: headLines, HeadEvery: time.Hour})
+	write(t, l, 0, events)
 	closeLog(t, l)
 	return load(t, l.cfg.Dir)
 }
 
 // TestMutations changes a copy of a log in 10,000 ways at random: each is found, but those that change nothing.
 func TestMutations(t *testing.T) {
-	whole := smallLog(t)
-	if r, err := Verify(whole, testPublic); err != nil || r.Segments < 3 || r.Last < 45 {
+	whole := smallLog(t, 1000, 14) // few heads: under the race detector a signature takes most of the time
+	r, err := Verify(whole, testPublic)
+	if err != nil || r.Segments < 2 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	const workers, each = 4, 2500
@@ -63,7 +64,7 @@ func TestMutations(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("found: %v; %d changed nothing", found, same)
+	t.Logf("%d lines, %d of them heads, in %d segments; found: %v; %d changed nothing", r.Last, r.Heads, r.Segments, found, same)
 	if same > workers*each/20 || len(found) != len(mutations) {
 		t.Errorf("%d mutations changed nothing; found were %v", same, found)
 	}
@@ -142,7 +143,7 @@ func splitLines(b []byte) [][]byte {
 
 // TestNamesTheLine changes each line of a log in turn: in what it says, in the hash that it holds, and by taking it out.
 func TestNamesTheLine(t *testing.T) {
-	whole := smallLog(t)
+	whole := smallLog(t, 6, 40)
 	seq := uint64(0)
 	for _, name := range slices.Sorted(maps.Keys(whole)) {
 		if name == headFile {
@@ -337,7 +338,7 @@ func TestFormat(t *testing.T) {
 // FuzzVerify: whatever stands in the files, Verify says what is wrong with it and does not panic; what it finds whole
 // begins and ends as the original.
 func FuzzVerify(f *testing.F) {
-	whole := smallLog(f)
+	whole := smallLog(f, 6, 14)
 	segment, head := whole[segmentName(1)].Data, whole[headFile].Data
 	f.Add(segment, head)
 	f.Add(segment[:100], head)
