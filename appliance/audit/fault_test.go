@@ -15,8 +15,8 @@ var errFault = errors.New("the disk says no")
 
 // A faultyDisk fails as it is told.
 type faultyDisk struct {
-	room                                atomic.Int64 // bytes that writes still take; negative: all
-	noTruncate, noSync, noPlace, noOpen atomic.Bool
+	room                                             atomic.Int64 // bytes that writes still take; negative: all
+	noTruncate, noSync, noPlace, noPlaceLate, noOpen atomic.Bool
 }
 
 func newFaultyDisk() *faultyDisk {
@@ -31,7 +31,11 @@ func (d *faultyDisk) config(cfg Config) Config {
 		if d.noPlace.Load() {
 			return errFault
 		}
-		return replaceFile(path, data)
+		err := replaceFile(path, data)
+		if d.noPlaceLate.Load() {
+			return errors.Join(err, errFault)
+		}
+		return err
 	}
 	cfg.reopen = func(path string) (file, error) {
 		if d.noOpen.Load() {
@@ -175,7 +179,7 @@ func TestNoNewSegment(t *testing.T) {
 	now := time.Now()
 	l := open(t, d.config(Config{SegmentBytes: 2 << 10, Clock: func() time.Time { return now }}))
 	i := 0
-	for _, no := range []*atomic.Bool{&d.noPlace, &d.noOpen} {
+	for _, no := range []*atomic.Bool{&d.noPlace, &d.noPlaceLate, &d.noOpen} {
 		no.Store(true)
 		before := len(l.segments)
 		for range 3 {
@@ -206,12 +210,13 @@ func TestFailedOpen(t *testing.T) {
 	d := newFaultyDisk()
 	dir := t.TempDir()
 	cfg := d.config(Config{Dir: dir, Key: testKey})
-	for _, fail := range []func(){func() { d.noPlace.Store(true) }, func() { d.noOpen.Store(true) }} {
+	for _, fail := range []func(){func() { d.noPlace.Store(true) }, func() { d.noPlaceLate.Store(true) }, func() { d.noOpen.Store(true) }} {
 		fail()
 		if _, err := Open(cfg); !errors.Is(err, errFault) {
 			t.Fatalf("got %v", err)
 		}
 		d.noPlace.Store(false)
+		d.noPlaceLate.Store(false)
 		d.noOpen.Store(false)
 	}
 	l := open(t, Config{Dir: dir})

@@ -119,12 +119,17 @@ func (l *Log) begin(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := l.cfg.place(path, b); err != nil {
-		return err
+	err = l.cfg.place(path, b)
+	var f file
+	if err == nil {
+		f, err = l.cfg.reopen(path)
 	}
-	f, err := l.cfg.reopen(path)
 	if err != nil {
-		return errors.Join(err, os.Remove(path))
+		// The log goes on without it, so it must not lie there.
+		if gone := os.Remove(path); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+		return err
 	}
 	l.file, l.segments = f, append(slices.Clone(l.segments), s)
 	l.suspect, l.torn = false, false
