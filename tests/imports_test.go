@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"transport":                          {"frame"},
 	"appliance/api":                      {},
 	"appliance":                          {"appliance/api", "appliance/auth", "appliance/policy", "frame", "relay"},
+	"appliance/audit":                    {},
 	"appliance/auth":                     {},
 	"appliance/auth/lockout":             {"appliance/auth"},
 	"appliance/auth/oidc":                {"appliance/auth", "appliance/auth/pending"},
