@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -14,12 +15,15 @@ import (
 // maxFile bounds what the parent reads for the worker: a long access file, not a disk.
 const maxFile = 16 << 20
 
-// A watched file is handed to the worker by content, in a sealed memfd that the parent keeps for the next worker.
+// A watched file, or folder of files, is handed to the worker by content, in a sealed memfd that the parent keeps for the
+// next worker.
 type watched struct {
-	path  string
-	stamp stamp
-	fd    int // -1 while there is no content
-	errno syscall.Errno
+	path     string
+	patterns []string // of the names that count, if it is a folder
+	version  version
+	fd       int // -1 while there is no content
+	folder   bool
+	errno    syscall.Errno
 }
 
 // A stamp tells two states of a file apart.
@@ -33,8 +37,8 @@ func stampOf(st *unix.Stat_t) stamp {
 	return stamp{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}
 }
 
-func watch(path string) *watched {
-	w := &watched{path: path, fd: -1}
+func watch(path string, patterns []string) *watched {
+	w := &watched{path: path, patterns: patterns, fd: -1}
 	w.refresh()
 	return w
 }
@@ -42,15 +46,19 @@ func watch(path string) *watched {
 // refresh reads the file if it has changed and says whether there is news for the worker. A file that has gone, or that is
 // being written at this moment, keeps its last content.
 func (w *watched) refresh() bool {
-	var st unix.Stat_t
-	err := unix.Stat(w.path, &st)
-	if err == nil && w.fd >= 0 && (stampOf(&st) == w.stamp || unsettled(&st)) {
+	now, folder, err := versionOf(w.path, w.patterns)
+	if err == nil && w.fd >= 0 && (slices.Equal(now, w.version) || now.unsettled()) {
 		return false
 	}
 	var content []byte
-	var now stamp
-	if err == nil {
-		content, now, err = readFile(w.path)
+	switch {
+	case err != nil:
+	case folder:
+		content, now, err = readFolder(w.path, w.patterns)
+	default:
+		var s stamp
+		content, s, err = readFile(w.path)
+		now = version{{"", s}}
 	}
 	fd := -1
 	if err == nil {
@@ -64,7 +72,7 @@ func (w *watched) refresh() bool {
 		return w.fd < 0 && w.errno != before
 	}
 	w.close()
-	w.fd, w.stamp, w.errno = fd, now, 0
+	w.fd, w.version, w.folder, w.errno = fd, now, folder, 0
 	return true
 }
 
@@ -72,9 +80,11 @@ func (w *watched) refresh() bool {
 // first, and half an access file can be a good one that takes rights away.
 const settling = 100 * time.Millisecond
 
-func unsettled(st *unix.Stat_t) bool {
-	age := time.Since(time.Unix(st.Ctim.Unix()))
-	return age >= 0 && age < settling
+func (v version) unsettled() bool {
+	return slices.ContainsFunc(v, func(e entry) bool {
+		age := time.Since(time.Unix(e.stamp.ctime.Unix()))
+		return age >= 0 && age < settling
+	})
 }
 
 // readFile reads a regular file that does not change meanwhile.
@@ -140,5 +150,5 @@ func (w *watched) send(c channel) error {
 	if w.fd < 0 {
 		return c.send(message{File: &fileInfo{Path: w.path, Errno: int(w.errno)}})
 	}
-	return c.send(message{File: &fileInfo{Path: w.path}}, w.fd)
+	return c.send(message{File: &fileInfo{Path: w.path, Folder: w.folder}}, w.fd)
 }

@@ -88,7 +88,7 @@ func (s *supervisor) prepare(plan Plan, afresh []string) (next holding, err erro
 		if i >= 0 {
 			next.files = append(next.files, s.held.files[i])
 		} else {
-			next.files = append(next.files, heldFile{watch(path), true})
+			next.files = append(next.files, heldFile{watch(path, plan.Count), true})
 		}
 	}
 	return next, nil

@@ -38,8 +38,9 @@ type linkInfo struct {
 }
 
 type fileInfo struct {
-	Path  string `json:"path"`
-	Errno int    `json:"errno,omitempty"` // instead of content
+	Path   string `json:"path"`
+	Folder bool   `json:"folder,omitempty"` // the content is that of its files, by name
+	Errno  int    `json:"errno,omitempty"`  // instead of content
 }
 
 // A planInfo is what holds from now on; what it does not name has gone. With an Error nothing has changed.

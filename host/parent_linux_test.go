@@ -371,6 +371,43 @@ func TestFiles(t *testing.T) {
 	r.want("changed", "changed")
 }
 
+// TestFolder: of a folder the worker has the files whose names count, together, and hears of new ones and of those that
+// have gone.
+func TestFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "access")
+	write := func(name, content string) error {
+		return errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	if err := errors.Join(write("a.yaml", "one"), write("b.cedar", "two"), write("notes.txt", "no"), write(".hidden.yaml", "no")); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, Plan{Files: []string{dir}, Count: []string{"*.yaml", "*.cedar"}})
+	r.want("a.yaml=one,b.cedar=two", "files %s", dir)
+	if err := errors.Join(write("c.cedar", "three"), write("a.yaml", "1")); err != nil {
+		t.Fatal(err)
+	}
+	r.want("changed", "changed")
+	r.want("a.yaml=1,b.cedar=two,c.cedar=three", "files %s", dir)
+	if err := errors.Join(write("notes.txt", "still no"), os.Remove(filepath.Join(dir, "b.cedar"))); err != nil {
+		t.Fatal(err)
+	}
+	r.want("changed", "changed")
+	r.want("a.yaml=1,c.cedar=three", "files %s", dir)
+	if err := os.Symlink("/etc/shadow", filepath.Join(dir, "d.txt")); err != nil {
+		t.Fatal(err)
+	}
+	r.want("nothing", "changed")
+
+	// The next worker has them too; a folder that has gone keeps its last content.
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	r.ask("exit 1")
+	r.want("a.yaml=1,c.cedar=three", "files %s", dir)
+	file := filepath.Join(t.TempDir(), "access.yaml")
+	r.want("error: open "+file+": not in the plan", "files %s", file)
+}
+
 func TestRelink(t *testing.T) {
 	one, two := Listen{"one", "tcp", "127.0.0.1:0"}, Listen{"two", "tcp", "127.0.0.1:0"}
 	udp := Listen{"udp", "udp", "127.0.0.1:0"}

@@ -13,7 +13,8 @@ import (
 type Plan struct {
 	Listen []Listen
 	Links  []LinkPlan
-	Files  []string // absolute paths outside State whose content the worker is given; watched for changes
+	Files  []string // absolute paths outside State, of files and folders whose content the worker is given; watched for changes
+	Count  []string // patterns of the names of files that count in such a folder (path/filepath.Match)
 	State  string   // the worker's directory: made if needed, mode 0700, owned by the worker's user; may be empty
 	RunAs  string   // the worker's user, by name or as "uid:gid"; default sallyport if it exists, else nobody; the parent's own if that is not root
 }

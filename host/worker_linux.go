@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -41,6 +42,7 @@ type Worker struct {
 
 type file struct {
 	content []byte
+	folder  bool
 	err     error
 }
 
@@ -170,6 +172,22 @@ func (w *Worker) File(path string) ([]byte, error) {
 	return f.content, f.err
 }
 
+// Files returns the content of a planned file, under the last part of its path, or of the files that count in a planned
+// folder, by their names.
+func (w *Worker) Files(path string) (map[string][]byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f, ok := w.files[path]
+	switch {
+	case !ok:
+		return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNotPlanned}
+	case f.err != nil || !f.folder:
+		return map[string][]byte{filepath.Base(path): f.content}, f.err
+	}
+	files := map[string][]byte{}
+	return files, json.Unmarshal(f.content, &files)
+}
+
 // Changed delivers when files have changed or somebody asked for a reload; several changes may arrive as one.
 func (w *Worker) Changed() <-chan struct{} { return w.changed }
 
@@ -292,7 +310,7 @@ func readHanded(i fileInfo, fds []int) file {
 	f := os.NewFile(uintptr(fds[0]), i.Path)
 	defer f.Close()
 	content, err := io.ReadAll(io.NewSectionReader(f, 0, maxFile)) // the offset is shared with the parent
-	return file{content, err}
+	return file{content, i.Folder, err}
 }
 
 // commit makes what has arrived what is there, and answers who has asked for it.

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -101,6 +103,13 @@ func command(w *Worker, words []string) (string, error) {
 			return "no such file", nil
 		}
 		return string(b), err
+	case "files":
+		files, err := w.Files(arg)
+		var all []string
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			all = append(all, name+"="+string(files[name]))
+		}
+		return strings.Join(all, ","), err
 	case "changed":
 		select {
 		case <-w.Changed():
