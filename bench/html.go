@@ -108,6 +108,8 @@ func (r *Report) plot(m Measure) (template.HTML, error) {
 	points.Radius = vg.Points(1.5)
 	p.Add(bars, points)
 	p.NominalY(labels...)
+	// Each letter of a monospaced font is as wide in the reader's browser as it is here, whatever font that has.
+	p.Y.Tick.Label.Font.Variant, p.Y.Tick.Label.Font.Size = "Mono", vg.Points(8)
 	canvas := vgsvg.New(14*vg.Centimeter, vg.Length(2+len(labels))*0.6*vg.Centimeter+2*vg.Centimeter)
 	p.Draw(draw.New(canvas))
 	var b bytes.Buffer
