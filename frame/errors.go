@@ -31,16 +31,17 @@ const (
 
 // exits are the exit statuses of the person's command, by code.
 var exits = map[Code]int{
-	"E_NAME": 2, "E_PORT": 2, "E_USAGE": 2,
+	"E_NAME": 2, "E_PORT": 2, "E_USAGE": 2, "E_SESSION_UNKNOWN": 2, "E_LOCK_UNKNOWN": 2,
 	Auth: 10, "E_CODE_UNKNOWN": 10, "E_CODE_USED": 10, "E_CODE_EXPIRED": 10, "E_CODE_USER": 10, "E_CODE_LIMIT": 10,
 	"E_DEVICE_UNKNOWN": 10, "E_DEVICE_REVOKED": 10, "E_DEVICE_USER": 10, "E_LOGIN": 10,
 	"E_TARGET_UNKNOWN": 11, "E_DENIED": 11, "E_ADDRESS_MODE": 11, "E_FORBIDDEN_ADDRESS": 11, "E_PORT_DENIED": 11,
-	"E_PROTOCOL": 11, "E_ADMIN": 11, "E_IDLE": 11, "E_LIFETIME": 11,
+	"E_PROTOCOL": 11, "E_ADMIN": 11, "E_IDLE": 11, "E_LIFETIME": 11, "E_KILLED": 11, "E_LOCKED": 11, "E_GRANT_ENDED": 11,
+	"E_APPROVAL": 11, "E_PORTAL": 11,
 	"E_RESOLVE": 12, "E_REFUSED": 12, "E_TIMEOUT": 12, "E_UNREACHABLE": 12, "E_NO_BANNER": 12, "E_TARGET_RESET": 12,
 	"E_TARGET_IDENTITY": 13,
 	"E_APPLIANCE_CERT":  14, "E_CLOCK": 14, "E_NO_PATH": 14, "E_PROXY_AUTH": 14, "E_PROXY": 14, Inspected: 14, Lost: 17,
 	VersionSkew: 15,
-	"E_LIMIT":   16, "E_BUSY": 16, Draining: 16,
+	"E_LIMIT":   16, "E_BUSY": 16, "E_AUDIT": 16, "E_RECORDING": 16, Draining: 16,
 	ResumeUnknown: 17, "E_RESUME_EXPIRED": 17, "E_RESUME_DESYNC": 17, "E_ACK_STALL": 17, Superseded: 17, Closed: 17,
 	FrameBad: 70, FrameSize: 70, FrameType: 70, Credit: 70, AckBad: 70, FinBad: 70, Internal: 70,
 }

@@ -78,6 +78,7 @@ var (
 	ErrUnknownDevice = &Error{"E_DEVICE_UNKNOWN", "this device is not enrolled here", "run sallyport login with an enrolment code"}
 	ErrRevoked       = &Error{"E_DEVICE_REVOKED", "this device has been revoked", "ask an administrator; a new enrolment needs sallyport logout first"}
 	ErrDeviceTaken   = &Error{"E_DEVICE_USER", "this device is enrolled for somebody else", "run sallyport logout first, which makes a new device key at the next login"}
+	ErrLocked        = &Error{"E_LOCKED", "you are locked out", "ask an administrator"}
 	ErrName          = &Error{"E_NAME", "not a valid name", ""}
 )
 

@@ -19,10 +19,20 @@ type Identity struct {
 
 // OpenIdentity reads identity.key of a state folder, and makes it where there is none.
 func OpenIdentity(dir string) (*Identity, error) {
-	if err := makeFolder(dir); err != nil {
+	key, err := openSigning(filepath.Join(dir, "identity.key"))
+	return &Identity{key}, err
+}
+
+// OpenAuditKey reads audit.key of a state folder, which signs the audit log, and makes it where there is none.
+func OpenAuditKey(dir string) (ed25519.PrivateKey, error) {
+	return openSigning(filepath.Join(dir, "audit.key"))
+}
+
+func openSigning(path string) (ed25519.PrivateKey, error) {
+	if err := makeFolder(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
-	key, err := openKey(filepath.Join(dir, "identity.key"), func() (any, error) {
+	key, err := openKey(path, func() (any, error) {
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		return key, err
 	})
@@ -31,9 +41,9 @@ func OpenIdentity(dir string) (*Identity, error) {
 	}
 	ed, ok := key.(ed25519.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("%s holds a key that is not Ed25519", filepath.Join(dir, "identity.key"))
+		return nil, fmt.Errorf("%s holds a key that is not Ed25519", path)
 	}
-	return &Identity{ed}, nil
+	return ed, nil
 }
 
 // Sign returns the signature of message. Callers begin it with a context string of their own.
