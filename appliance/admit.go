@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/frame"
 )
@@ -17,19 +18,26 @@ func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (w *fr
 		}
 	}()
 	device, err := g.device(h, p)
+	if err == nil {
+		err = g.Locks.Check(device.User, device.ID, "")
+	}
+	if err == nil {
+		p.User, p.Device = device.User, device.ID
+		err = g.cameIn(*p)
+	}
 	if err != nil {
 		reason := reasonOf(err)
+		g.turnedAway(*p, auth.DeviceID(h.Device), reason)
 		g.Metrics.signIn(p.Transport, string(reason.Code))
 		g.Log.Info("sign-in refused", "source", p.Remote.Addr(), "transport", p.Transport, "device", auth.DeviceID(h.Device),
 			"cause", string(reason.Code))
 		return nil, &frame.SessionError{Reason: reason}
 	}
 	g.Metrics.signIn(p.Transport, "ok")
-	p.User, p.Device = device.User, device.ID
 	g.Devices.Touch(device.ID, p.Remote.Addr(), p.Software)
 	limits := g.Limits.withDefaults()
 	return &frame.Welcome{
-		Time: time.Now().UnixMilli(), Name: g.Name, User: device.User, Device: device.ID, Flows: uint16(min(limits.FlowsPerUser, 1<<16-1)),
+		Time: time.Now().UnixMilli(), Name: g.Name, Notice: g.Banner, User: device.User, Device: device.ID, Flows: uint16(min(limits.FlowsPerUser, 1<<16-1)),
 	}, nil
 }
 
@@ -47,6 +55,9 @@ func (g *Gateway) device(h *frame.Hello, p *frame.Peer) (auth.Device, error) {
 	if err == nil {
 		g.Log.Info("device enrolled", "user", device.User, "device", device.ID, "name", device.Name,
 			"source", p.Remote.Addr(), "transport", p.Transport)
+		e := ofCaller(audit.DeviceEnrolled, *p)
+		e.User, e.Device, e.Object = device.User, device.ID, device.Name
+		err = g.demand(e)
 	}
 	return device, err
 }

@@ -3,7 +3,6 @@ package appliance
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -73,54 +72,6 @@ func (o *once) Accept() (net.Conn, error) {
 func (o *once) Close() error   { return o.conn.Close() }
 func (o *once) Addr() net.Addr { return o.conn.LocalAddr() }
 
-// apiFor is the appliance's API as p sees it.
-func (g *Gateway) apiFor(p frame.Peer) http.Handler {
-	mux := http.NewServeMux()
-	handle := func(pattern string, answer func(r *http.Request) (any, error)) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			defer func() {
-				if v := recover(); v != nil {
-					reply(w, nil, g.caught(v, ofPeer(p)...))
-				}
-			}()
-			r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
-			if g.Devices.Revoked(p.Device) { // since the connection began
-				reply(w, nil, auth.ErrRevoked)
-				return
-			}
-			v, err := answer(r)
-			reply(w, v, err)
-		})
-	}
-	admin := func(answer func(r *http.Request) (any, error)) func(r *http.Request) (any, error) {
-		return func(r *http.Request) (any, error) {
-			if !g.policy.Load().IsAdmin(p.User) {
-				return nil, frame.Refuse("E_ADMIN", "only administrators may do this", "ask one of them")
-			}
-			return answer(r)
-		}
-	}
-	handle("GET /api/v1/me", func(*http.Request) (any, error) {
-		return api.Me{Appliance: g.Name, User: p.User, Device: p.Device, Transport: p.Transport, Source: p.Remote.Addr().String(),
-			Admin: g.policy.Load().IsAdmin(p.User), Time: time.Now().UTC()}, nil
-	})
-	handle("GET /api/v1/targets", func(*http.Request) (any, error) { return g.targets(p.User), nil })
-	handle("GET /api/v1/grant", func(r *http.Request) (any, error) { return g.grant(p, r.URL.Query()) })
-	handle("GET /api/v1/bench", func(*http.Request) (any, error) { return g.bench(p) })
-	handle("GET /api/v1/flows", func(r *http.Request) (any, error) { return g.flows(p, r.URL.Query().Has("all")) })
-	handle("POST /api/v1/logout", func(*http.Request) (any, error) { return nil, g.Devices.Revoke(p.Device) })
-	handle("GET /api/v1/devices", admin(func(*http.Request) (any, error) { return devices(g.Devices.List()), nil }))
-	handle("DELETE /api/v1/devices/{id}", admin(func(r *http.Request) (any, error) {
-		id := r.PathValue("id")
-		if err := g.Devices.Revoke(id); err != nil {
-			return nil, err
-		}
-		g.Log.Info("device revoked", "device", frame.Clip(id, 32), "by", p.User)
-		return nil, nil
-	}))
-	return mux
-}
-
 // reply writes an answer, or why there is none, as JSON.
 func reply(w http.ResponseWriter, v any, err error) {
 	w.Header().Set("Content-Type", "application/json")
@@ -140,7 +91,7 @@ func statusOf(c frame.Code) int {
 	switch c {
 	case "E_ADMIN":
 		return http.StatusForbidden
-	case frame.Code(auth.ErrUnknownDevice.Code):
+	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN":
 		return http.StatusNotFound
 	case frame.Internal:
 		return http.StatusInternalServerError
@@ -188,40 +139,6 @@ func (g *Gateway) bench(p frame.Peer) (any, error) {
 		return nil, err
 	}
 	return api.Bench{Rate: g.Limits.withDefaults().BenchRate * 8}, nil
-}
-
-// flows lists the caller's flows, or everybody's for an administrator who asks.
-func (g *Gateway) flows(p frame.Peer, all bool) ([]api.Flow, error) {
-	if all && !g.policy.Load().IsAdmin(p.User) {
-		return nil, frame.Refuse("E_ADMIN", "only administrators may see everybody's flows", "leave out --all to see your own")
-	}
-	list := []api.Flow{}
-	g.live.each(func(f *flow) {
-		if all || f.peer.User == p.User {
-			list = append(list, f.listed())
-		}
-	})
-	return list, nil
-}
-
-// listed is the flow as the API shows it.
-func (f *flow) listed() api.Flow {
-	now := f.latest()
-	l := api.Flow{ID: hex.EncodeToString(f.id[:6]), User: f.peer.User, Device: f.peer.Device, Target: f.grant.Target,
-		Protocol: f.grant.Protocol, Port: f.grant.Port, Transport: now.Transport, Source: now.Remote.Addr().String(), Since: f.begun.UTC()}
-	if s := f.stream.Load(); s != nil {
-		s.Probe() // for who asks again
-		v := s.Vitals()
-		l.Attached, l.Up, l.Down, l.RTT, l.Detached = v.Attached, v.Taken, v.Acked, v.RTT, v.Detached
-		if v.Attached > 1 {
-			resumed, gap, why := f.lastResumed()
-			l.Resumed, l.Gap, l.Why = resumed, gap, why.String()
-		}
-		if v.Lost != nil {
-			l.Lost = v.Lost.Error()
-		}
-	}
-	return l
 }
 
 func devices(list []auth.Device) []api.Device {

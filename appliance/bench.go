@@ -6,9 +6,6 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"time"
-
-	"golang.org/x/time/rate"
 
 	"sallyport/frame"
 	"sallyport/relay"
@@ -91,44 +88,6 @@ func (b *benches) forget() {
 	}
 }
 
-// A budget is the bytes that a person may move now, in both directions of all flows that measure.
-type budget struct{ *rate.Limiter }
-
-// budgetPiece is what is waited for: a large slab's worth, so that a fast flow is not cut into small frames.
-const budgetPiece = 64 << 10
-
-// newBudget allows so many bytes a second, and after a pause those of 20 ms at once, which the runtime's timers may be
-// late by.
-func newBudget(bytes int64) budget {
-	return budget{rate.NewLimiter(rate.Limit(bytes), int(min(max(budgetPiece, bytes/50), 1<<30)))}
-}
-
-// full says that nothing was moved lately.
-func (b budget) full() bool { return b.Tokens() >= float64(b.Burst()) }
-
-// take is how many of n bytes may move now.
-func (b budget) take(n int) int {
-	if n = min(n, budgetPiece); b.AllowN(time.Now(), n) {
-		return n
-	}
-	return 0
-}
-
-// wait returns when a piece may move.
-func (b budget) wait(ctx context.Context) error {
-	for {
-		missing := budgetPiece - b.Tokens()
-		if missing <= 0 {
-			return nil
-		}
-		select {
-		case <-time.After(1 + time.Duration(missing/float64(b.Limit())*float64(time.Second))): // rounded up
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
 // A benchConn is a service as a relay's conn.
 type benchConn struct {
 	service    string
@@ -163,7 +122,7 @@ func (c *benchConn) WaitWritable(ctx context.Context) error {
 	if err := c.waitWhile(ctx, full, c.went); err != nil {
 		return err
 	}
-	return c.budget.wait(ctx)
+	return c.budget.wait(ctx, budgetPiece)
 }
 
 // CloseWrite implements relay.Taker.
@@ -181,7 +140,7 @@ func (c *benchConn) WaitReadable(ctx context.Context, _ func()) (bool, error) {
 	if err := c.waitWhile(ctx, silent, c.came); err != nil {
 		return true, err
 	}
-	return true, c.budget.wait(ctx)
+	return true, c.budget.wait(ctx, budgetPiece)
 }
 
 // Read implements relay.Source.

@@ -35,6 +35,7 @@ type site struct {
 	t    *testing.T
 	vnet *memoryVNet
 	reg  *auth.Registry
+	book *notebook
 	peer frame.Peer
 	wg   sync.WaitGroup
 }
@@ -78,8 +79,12 @@ func newSite(t *testing.T) *site {
 	if s.reg, err = auth.Open(t.TempDir(), time.Now); err != nil {
 		t.Fatal(err)
 	}
-	s.Gateway = &Gateway{Name: "site", VNets: map[string]VNet{"hub": s.vnet}, Devices: s.reg, Metrics: NewMetrics(),
+	s.book = new(notebook)
+	s.Gateway = &Gateway{Name: "site", Audit: s.book, VNets: map[string]VNet{"hub": s.vnet}, Devices: s.reg, Metrics: NewMetrics(),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	if s.Locks, err = auth.OpenLocks(t.Context(), forgetful{}, time.Now, s.EndLocked); err != nil {
+		t.Fatal(err)
+	}
 	s.SetPolicy(s.parse(siteAccess))
 	t.Cleanup(func() {
 		s.settle()
@@ -146,6 +151,33 @@ func (s *site) open(req frame.OpenRequest) (*frame.Stream, *frame.Opened, error)
 	client, appliance := frametest.Pipe(0)
 	s.wg.Go(func() { s.Flow(context.Background(), appliance, s.peer) })
 	return frame.Open(s.t.Context(), client, req, frame.Options{})
+}
+
+// request is one to the API, for those who are asked directly.
+func (s *site) request(method, path string) *http.Request {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), method, "http://appliance/api/v1/"+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
+
+// enrolled is the key of a new device of somebody.
+func (s *site) enrolled(user string) ed25519.PublicKey {
+	s.t.Helper()
+	key, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	code, err := s.reg.NewCode(user, 0)
+	if err == nil {
+		_, err = s.reg.Enrol(auth.Enrolment{Code: code, Key: key, Name: "laptop", Source: s.peer.Remote.Addr()})
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return key
 }
 
 func codeOf(err error) frame.Code {

@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"sallyport/appliance/api"
+	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/policy"
 	"sallyport/frame"
@@ -59,20 +60,34 @@ type Devices interface {
 	Touch(id string, source netip.Addr, version string)
 }
 
+// Locks bar people, devices and targets by hand.
+type Locks interface {
+	// Check returns why a person with a device may not connect to a target, or nil. An empty name is not asked about.
+	Check(user, device, target string) error
+	Lock(context.Context, auth.Lock) error
+	Unlock(context.Context, auth.LockKind, string) error
+	List() []auth.Lock
+}
+
 // A Gateway serves admitted clients. Set its fields before the first of them comes.
 type Gateway struct {
-	Name    string // of the appliance, for people
-	VNets   map[string]VNet
-	Devices Devices
-	Log     *slog.Logger
-	Limits  Limits
-	Metrics *Metrics // nil: nothing is counted
+	Name     string // of the appliance, for people
+	Banner   string // a line that people are told when they come in; may be empty
+	VNets    map[string]VNet
+	Devices  Devices
+	Locks    Locks
+	Audit    Audit
+	AuditKey ed25519.PublicKey // by which the audit log is verified
+	Log      *slog.Logger
+	Limits   Limits
+	Metrics  *Metrics // nil: nothing is counted
 
 	policy   atomic.Pointer[policy.Policy]
 	live     live
 	relays   sync.WaitGroup // of the flows that are open
 	breaches breaches
 	benches  benches
+	comings  comings
 	rooms    rooms
 }
 
@@ -144,6 +159,23 @@ func lifetimeOver(lifetime time.Duration) error {
 	return frame.Refuse("E_LIFETIME", fmt.Sprintf("the flow has reached its lifetime of %v", lifetime), "connect again")
 }
 
+// EndLocked ends the live flows that a new lock bars.
+func (g *Gateway) EndLocked(l auth.Lock) {
+	g.live.each(func(f *flow) {
+		if name := map[auth.LockKind]string{auth.LockUser: f.peer.User, auth.LockDevice: f.peer.Device, auth.LockTarget: f.grant.Target}[l.Kind]; name == l.Name {
+			f.end(reasonError(l.Refusal()))
+		}
+	})
+}
+
+// barred says why a person with a device may not go on, whatever the rules say: the device is revoked, or there is a lock.
+func (g *Gateway) barred(p frame.Peer, target string) error {
+	if g.Devices.Revoked(p.Device) {
+		return auth.ErrRevoked
+	}
+	return g.Locks.Check(p.User, p.Device, target)
+}
+
 // EndDevice ends the live flows of a revoked device.
 func (g *Gateway) EndDevice(d auth.Device) {
 	g.live.each(func(f *flow) {
@@ -163,11 +195,13 @@ type flow struct {
 	incoming *frame.Incoming
 	open     frame.OpenRequest
 	grant    policy.Grant
+	granted  bool                           // the audit log has the decision
+	told     atomic.Int64                   // the shortest time.Duration that the person was told is left
 	addr     atomic.Pointer[netip.AddrPort] // of the target, once it is known
 	begun    time.Time
 	stream   atomic.Pointer[frame.Stream] // once it is open
 	conn     relay.Conn                   // to the target, likewise
-	relay    *relay.Relay
+	relay    atomic.Pointer[relay.Relay]
 	expiry   *time.Timer     // of its lifetime; may be nil
 	bond     *frame.Bond     // of its first connection, until it is open
 	kept     bool            // it outlives that
@@ -224,6 +258,11 @@ func (f *flow) begin(connection context.Context) bool {
 	defer context.AfterFunc(connection, func() { f.end(context.Cause(connection)) })()
 	defer f.survive()
 	conn, err := f.reach(ctx)
+	if err == nil {
+		if err = g.demand(f.event(audit.FlowOpen)); err != nil {
+			conn.Close()
+		}
+	}
 	if err != nil {
 		f.end(nil)
 		g.live.remove(f)
@@ -236,7 +275,8 @@ func (f *flow) begin(connection context.Context) bool {
 	g.Metrics.flowOpened(f)
 	f.log(slog.LevelInfo, "flow opened")
 	in.Watch(connection, f.uncarried) // which may be at once, and does not look at what follows
-	f.conn, f.relay = conn, f.prepare(ctx, conn)
+	f.conn = conn
+	f.relay.Store(f.prepare(ctx, conn))
 	g.relays.Add(1)
 	go f.run()
 	return true
@@ -247,7 +287,7 @@ func (f *flow) begin(connection context.Context) bool {
 func (f *flow) run() {
 	defer f.over()
 	defer f.survive()
-	f.relay.Run()
+	f.relay.Load().Run()
 	f.account()
 }
 
@@ -279,9 +319,14 @@ func (g *Gateway) Close() {
 	g.relays.Wait()
 }
 
-// refused counts and logs that there is no flow, and which policy could not be evaluated if that is the reason.
+// refused counts, writes and logs that there is no flow, and which policy could not be evaluated if that is the reason.
 func (f *flow) refused(why frame.Reason, err error) {
 	f.gateway.Metrics.flowRefused(string(why.Code))
+	if f.granted {
+		f.gateway.record(f.ending(relay.Result{}, why.Code, why.Sentence))
+	} else {
+		f.gateway.record(f.refusal(why))
+	}
 	f.log(slog.LevelInfo, "flow refused", "cause", string(why.Code), "why", why.Sentence)
 	var broken *policy.EvaluationError
 	if errors.As(err, &broken) {
@@ -304,9 +349,9 @@ func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 	if err := g.live.add(f, limits); err != nil {
 		return nil, err
 	}
-	// Who revokes the device now finds the flow in the list; who did so before is asked for.
-	if g.Devices.Revoked(f.peer.Device) {
-		return nil, auth.ErrRevoked
+	// Who revokes or locks now finds the flow in the list; who did so before is asked for.
+	if err := g.barred(f.peer, f.grant.Target); err != nil {
+		return nil, err
 	}
 	conn, err := f.dial(ctx, p, limits)
 	if err != nil {
@@ -325,6 +370,9 @@ func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 
 func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay.Conn, error) {
 	if f.grant.Protocol == policy.Bench {
+		if err := <-f.writeDecision(); err != nil {
+			return nil, err
+		}
 		return f.gateway.benches.open(f.grant.Target, f.peer.User, limits)
 	}
 	vnet, ok := f.gateway.VNets[f.grant.VNet]
@@ -340,13 +388,30 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 	}
 	at := netip.AddrPortFrom(addr, f.grant.Port)
 	f.addr.Store(&at)
+	written := f.writeDecision()
 	ctx, cancel := context.WithTimeout(ctx, limits.DialTimeout)
 	defer cancel()
 	conn, err := vnet.DialContext(ctx, "tcp", at.String())
+	if unwritten := <-written; unwritten != nil {
+		if err == nil {
+			conn.Close()
+		}
+		return nil, unwritten
+	}
 	if err != nil {
 		return nil, dialReason(f.name(), limits.DialTimeout, err)
 	}
 	return relay.Wrap(conn), nil
+}
+
+// writeDecision writes that the flow is allowed, while it is being dialled.
+func (f *flow) writeDecision() <-chan error {
+	e := f.event(audit.DecisionAllowed)
+	e.Decision = "allow"
+	f.granted = true
+	written := make(chan error, 1)
+	go func() { written <- f.gateway.demand(e) }()
+	return written
 }
 
 // resolve finds the one address that is decided on and dialled.
@@ -379,13 +444,13 @@ func (f *flow) prepare(ctx context.Context, conn relay.Conn) *relay.Relay {
 	if f.grant.Lifetime > 0 {
 		f.expiry = time.AfterFunc(f.grant.Lifetime, func() { f.end(lifetimeOver(f.grant.Lifetime)) })
 	}
-	return relay.New(ctx, f.stream.Load(), &containedConn{guarded(f.grant.Protocol, conn), f}, relay.Options{Idle: f.grant.Idle})
+	return relay.New(ctx, f.stream.Load(), &containedConn{guarded(f.grant.Protocol, throttle(conn, f.grant.Bandwidth/8)), f}, relay.Options{Idle: f.grant.Idle})
 }
 
 // account tells the client why a flow could not go on and writes the flow's one line, which says why if the client broke
 // the protocol.
 func (f *flow) account() {
-	result := f.relay.Result()
+	result := f.relay.Load().Result()
 	if _, ok := breachOf(result.Delivered); ok {
 		result.Err = result.Delivered // and not that the client hung up when it was told
 	}
@@ -401,9 +466,12 @@ func (f *flow) account() {
 // logEnd writes the line, and counts the end.
 func (f *flow) logEnd(r relay.Result) {
 	cause, level, why := "ended", slog.LevelInfo, []any(nil)
+	var reason frame.Reason
 	if r.Err != nil {
-		cause = string(endReason(f, r.Err).Code)
+		reason = endReason(f, r.Err)
+		cause = string(reason.Code)
 	}
+	f.gateway.record(f.ending(r, reason.Code, reason.Sentence))
 	if breach, ok := breachOf(r.Err); ok {
 		f.gateway.Metrics.breach(breach.Code)
 		level, why = slog.LevelWarn, []any{"why", breach.Sentence}
@@ -422,6 +490,7 @@ func (f *flow) panicked(e *panicError) {
 		return
 	}
 	f.gateway.Metrics.flowEnded(relay.Result{}, string(frame.Internal))
+	f.gateway.record(f.ending(relay.Result{}, frame.Internal, e.reason().Sentence))
 	s.Reset(e.reason())
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"sallyport/appliance/auth"
+	"sallyport/appliance/audit"
 	"sallyport/appliance/policy"
 	"sallyport/frame"
 )
@@ -72,7 +72,8 @@ func (f *flow) keep() time.Duration {
 
 // rest lets go of what a flow that has ended does not need to answer those who come back for it.
 func (f *flow) rest() {
-	f.incoming, f.conn, f.relay, f.expiry = nil, nil, nil, nil
+	f.incoming, f.conn, f.expiry = nil, nil, nil
+	f.relay.Store(nil)
 	d := &f.detached
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -101,6 +102,9 @@ func (f *flow) uncarried() {
 		d.clock.Reset(f.graceLeft(v))
 	}
 	f.log(slog.LevelInfo, "flow detached", "why", v.Lost)
+	e := f.event(audit.FlowDetach)
+	e.Why = v.Lost.Error()
+	f.gateway.record(e)
 }
 
 // errUnthanked ends a flow that is over but for the client's last acknowledgement.
@@ -186,8 +190,8 @@ func (f *flow) mayResume(p frame.Peer) error {
 	if ends := context.Cause(f.life); ends != nil {
 		return ends // and does not know yet
 	}
-	if f.gateway.Devices.Revoked(p.Device) {
-		return reasonError(auth.ErrRevoked)
+	if err := f.gateway.barred(p, f.grant.Target); err != nil {
+		return reasonError(err)
 	}
 	if err := f.still(f.gateway.policy.Load(), &p, time.Now()); err != nil {
 		return rulesChanged(err)
@@ -213,7 +217,18 @@ func (f *flow) attached(p frame.Peer, why frame.Why) {
 	d.mu.Unlock()
 	f.gateway.Metrics.resumed(p.Transport, "ok")
 	f.gateway.Metrics.waiting(f.gateway.live.waitingNow())
+	f.recordAttach(why, gap)
 	f.log(slog.LevelInfo, "flow resumed", "why", why, "gap", gap.Round(time.Millisecond), "attached", f.stream.Load().Vitals().Attached)
+}
+
+// recordAttach writes that a flow has come back, or has moved while it had a connection.
+func (f *flow) recordAttach(why frame.Why, gap time.Duration) {
+	e := f.event(audit.FlowAttach)
+	if gap == 0 {
+		e.Kind = audit.FlowMove
+	}
+	e.Why, e.Duration = why.String(), gap.Milliseconds()
+	f.gateway.record(e)
 }
 
 func (f *flow) lastResumed() (when time.Time, gap time.Duration, why frame.Why) {

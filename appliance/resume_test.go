@@ -106,7 +106,7 @@ func TestFlowOutlivesItsConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.echoes("moved", "moved")
-	flows, err := s.flows(s.peer, false)
+	flows, err := s.sessions(s.peer, false)
 	if err != nil || len(flows) != 1 || flows[0].Attached != 5 || flows[0].Transport != "https" || flows[0].Detached != 0 || flows[0].Up == 0 {
 		t.Errorf("the API shows %+v, %v", flows, err)
 	}

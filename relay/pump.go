@@ -56,7 +56,7 @@ type Relay struct {
 
 	idle  time.Duration
 	watch *time.Timer
-	moved atomic.Int64 // Unix nanoseconds when a byte moved last
+	moved atomic.Int64 // Unix nanoseconds when a byte moved last, or when the relay began
 }
 
 // New begins a relay. It has to be run, and asked for its result.
@@ -64,8 +64,8 @@ func New(ctx context.Context, s Stream, c Conn, o Options) *Relay {
 	ctx, end := context.WithCancelCause(ctx)
 	r := &Relay{stream: s, conn: c, ctx: ctx, end: end, idle: o.Idle}
 	r.downward.done, r.downward.later = make(chan error, 1), r.again
+	r.moved.Store(time.Now().UnixNano())
 	if o.Idle > 0 {
-		r.moved.Store(time.Now().UnixNano())
 		r.watch = time.AfterFunc(1<<62, r.checkIdle)
 		r.watch.Reset(o.Idle)
 	}
@@ -189,14 +189,17 @@ func (r *Relay) pass() (over bool, err error) {
 }
 
 func (r *Relay) note(n int) {
-	if n > 0 && r.idle > 0 {
+	if n > 0 {
 		r.moved.Store(time.Now().UnixNano())
 	}
 }
 
+// Quiet is for how long no byte has moved in either direction.
+func (r *Relay) Quiet() time.Duration { return max(0, time.Since(time.Unix(0, r.moved.Load()))) }
+
 // checkIdle ends the relay if nothing moved, else comes back when it could be so.
 func (r *Relay) checkIdle() {
-	quiet := time.Since(time.Unix(0, r.moved.Load()))
+	quiet := r.Quiet()
 	if quiet >= r.idle {
 		r.end(ErrIdle)
 		return

@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"host":                               {},
 	"transport":                          {"frame"},
 	"appliance/api":                      {},
-	"appliance":                          {"appliance/api", "appliance/auth", "appliance/policy", "frame", "relay"},
+	"appliance":                          {"appliance/api", "appliance/audit", "appliance/auth", "appliance/policy", "frame", "relay"},
 	"appliance/audit":                    {},
 	"appliance/auth":                     {},
 	"appliance/auth/lockout":             {"appliance/auth"},
@@ -46,8 +46,8 @@ var allowed = map[string][]string{
 	"bench":                              {},
 	"bench/lab":                          {"bench"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
-	"cmd/sallyport":                      {"appliance/api", "appliance/policy/spell", "client", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/auth", "appliance/config", "appliance/policy", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "frame", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/audit", "appliance/auth", "appliance/config", "appliance/policy", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.

@@ -1,19 +1,15 @@
 // Package api is what the appliance and its clients say to each other in JSON, over flows of the protocol Protocol:
 // HTTP/1.1 in the name of the device that said HELLO.
 //
-//	GET    /api/v1/me             Me
-//	GET    /api/v1/targets        []Target, those that the caller may see
-//	GET    /api/v1/grant          Grant, what a flow to ?target=, &port= and &protocol= would be granted; nothing is dialled
-//	GET    /api/v1/bench          Bench, what the caller may measure their way by, with flows of the protocol bench
-//	GET    /api/v1/flows          []Flow, the caller's; with ?all everybody's, for administrators
-//	POST   /api/v1/logout         revokes the caller's own device
-//	GET    /api/v1/devices        []Device, for administrators
-//	DELETE /api/v1/devices/{id}   revokes a device, for administrators
+//	GET /api/v1/openapi.json   the OpenAPI document, which lists all
 //
 // An error has a status of 400 and above and a Failure.
 package api
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Protocol is the reserved protocol whose target is the appliance itself.
 const Protocol = "api"
@@ -52,17 +48,27 @@ type Bench struct {
 	Rate int64 `json:"bits_per_second"` // of all that a person's measurements move, in both directions together
 }
 
-// A Flow is one that is live.
-type Flow struct {
-	ID        string    `json:"flow"`
+// A Session is a person's access to a target, while it lasts.
+type Session struct {
+	ID        string    `json:"session"` // 128 bits in hex
+	Flow      string    `json:"flow"`    // as the log calls it
 	User      string    `json:"user"`
 	Device    string    `json:"device"`
 	Target    string    `json:"target"`
+	Address   string    `json:"address,omitempty"` // of the target; none before it is known
+	VNet      string    `json:"vnet"`
 	Protocol  string    `json:"protocol"`
 	Port      uint16    `json:"port"`
+	Rule      string    `json:"rule"` // that allows it
 	Transport string    `json:"transport"`
 	Source    string    `json:"source"`
+	Client    string    `json:"client"` // what the client says of itself
 	Since     time.Time `json:"since"`
+
+	Idle      time.Duration `json:"idle_ns"`                  // since when no byte has moved
+	IdleLimit time.Duration `json:"idle_limit_ns,omitempty"`  // that ends it
+	Ends      time.Time     `json:"ends,omitzero"`            // at the latest
+	Bandwidth int64         `json:"bandwidth_bits,omitempty"` // a second, each way; 0: no limit
 
 	Attached int           `json:"attached"`              // how many connections have carried it
 	Detached time.Duration `json:"detached_ns,omitempty"` // since when it has none; 0: it has one
@@ -73,6 +79,15 @@ type Flow struct {
 	RTT      time.Duration `json:"rtt_ns,omitempty"`      // between client and appliance, when it was last measured
 	Up       uint64        `json:"up"`                    // bytes that the target has taken
 	Down     uint64        `json:"down"`                  // bytes that the client has taken
+}
+
+// EndSessions names sessions to be ended: by ids, or by what all of them have in common.
+type EndSessions struct {
+	Sessions []string `json:"sessions,omitempty"` // ids, or their first 12 characters
+	User     string   `json:"user,omitempty"`
+	Target   string   `json:"target,omitempty"`
+	Rule     string   `json:"rule,omitempty"`
+	Why      string   `json:"why,omitempty"` // is told to whom they belong
 }
 
 // A Device is one that is enrolled, or was.
@@ -86,6 +101,56 @@ type Device struct {
 	Source   string    `json:"source,omitempty"`
 	Version  string    `json:"version,omitempty"`
 	Revoked  time.Time `json:"revoked,omitzero"`
+}
+
+// A Lock bars a user, a device or a target, whatever the rules say.
+type Lock struct {
+	Kind  string    `json:"kind"` // user, device or target
+	Name  string    `json:"name"`
+	By    string    `json:"by,omitempty"`  // is not asked for: who calls
+	Why   string    `json:"why,omitempty"` // is told to those whom it stops
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"` // none: until it is taken off
+}
+
+// An AuditPage is some events of the audit log, in their order.
+type AuditPage struct {
+	Events []json.RawMessage `json:"events"` // as their lines in the log are, see docs/audit.md
+	Next   uint64            `json:"next"`   // to be asked for as ?after= next time
+	More   bool              `json:"more"`   // there are more now
+}
+
+// An AuditKey is the key that signs the audit log.
+type AuditKey struct {
+	Key string `json:"key"` // Ed25519, in hex
+}
+
+// A Why is how a request would be decided.
+type Why struct {
+	Allowed  bool            `json:"allowed"`
+	Rule     string          `json:"rule,omitempty"` // that allows it, or is told to who is refused
+	Code     string          `json:"code,omitempty"` // of the refusal
+	Sentence string          `json:"error,omitempty"`
+	Hint     string          `json:"hint,omitempty"`
+	Policies []PolicyAccount `json:"policies"` // those that matched first, then those that came nearest
+	Text     string          `json:"text"`     // all of it, for people
+}
+
+// A PolicyAccount is what one policy has to do with a request.
+type PolicyAccount struct {
+	ID      string   `json:"id"`
+	Effect  string   `json:"effect"` // permit or forbid
+	Place   string   `json:"place"`  // file:line:column
+	Actions []string `json:"actions,omitempty"`
+	Matched bool     `json:"matched"`
+	Why     string   `json:"why,omitempty"` // what did not fit
+	Limits  []string `json:"limits,omitempty"`
+}
+
+// A PolicyTest is what became of the tests that stand in the access files.
+type PolicyTest struct {
+	Ran      int      `json:"ran"`
+	Failures []string `json:"failures"`
 }
 
 // A Failure is the API's no.

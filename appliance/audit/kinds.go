@@ -30,8 +30,8 @@ const (
 	ApprovalRefused = "approval.refused"
 
 	AccessChanged = "access.changed"
-	UserLocked    = "user.locked"
-	UserUnlocked  = "user.unlocked"
+	Locked        = "lock.made"
+	Unlocked      = "lock.removed"
 	RecordingRead = "recording.read"
 
 	DaemonStart = "daemon.start"
@@ -53,7 +53,7 @@ var levels = map[string]slog.Level{
 	SessionKilled:   slog.LevelWarn,
 	ApprovalRefused: slog.LevelWarn,
 	DeviceRevoked:   slog.LevelWarn,
-	UserLocked:      slog.LevelWarn,
+	Locked:          slog.LevelWarn,
 	Torn:            slog.LevelError,
 	Trouble:         slog.LevelError,
 }

@@ -50,8 +50,10 @@ func (c *checker) check() {
 		c.Fault(c.At("run_as"), "", "run_as is %q, which is neither a user's name nor a number", c.RunAs)
 	}
 	c.checkLimits()
+	c.checkAudit()
+	c.checkBanner()
 	c.checkState()
-	c.path(&c.Access, false, "access")
+	c.accessPath()
 }
 
 // isPlain reports whether s has 1 to 64 bytes and prints as itself.
@@ -459,6 +461,67 @@ func (c *checker) checkLimits() {
 	}
 }
 
+// checkAudit checks how long the audit log is kept, and its receivers.
+func (c *checker) checkAudit() {
+	for key, n := range map[string]int{"keep_days": c.Audit.KeepDays, "keep_mb": c.Audit.KeepMB} {
+		if n > 1_000_000 || c.Text("audit", key) == "0" {
+			c.Fault(c.At("audit", key), "", "audit.%s must be 1 to 1000000", key)
+		}
+	}
+	if c.Audit.Sync > 10*time.Second {
+		c.Fault(c.At("audit", "sync"), "a loss of power may cost as much", "audit.sync must be at most 10s")
+	}
+	for i := range c.Audit.Export {
+		c.checkExport(&c.Audit.Export[i], i)
+	}
+}
+
+func (c *checker) checkExport(e *Export, i int) {
+	at := func(key string) yamlfile.Position { return c.At("audit", "export", i, key) }
+	if !vnetName.MatchString(e.Name) {
+		c.Fault(at("name"), "such as siem", "the receiver's name %q must be 1 to 32 of a-z, 0-9 and -", e.Name)
+	} else if slices.ContainsFunc(c.Audit.Export[:i], func(o Export) bool { return o.Name == e.Name }) {
+		c.Fault(at("name"), "", "there are two receivers %q", e.Name)
+	}
+	forms := 0
+	for key, value := range map[string]string{"file": e.File, "syslog": e.Syslog, "webhook": e.Webhook, "otlp": e.OTLP} {
+		if value == "" {
+			continue
+		}
+		forms++
+		if u, err := url.Parse(value); (key == "webhook" || key == "otlp") && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
+			c.Fault(at(key), "such as https://siem.example/in", "%q is not a URL", value)
+		}
+		if key == "syslog" && !isEndpoint(value) {
+			c.Fault(at(key), "such as siem.example:6514", "%q is not a host and a port", value)
+		}
+	}
+	if forms != 1 {
+		c.Fault(at("name"), "", "receiver %q must have one of file, syslog, webhook and otlp", e.Name)
+	}
+	if e.File != "" {
+		e.File = c.join(e.File)
+		if e.CA != "" {
+			c.Fault(at("ca"), "leave it out", "a file has no certificate")
+		}
+	}
+	if e.CA != "" {
+		c.path(&e.CA, false, "audit", "export", i, "ca")
+	}
+	if e.TokenFile != "" {
+		if e.Webhook == "" && e.OTLP == "" {
+			c.Fault(at("token_file"), "leave it out", "only webhook and otlp take a token")
+		}
+		c.path(&e.TokenFile, true, "audit", "export", i, "token_file")
+	}
+}
+
+func (c *checker) checkBanner() {
+	if len(c.Banner) > 500 || strings.ContainsFunc(c.Banner, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		c.Fault(c.At("banner"), "", "banner must be one line of at most 500 printable characters")
+	}
+}
+
 func (c *checker) checkState() {
 	if c.Has("state") && c.Text("state") == "" {
 		c.Fault(c.At("state"), "", "state is empty")
@@ -474,6 +537,17 @@ func (c *checker) join(path string) string {
 		return filepath.Clean(path)
 	}
 	return filepath.Join(c.folder, path)
+}
+
+// accessPath is a file's path, or that of a folder of such files.
+func (c *checker) accessPath() {
+	if c.stat != nil {
+		if info, err := c.stat(c.join(c.Access)); err == nil && info.Mode().IsDir() {
+			c.Access = c.join(c.Access)
+			return
+		}
+	}
+	c.path(&c.Access, false, "access")
 }
 
 // path joins a file's path with the folder and wants the file to be there; a secret one for its owner only.

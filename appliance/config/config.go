@@ -39,6 +39,8 @@ type Config struct {
 	RunAs   string          `yaml:"run_as"`  // user name or number of the worker when the parent starts as root; default sallyport if there is such a user, else nobody
 	Drain   Drain           `yaml:"drain"`
 	Limits  Limits          `yaml:"limits"`
+	Audit   Audit           `yaml:"audit"`
+	Banner  string          `yaml:"banner"` // a line that people are told when they connect; default none
 }
 
 // Listen is where people come in, in one of three forms: the kernel's sockets (Address), a VNet's own stack (VNet),
@@ -149,6 +151,26 @@ type Metrics struct {
 	Listen string `yaml:"listen"` // address and port; default: no metrics
 }
 
+// Audit is how the audit log is kept. It lies in the folder audit of State.
+type Audit struct {
+	Sync     time.Duration `yaml:"sync"`      // by when an event is on disk; default 100ms
+	Wait     bool          `yaml:"wait"`      // nothing is confirmed before its event is on disk
+	KeepDays int           `yaml:"keep_days"` // default 365
+	KeepMB   int           `yaml:"keep_mb"`   // default 4096
+	Export   []Export      `yaml:"export"`
+}
+
+// An Export is a receiver of the audit log, in one of four forms.
+type Export struct {
+	Name      string `yaml:"name"`       // unique; how far it has come is kept by it
+	File      string `yaml:"file"`       // lines are added to this file
+	Syslog    string `yaml:"syslog"`     // host and port of a receiver by RFC 5424 over TLS
+	Webhook   string `yaml:"webhook"`    // URL that lines are posted to
+	OTLP      string `yaml:"otlp"`       // URL of an OpenTelemetry receiver's /v1/logs
+	CA        string `yaml:"ca"`         // PEM file of the roots that the receiver is verified by; default the system's
+	TokenFile string `yaml:"token_file"` // of a bearer token, with Webhook and OTLP; readable by its owner only
+}
+
 // Drain is how the daemon ends.
 type Drain struct {
 	Grace time.Duration `yaml:"grace"` // how long flows may go on once people are told; default 30s
@@ -184,6 +206,9 @@ func (c Config) withDefaults() Config {
 	c.Uplink = cmp.Or(c.Uplink, "kernel")
 	c.Access = cmp.Or(c.Access, defaultAccess)
 	c.Drain.Grace = cmp.Or(c.Drain.Grace, 30*time.Second)
+	c.Audit.Sync = cmp.Or(c.Audit.Sync, 100*time.Millisecond)
+	c.Audit.KeepDays = cmp.Or(c.Audit.KeepDays, 365)
+	c.Audit.KeepMB = cmp.Or(c.Audit.KeepMB, 4096)
 	c.Limits.Flows = cmp.Or(c.Limits.Flows, 10_000)
 	c.Limits.FlowsPerUser = cmp.Or(c.Limits.FlowsPerUser, 256)
 	c.Limits.Unauthenticated = cmp.Or(c.Limits.Unauthenticated, 64)

@@ -56,6 +56,17 @@ metrics: {listen: "127.0.0.1:9090"}
 run_as: sallyport
 drain: {grace: 5m}
 limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, bench: 4, bench_mbit: 1000}
+banner: what you do here is written down
+audit:
+  sync: 1s
+  wait: true
+  keep_days: 30
+  keep_mb: 100
+  export:
+    - {name: siem, syslog: "siem.example:6514", ca: siem.pem}
+    - {name: copy, file: audit.jsonl}
+    - {name: hook, webhook: "https://hook.example/in", token_file: hook.token}
+    - {name: otel, otlp: "https://otel.example/v1/logs"}
 `
 
 func TestDefaults(t *testing.T) {
@@ -74,6 +85,7 @@ func TestDefaults(t *testing.T) {
 		}},
 		Access: "/etc/sallyport/access.yaml", Drain: Drain{30 * time.Second},
 		Limits: Limits{10000, 256, 64, 10 * time.Second, 5 * time.Second, time.Hour, 2000, 2, 500},
+		Audit:  Audit{Sync: 100 * time.Millisecond, KeepDays: 365, KeepMB: 4096},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
@@ -101,6 +113,9 @@ func TestFull(t *testing.T) {
 		},
 		Access: "conf/policy/access.yaml", Metrics: Metrics{"127.0.0.1:9090"}, RunAs: "sallyport", Drain: Drain{5 * time.Minute},
 		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, 4, 1000},
+		Banner: "what you do here is written down",
+		Audit: Audit{time.Second, true, 30, 100, []Export{{Name: "siem", Syslog: "siem.example:6514", CA: "conf/siem.pem"}, {Name: "copy", File: "conf/audit.jsonl"},
+			{Name: "hook", Webhook: "https://hook.example/in", TokenFile: "conf/hook.token"}, {Name: "otel", OTLP: "https://otel.example/v1/logs"}}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
@@ -144,9 +159,14 @@ func fakeStat(files map[string]fs.FileMode) func(string) (fs.FileInfo, error) {
 func TestFiles(t *testing.T) {
 	files := map[string]fs.FileMode{
 		"/c/server.crt": 0o644, "/etc/server.key": 0o600, "/c/wg.key": 0o600, "/c/psk": 0o400, "/c/policy/access.yaml": 0o644,
+		"/c/siem.pem": 0o644, "/c/hook.token": 0o600,
 	}
 	if _, err := ParseFiles("/c/s", []byte(full), fakeStat(files)); err != nil {
 		t.Errorf("all is there: %v", err)
+	}
+	files["/c/policy/access.yaml"] = 0o755 | fs.ModeDir
+	if _, err := ParseFiles("/c/s", []byte(full), fakeStat(files)); err != nil {
+		t.Errorf("a folder of access files: %v", err)
 	}
 	files["/etc/server.key"], files["/c/wg.key"], files["/c/psk"] = 0o640, 0o604, 0o600|fs.ModeDir
 	delete(files, "/c/server.crt")

@@ -28,6 +28,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -370,12 +371,28 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 		reply(200, object{"target": q.Get("target"), "vnet": "hub", "protocol": q.Get("protocol"), "port": 22, "rule": "everything"})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/bench" && !a.config.Old:
 		reply(200, object{"bits_per_second": int64(1e12)})
-	case r.Method == "GET" && r.URL.Path == "/api/v1/flows":
-		list := []object{{"flow": "0102", "user": User, "device": p.Device, "target": "echo", "protocol": "ssh", "port": 22, "transport": p.Transport, "source": "127.0.0.1", "since": since}}
+	case r.Method == "GET" && r.URL.Path == "/api/v1/sessions":
+		list := []object{{"session": "01020304050607080910111213141516", "user": User, "device": p.Device, "target": "echo", "protocol": "ssh", "port": 22, "transport": p.Transport,
+			"source": "127.0.0.1", "since": since, "idle_ns": 90 * time.Second, "idle_limit_ns": 30 * time.Minute, "ends": since.Add(time.Hour)}}
 		if r.URL.Query().Has("all") {
-			list = append(list, object{"flow": "0304", "user": "bob", "device": "dev-9", "target": "pinned", "protocol": "ssh", "port": 22, "transport": "quic", "source": "127.0.0.2", "since": since})
+			list = append(list, object{"session": "a1a2a3a4a5a6a7a8a9b0b1b2b3b4b5b6", "user": "bob", "device": "dev-9", "target": "pinned", "protocol": "ssh", "port": 22, "transport": "quic",
+				"source": "127.0.0.2", "since": since})
 		}
 		reply(200, list)
+	case r.Method == "POST" && r.URL.Path == "/api/v1/sessions/end":
+		var ask struct {
+			Sessions                []string
+			User, Target, Rule, Why string
+		}
+		json.NewDecoder(r.Body).Decode(&ask)
+		switch {
+		case slices.Equal(ask.Sessions, []string{"a1a2a3a4a5a6"}), ask.User == "bob" && ask.Why == "lost":
+			reply(200, []object{{"session": "a1a2a3a4a5a6a7a8a9b0b1b2b3b4b5b6", "user": "bob", "target": "pinned"}})
+		case ask.Rule != "":
+			reply(200, []object{})
+		default:
+			reply(404, object{"code": "E_SESSION_UNKNOWN", "error": "no session \"x\" that you may end", "hint": "sallyport sessions lists them"})
+		}
 	case r.Method == "GET" && r.URL.Path == "/api/v1/devices":
 		reply(200, []object{{"device": "dev-1", "user": User, "name": "laptop", "platform": "linux/amd64", "enrolled": since, "last_seen": since, "source": "127.0.0.1"},
 			{"device": "dev-8", "user": "bob", "name": "\x1b[31mred", "enrolled": since, "revoked": since}})
@@ -385,6 +402,26 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 			return
 		}
 		reply(404, object{"code": "E_DEVICE_UNKNOWN", "error": "this device is not enrolled here", "hint": "sallyport admin devices lists them"})
+	case r.Method == "GET" && r.URL.Path == "/api/v1/policy/why":
+		allowed := r.URL.Query().Get("user") == User
+		reply(200, object{"allowed": allowed, "text": "ann → echo: allowed by \"all\"\n  permit\x1b \"all\"\n", "policies": []object{}})
+	case r.Method == "GET" && r.URL.Path == "/api/v1/policy/test":
+		reply(200, object{"ran": 3, "failures": []string{"access.yaml:9: test \"x\": got allowed, want denied"}})
+	case r.Method == "GET" && r.URL.Path == "/api/v1/audit":
+		events := []object{
+			{"seq": 7, "time": since, "event": "decision.refused", "user": "bob", "source": "192.0.2.7:5", "target": "pinned", "port": 22, "protocol": "ssh",
+				"policies": []string{"night"}, "code": "E_DENIED", "why": "denied \x1b[2J"},
+			{"seq": 9, "time": since, "event": "flow.end", "user": User, "target": "echo", "port": 22, "protocol": "ssh", "up": 2048, "duration_ms": 61000}}
+		if r.URL.Query().Get("user") == User {
+			events = events[1:]
+		}
+		reply(200, object{"events": events, "next": 9})
+	case r.Method == "GET" && r.URL.Path == "/api/v1/locks":
+		reply(200, []object{{"kind": "user", "name": "bob", "by": User, "since": since, "why": "left"}})
+	case r.Method == "POST" && r.URL.Path == "/api/v1/locks", r.Method == "DELETE" && r.URL.Path == "/api/v1/locks/user/bob":
+		reply(200, object{})
+	case r.Method == "DELETE" && strings.HasPrefix(r.URL.Path, "/api/v1/locks/"):
+		reply(404, object{"code": "E_LOCK_UNKNOWN", "error": "it is not locked", "hint": "sallyport admin locks lists what is"})
 	case r.Method == "POST" && r.URL.Path == "/api/v1/logout":
 		for _, d := range a.devices {
 			if d.ID == p.Device {

@@ -62,20 +62,19 @@ func labels(m map[string]string) string {
 
 // status is what the command and the appliance know of the sign-in.
 type status struct {
-	Appliance string     `json:"appliance"`
-	Address   string     `json:"address"`
-	Took      int64      `json:"connect_ms"`
-	Tried     []string   `json:"tried,omitempty"`    // what did not lead there
-	Agent     int        `json:"agent_pid,omitzero"` // of the agent that holds the session, if one does
-	Me        api.Me     `json:"me"`
-	Skew      int64      `json:"clock_skew_ms"` // the appliance's clock less this computer's
-	Flows     []api.Flow `json:"flows"`
+	Appliance string        `json:"appliance"`
+	Address   string        `json:"address"`
+	Took      int64         `json:"connect_ms"`
+	Tried     []string      `json:"tried,omitempty"`    // what did not lead there
+	Agent     int           `json:"agent_pid,omitzero"` // of the agent that holds the session, if one does
+	Me        api.Me        `json:"me"`
+	Skew      int64         `json:"clock_skew_ms"` // the appliance's clock less this computer's
+	Sessions  []api.Session `json:"sessions"`
 }
 
 func (c *command) status() *cli.Command {
 	return &cli.Command{
-		Name: "status", Usage: "show who you are, how you reach the appliance, your flows",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "all", Usage: "everybody's flows, for administrators"}},
+		Name: "status", Usage: "show who you are, how you get there, your sessions",
 		Action: func(x *cli.Context) error {
 			if err := none(x); err != nil {
 				return err
@@ -96,7 +95,7 @@ func (c *command) status() *cli.Command {
 				return err
 			}
 			s.Skew = time.Until(s.Me.Time).Milliseconds()
-			if s.Flows, err = api.Flows(x.Context, x.Bool("all")); err != nil {
+			if s.Sessions, err = api.Sessions(x.Context, false); err != nil {
 				return err
 			}
 			if c.json {
@@ -127,50 +126,11 @@ func (c *command) printStatus(s status) error {
 	if skew := time.Duration(s.Skew) * time.Millisecond; skew.Abs() > 30*time.Second {
 		rows = append(rows, []string{"clock", fmt.Sprintf("the appliance's differs by %v", skew.Round(time.Second))})
 	}
-	if err := c.table(rows...); err != nil || len(s.Flows) == 0 {
+	if err := c.table(rows...); err != nil || len(s.Sessions) == 0 {
 		return err
 	}
 	fmt.Fprintln(c.Stdout)
-	rows = [][]string{{"FLOW", "USER", "TARGET", "PROTOCOL", "TRANSPORT", "FROM", "SINCE", "RTT", "UP", "DOWN", "STATE"}}
-	for _, f := range s.Flows {
-		rows = append(rows, []string{f.ID, f.User, fmt.Sprintf("%s:%d", f.Target, f.Port), f.Protocol, f.Transport, f.Source, when(f.Since), rtt(f.RTT), size(f.Up), size(f.Down), state(f)})
-	}
-	return c.table(rows...)
-}
-
-func rtt(d time.Duration) string {
-	if d == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%.1fms", float64(d)/float64(time.Millisecond))
-}
-
-// size is a number of bytes in the unit that a person would choose.
-func size(n uint64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	value := float64(n)
-	for len(units) > 1 && value >= 1024 {
-		value, units = value/1024, units[1:]
-	}
-	if units[0] == "B" {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", value, units[0])
-}
-
-// state says whether a flow has a connection, and what happened to the ones before.
-func state(f api.Flow) string {
-	switch {
-	case f.Detached > 0:
-		return fmt.Sprintf("no connection for %v: %s", f.Detached.Round(time.Second), f.Lost)
-	case f.Why == "bulk":
-		return fmt.Sprintf("moved to %s %s ago for bulk, connection %d", f.Transport, time.Since(f.Resumed).Round(time.Second), f.Attached)
-	case f.Why == "slower":
-		return fmt.Sprintf("moved back to %s %s ago, bulk was slower over HTTPS, connection %d", f.Transport, time.Since(f.Resumed).Round(time.Second), f.Attached)
-	case f.Attached > 1:
-		return fmt.Sprintf("resumed %s ago after a gap of %v, connection %d", time.Since(f.Resumed).Round(time.Second), f.Gap.Round(time.Millisecond), f.Attached)
-	}
-	return "connected"
+	return c.table(sessionRows(s.Sessions)...)
 }
 
 func when(t time.Time) string {

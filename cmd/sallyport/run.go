@@ -59,8 +59,8 @@ func (c *command) app() *cli.App {
 			cli.HelpFlag, // which cli adds only where it has added its own help command
 		},
 		Commands: []*cli.Command{
-			c.login(), c.logout(), c.ls(), c.status(), c.ssh(), c.rdp(), c.tunnel(), c.proxy(),
-			c.configSSH(), c.knownHosts(), c.agent(), c.doctor(), c.bench(), c.admin(), c.completion(), c.complete(), c.version(), c.help(),
+			c.login(), c.logout(), c.ls(), c.status(), c.sessions(), c.ssh(), c.rdp(), c.tunnel(), c.proxy(),
+			c.configSSH(), c.knownHosts(), c.agent(), c.doctor(), c.bench(), c.audit(), c.admin(), c.completion(), c.complete(), c.version(), c.help(),
 		},
 		Before: func(x *cli.Context) (err error) {
 			c.json, c.appliance, c.noAgent = x.Bool("json"), x.String("appliance"), x.Bool("no-agent")

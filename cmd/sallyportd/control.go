@@ -17,6 +17,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
 	"sallyport/frame"
@@ -61,6 +62,7 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 			return
 		}
 		d.log.Info("enrolment code made", "user", ask.User, "valid", ask.Valid)
+		d.trail.Write(audit.Event{Kind: audit.CodeMade, User: ask.User, By: "root", Detail: map[string]string{"valid": ask.Valid.String()}})
 		json.NewEncoder(w).Encode(enrolAnswer{Code: code, Fingerprint: d.fingerprint(),
 			Listen: where(d.cfg), Pinned: d.cfg.TLS.SelfSigned})
 	})

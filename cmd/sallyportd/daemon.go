@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -11,12 +13,14 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"sallyport/appliance"
+	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
 	"sallyport/appliance/policy"
@@ -30,6 +34,9 @@ type daemon struct {
 	supply   supply
 	log      *slog.Logger
 	registry *auth.Registry
+	trail    trail
+	auditKey ed25519.PublicKey
+	locks    *auth.Locks
 	gateway  *appliance.Gateway
 	cert     atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
 	acme     *acme                           // nil without
@@ -52,8 +59,11 @@ func (d *daemon) build() (err error) {
 	if d.registry, err = auth.Open(d.supply.State(), time.Now); err != nil {
 		return err
 	}
+	if err := d.openTrail(); err != nil {
+		return err
+	}
 	d.gateway = &appliance.Gateway{
-		Name: d.cfg.Name, Devices: d.registry, VNets: map[string]appliance.VNet{}, Log: d.log,
+		Name: d.cfg.Name, Banner: d.cfg.Banner, Devices: d.registry, Audit: d.trail, AuditKey: d.auditKey, VNets: map[string]appliance.VNet{}, Log: d.log,
 		Metrics: appliance.NewMetrics(),
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
 			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout,
@@ -87,6 +97,7 @@ func (d *daemon) close() {
 	if d.public != nil {
 		d.public.Close()
 	}
+	d.closeTrail()
 	if d.registry != nil {
 		if err := d.registry.Close(); err != nil {
 			d.log.Error("devices were not written", "cause", err)
@@ -151,6 +162,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	wg.Go(func() { d.watch(serving) })
 	wg.Go(func() { saveMemory(serving) })
+	wg.Go(func() { d.gateway.WatchTime(serving) })
 	unwatch := d.registry.OnRevoke(func(device auth.Device) {
 		d.gateway.EndDevice(device)
 		server.Disconnect(device.ID, auth.ErrRevoked)
@@ -200,20 +212,48 @@ func (d *daemon) watch(ctx context.Context) {
 }
 
 func (d *daemon) loadPolicy() error {
-	data, err := d.supply.File(d.cfg.Access)
+	files, err := d.supply.Files(d.cfg.Access)
 	if err != nil {
-		return fmt.Errorf("read the access file: %w", err)
+		return fmt.Errorf("read the access files: %w", err)
 	}
-	p, err := parsePolicy(d.cfg, data)
+	p, err := parsePolicy(d.cfg, files, policyOptions(d.cfg))
 	if err != nil {
 		return err
+	}
+	e := audit.Event{Kind: audit.AccessChanged, Object: d.cfg.Access, Detail: map[string]string{}}
+	for name, data := range files {
+		e.Detail[name] = fmt.Sprintf("sha256:%x", sha256.Sum256(data))
+	}
+	if err := d.trail.Write(e); err != nil {
+		return fmt.Errorf("write the audit log: %w", err)
 	}
 	d.gateway.SetPolicy(p)
 	return nil
 }
 
-func parsePolicy(cfg *config.Config, data []byte) (*policy.Policy, error) {
-	return policy.Parse([]policy.File{{Name: cfg.Access, Data: data}}, policyOptions(cfg))
+// parsePolicy reads access files, and has the policy pass the tests that stand in them.
+func parsePolicy(cfg *config.Config, files map[string][]byte, o policy.Options) (*policy.Policy, error) {
+	var list []policy.File
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		path := cfg.Access
+		if name != filepath.Base(path) {
+			path = filepath.Join(path, name)
+		}
+		list = append(list, policy.File{Name: path, Data: files[name]})
+	}
+	p, err := policy.Parse(list, o)
+	if err != nil {
+		return nil, err
+	}
+	failures, _ := p.Test()
+	var faults config.Faults
+	for _, f := range failures {
+		faults = append(faults, config.Fault{File: f.File, Line: f.Line, Column: 1, Message: fmt.Sprintf("test %q: got %s, want %s", f.Name, f.Got, f.Want)})
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return p, nil
 }
 
 func policyOptions(cfg *config.Config) policy.Options {

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -25,9 +26,11 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
 
+	"sallyport/appliance/audit"
 	"sallyport/appliance/config"
 	"sallyport/client"
 	"sallyport/frame"
+	"sallyport/host"
 	"sallyport/netstack"
 	"sallyport/netstack/link"
 	"sallyport/transport"
@@ -203,7 +206,7 @@ name: demo
 listen: {address: %q}
 tls: {self_signed: true}
 state: state
-access: access.yaml
+access: access
 drain: {grace: 1s}
 vnets:
   demo: {link: {kernel: {}}, prefixes: [%s]}
@@ -217,10 +220,18 @@ func (d *demo) access() string {
 		fmt.Fprintf(&b, "  - {name: %s, vnet: demo, address: %s, protocols: {ssh: 22}, labels: {env: demo}, host_keys: [%q]}\n",
 			m.name, m.addr, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(d.machines[i].host))))
 	}
+	b.WriteString("  - {name: vault, vnet: demo, address: 10.99.0.12, protocols: {ssh: 22}, labels: {env: demo, tier: secret}}\n")
 	b.WriteString("  - {name: payroll, vnet: demo, address: 10.99.0.13, protocols: {ssh: 22}}\n")
 	b.WriteString("rules:\n  - {name: demo targets, who: [ann], labels: {env: demo}, protocols: [ssh]}\n")
 	return b.String()
 }
+
+// demoPolicy is one that a rule cannot say.
+const demoPolicy = `@id("secrets need a second factor")
+@hint("sign in with a second factor")
+forbid (principal, action in Action::"use", resource in Label::"tier=secret")
+unless { context.mfa };
+`
 
 // demoSupply gives the daemon the demo's sockets and its VNet in memory.
 type demoSupply struct{ *demo }
@@ -231,13 +242,22 @@ func (s demoSupply) Network(string, config.VNet, []uint16) (network, error) {
 	return fenced{s.near, s.near.Fence()}, nil
 }
 func (s demoSupply) File(path string) ([]byte, error) { return os.ReadFile(path) }
-func (s demoSupply) Changed() <-chan struct{}         { return nil }
-func (s demoSupply) State() string                    { return filepath.Join(s.dir, "state") }
+func (s demoSupply) Files(path string) (map[string][]byte, error) {
+	return host.ReadFiles(path, accessFiles)
+}
+func (s demoSupply) Changed() <-chan struct{} { return nil }
+func (s demoSupply) State() string            { return filepath.Join(s.dir, "state") }
 
 // run starts the machines and the appliance, plays the transcript, and stays until ctx ends.
 func (d *demo) run(ctx context.Context, once bool) (err error) {
-	if err := os.WriteFile(filepath.Join(d.dir, "access.yaml"), []byte(d.access()), 0o600); err != nil {
+	folder := filepath.Join(d.dir, "access")
+	if err := os.Mkdir(folder, 0o700); err != nil {
 		return err
+	}
+	for name, text := range map[string]string{"access.yaml": d.access(), "secrets.cedar": demoPolicy} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			return err
+		}
 	}
 	cfg, err := d.configuration()
 	if err != nil {
@@ -308,7 +328,15 @@ func (d *demo) transcript(ctx context.Context, cfg *config.Config, once bool) er
 	if err := d.copyFile(ctx, home); err != nil {
 		return err
 	}
-	if err := d.refusal(ctx, home); err != nil {
+	for _, refused := range []struct{ what, target, code, moral string }{
+		{"a request that no rule allows", "payroll", "E_TARGET_UNKNOWN", "what ann may not see is to her as if it were not there"},
+		{"a request that a policy denies", "vault", "E_DENIED", "she may see it, and is told which policy says no"},
+	} {
+		if err := d.refusal(ctx, home, refused.what, refused.target, refused.code, refused.moral); err != nil {
+			return err
+		}
+	}
+	if err := d.audit(ctx, home); err != nil {
 		return err
 	}
 	if once {
@@ -319,7 +347,9 @@ func (d *demo) transcript(ctx context.Context, cfg *config.Config, once bool) er
 	d.line("export PATH=%s:$PATH", filepath.Dir(d.sibling()))
 	d.line("sallyport ls")
 	d.line("sallyport ssh -i %s %s@demo-1", filepath.Join(d.dir, "key"), d.user)
-	d.line("sallyport status")
+	d.line("sallyport sessions")
+	d.line("sallyport audit --follow")
+	d.line("sallyport admin policy why --user ann --target vault")
 	d.line("sallyport doctor")
 	d.line("sallyport bench demo-1")
 	return nil
@@ -439,18 +469,55 @@ func (d *demo) copyFile(ctx context.Context, home client.Home) error {
 	return nil
 }
 
-// refusal asks for what no rule allows.
-func (d *demo) refusal(ctx context.Context, home client.Home) error {
-	d.step("a request that no rule allows")
-	d.line("$ sallyport ssh payroll")
-	_, err := d.ssh(ctx, home, transport.Auto, "payroll", "true", nil)
+// refusal asks for what is not allowed.
+func (d *demo) refusal(ctx context.Context, home client.Home, what, target, code, moral string) error {
+	d.step("%s", what)
+	d.line("$ sallyport ssh %s", target)
+	_, err := d.ssh(ctx, home, transport.Auto, target, "true", nil)
 	failure := client.Explain(err)
-	if err == nil || failure.Code != "E_TARGET_UNKNOWN" {
-		return fmt.Errorf("payroll was not refused as it should be: %v", err)
+	if err == nil || string(failure.Code) != code {
+		return fmt.Errorf("%s was not refused as it should be: %v", target, err)
 	}
 	for _, l := range failure.Lines() {
 		d.line("sallyport: %s", l)
 	}
-	d.line("(exit status %d; what ann may not see is to her as if it were not there)", failure.Exit())
+	d.line("(exit status %d; %s)", failure.Exit(), moral)
+	return nil
+}
+
+// audit shows what the appliance has written down of the person's requests.
+func (d *demo) audit(ctx context.Context, home client.Home) error {
+	d.step("what the audit log says of that")
+	d.line("$ sallyport audit --user ann")
+	profile, err := home.Profile("demo")
+	if err != nil {
+		return err
+	}
+	dialer, err := client.NewDirect(home, profile, client.Options{Transport: transport.QUIC})
+	if err != nil {
+		return err
+	}
+	defer dialer.Close()
+	api := client.NewAPI(dialer)
+	defer api.Close()
+	page, err := api.Audit(ctx, client.AuditQuery{User: "ann"})
+	if err != nil {
+		return err
+	}
+	kinds := map[string]int{}
+	for _, line := range page.Events {
+		var e audit.Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			return err
+		}
+		kinds[e.Kind]++
+		if e.Target != "" {
+			d.line("%s  %-17s %s  %s %s", e.Time.Format(time.TimeOnly), e.Kind, e.Target, e.Code, strings.Join(e.Policies, ", "))
+		}
+	}
+	if kinds[audit.DecisionRefused] < 2 || kinds[audit.FlowOpen] < 4 || kinds[audit.FlowEnd] < kinds[audit.FlowOpen] {
+		return fmt.Errorf("the audit log has %v", kinds)
+	}
+	d.line("(each line holds the hash of the one before; sallyport audit verify finds what was changed)")
 	return nil
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"sallyport/appliance/config"
-	"sallyport/appliance/policy"
 	"sallyport/host"
 )
 
@@ -127,7 +126,7 @@ func plan(path string) (host.Plan, error) {
 	if err != nil {
 		return host.Plan{}, err
 	}
-	p := host.Plan{Files: files(path, c), State: c.State, RunAs: c.RunAs}
+	p := host.Plan{Files: files(path, c), Count: accessFiles, State: c.State, RunAs: c.RunAs}
 	if listensOn(c) == "" {
 		p.Listen = []host.Listen{{Name: "https", Network: "tcp", Address: c.Listen.Address}, {Name: "quic", Network: "udp", Address: c.Listen.Address}}
 	}
@@ -157,6 +156,9 @@ func planLink(p *host.Plan, name string, l config.Link, a config.Addresses) {
 		p.Links = append(p.Links, host.LinkPlan{VNet: name, Kind: host.TAP, Interface: l.Tap})
 	}
 }
+
+// accessFiles are the names that count in a folder of access files.
+var accessFiles = []string{"*.yaml", "*.cedar"}
 
 // files are those that the worker is told the content of.
 func files(path string, c *config.Config) []string {
@@ -226,7 +228,7 @@ func loadAll(c *cli.Context) (path string, cfg *config.Config, err error) {
 	if err != nil && !errors.As(err, &faults) {
 		return path, nil, err
 	}
-	data, unread := os.ReadFile(cfg.Access)
+	files, unread := host.ReadFiles(cfg.Access, accessFiles)
 	switch {
 	case unread != nil && err != nil: // for a reason that is among the faults
 		return path, nil, err
@@ -238,7 +240,7 @@ func loadAll(c *cli.Context) (path string, cfg *config.Config, err error) {
 		options.VNets = nil // not all of them may have been understood
 	}
 	var more config.Faults
-	if _, err := policy.Parse([]policy.File{{Name: cfg.Access, Data: data}}, options); errors.As(err, &more) {
+	if _, err := parsePolicy(cfg, files, options); errors.As(err, &more) {
 		faults = append(faults, more...)
 	} else if err != nil {
 		return path, nil, err

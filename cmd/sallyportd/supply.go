@@ -23,6 +23,8 @@ type supply interface {
 	// Network attaches a VNet whose stack listens on the given ports, which are few.
 	Network(vnet string, v config.VNet, serve []uint16) (network, error)
 	File(path string) ([]byte, error)
+	// Files are a file by its name, or those of a folder that count.
+	Files(path string) (map[string][]byte, error)
 	Changed() <-chan struct{}
 	State() string
 }
@@ -111,8 +113,11 @@ func (s *localSupply) Network(name string, v config.VNet, serve []uint16) (netwo
 }
 
 func (s *localSupply) File(path string) ([]byte, error) { return os.ReadFile(path) }
-func (s *localSupply) Changed() <-chan struct{}         { return s.changed }
-func (s *localSupply) State() string                    { return s.cfg.State }
+func (s *localSupply) Files(path string) (map[string][]byte, error) {
+	return host.ReadFiles(path, accessFiles)
+}
+func (s *localSupply) Changed() <-chan struct{} { return s.changed }
+func (s *localSupply) State() string            { return s.cfg.State }
 
 func (s *localSupply) Close() {
 	s.stop()

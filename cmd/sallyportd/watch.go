@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -39,9 +40,20 @@ func watchFiles(ctx context.Context, asked <-chan os.Signal, files []string, cha
 // stamps sums up what tells one version of the files from another.
 func stamps(files []string) (sum string) {
 	for _, f := range files {
-		if info, err := os.Stat(f); err == nil {
-			sum += fmt.Sprintln(info.ModTime(), info.Mode(), info.Size())
+		info, err := os.Stat(f)
+		if err != nil {
+			continue
 		}
+		if info.IsDir() {
+			var inside []string
+			for _, pattern := range accessFiles {
+				found, _ := filepath.Glob(filepath.Join(f, pattern))
+				inside = append(inside, found...)
+			}
+			sum += fmt.Sprintln(inside) + stamps(inside)
+			continue
+		}
+		sum += fmt.Sprintln(info.ModTime(), info.Mode(), info.Size())
 	}
 	return sum
 }

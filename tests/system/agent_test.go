@@ -99,8 +99,8 @@ func TestAgent(t *testing.T) {
 		}
 		return nil
 	})
-	var flows struct{ Flows []struct{} }
-	if r := b.client("status", "--json"); json.Unmarshal([]byte(r.stdout), &flows) != nil || len(flows.Flows) != 8 {
+	var open struct{ Sessions []struct{} }
+	if r := b.client("status", "--json"); json.Unmarshal([]byte(r.stdout), &open) != nil || len(open.Sessions) != 8 {
 		t.Errorf("status: %v", r)
 	}
 	if n := b.signIns() - signIns; n != 1 {
@@ -113,8 +113,8 @@ func TestAgent(t *testing.T) {
 		cmd.Wait()
 	}
 	b.eventually(5*time.Second, "no flows", func() error {
-		var flows struct{ Flows []struct{} }
-		if r := b.client("status", "--json"); json.Unmarshal([]byte(r.stdout), &flows) != nil || len(flows.Flows) != 0 {
+		var open struct{ Sessions []struct{} }
+		if r := b.client("status", "--json"); json.Unmarshal([]byte(r.stdout), &open) != nil || len(open.Sessions) != 0 {
 			return fmt.Errorf("%v", r)
 		}
 		return nil

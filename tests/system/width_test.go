@@ -172,11 +172,11 @@ type liveFlow struct {
 func (b *bastion) flows() []liveFlow {
 	b.t.Helper()
 	r := b.client("status", "--json")
-	var s struct{ Flows []liveFlow }
+	var s struct{ Sessions []liveFlow }
 	if err := json.Unmarshal([]byte(r.stdout), &s); err != nil || r.exit != 0 {
 		b.t.Fatalf("status: %v: %v", err, r)
 	}
-	return s.Flows
+	return s.Sessions
 }
 
 // workshop makes the folder afresh that scripts run in: a tree of files here, and nothing there.

@@ -1,0 +1,187 @@
+package appliance
+
+import (
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/appliance/audit"
+	"sallyport/appliance/auth"
+	"sallyport/frame"
+)
+
+// A role is whom a route is for.
+type role string
+
+const (
+	person        role = "person"        // who has signed in
+	administrator role = "administrator" // whom the policy lets administer the appliance
+)
+
+// A route is one thing that the API does. The OpenAPI document is made of these, see openapi_test.go.
+type route struct {
+	method, path string
+	role         role
+	says         string
+	query        map[string]string // parameters, and what they mean
+	asks         any               // of the type of the body; nil: there is none
+	answers      any               // of the type of the answer; nil: an empty object
+	do           func(c call) (any, error)
+}
+
+// A call is a request of somebody.
+type call struct {
+	*http.Request
+	gateway *Gateway
+	peer    frame.Peer
+}
+
+//go:embed openapi.json
+var openAPI []byte
+
+var routes = []route{
+	{method: "GET", path: "/api/v1/openapi.json", role: person, says: "this document", answers: map[string]any(nil),
+		do: func(call) (any, error) { return json.RawMessage(openAPI), nil }},
+	{method: "GET", path: "/api/v1/me", role: person, says: "who the appliance takes the caller for", answers: api.Me{}, do: call.me},
+	{method: "GET", path: "/api/v1/targets", role: person, says: "the targets that the caller may see", answers: []api.Target(nil),
+		do: func(c call) (any, error) { return c.gateway.targets(c.peer.User), nil }},
+	{method: "GET", path: "/api/v1/grant", role: person, says: "what a flow would be granted, or why it would be refused; nothing is dialled",
+		query:   map[string]string{"target": "a name or, in address mode, an address", "port": "default: the target's", "protocol": "ssh, rdp or tcp; default: the target's"},
+		answers: api.Grant{}, do: func(c call) (any, error) { return c.gateway.grant(c.peer, c.URL.Query()) }},
+	{method: "GET", path: "/api/v1/bench", role: person, says: "what the caller may measure their way by, with flows of the protocol bench", answers: api.Bench{},
+		do: func(c call) (any, error) { return c.gateway.bench(c.peer) }},
+	{method: "GET", path: "/api/v1/sessions", role: person, says: "the caller's sessions", answers: []api.Session(nil),
+		query: map[string]string{"all": "everybody's, for administrators"},
+		do:    func(c call) (any, error) { return c.gateway.sessions(c.peer, c.URL.Query().Has("all")) }},
+	{method: "POST", path: "/api/v1/sessions/end", role: person, says: "end sessions: one's own, and for administrators anybody's; the answer lists them",
+		asks: api.EndSessions{}, answers: []api.Session(nil), do: asking(func(c call, ask api.EndSessions) (any, error) { return c.gateway.endSessions(c.peer, ask) })},
+	{method: "POST", path: "/api/v1/logout", role: person, says: "revoke the caller's own device", do: call.logout},
+	{method: "GET", path: "/api/v1/devices", role: administrator, says: "all devices", answers: []api.Device(nil),
+		do: func(c call) (any, error) { return devices(c.gateway.Devices.List()), nil }},
+	{method: "DELETE", path: "/api/v1/devices/{id}", role: administrator, says: "revoke a device and end its sessions", do: call.revoke},
+	{method: "GET", path: "/api/v1/locks", role: administrator, says: "the locks that hold", answers: []api.Lock(nil), do: call.locks},
+	{method: "POST", path: "/api/v1/locks", role: administrator, says: "lock a user, a device or a target, and end its sessions", asks: api.Lock{}, do: asking(call.lock)},
+	{method: "GET", path: "/api/v1/policy/why", role: administrator, says: "how a request would be decided, and by which policies", answers: api.Why{}, do: call.why,
+		query: map[string]string{"user": "who asks", "groups": "theirs at the identity provider, with commas between", "target": "a name or an address", "vnet": "where an address lies",
+			"protocol": "ssh, rdp or tcp", "port": "default: the target's", "address": "that the target's name resolves to", "source": "where the person comes from",
+			"transport": "quic or https", "at": "when; default: now", "mfa_age": "how long ago a second factor was used; default: none was"}},
+	{method: "GET", path: "/api/v1/policy/test", role: administrator, says: "run the tests that stand in the access files", answers: api.PolicyTest{}, do: call.policyTest},
+	{method: "GET", path: "/api/v1/audit", role: administrator, says: "events of the audit log; without since and after the latest",
+		query: map[string]string{"since": "not before this time", "until": "before this time", "user": "of this person", "target": "about this target",
+			"event": "of this kind, or of those that begin so", "session": "of this session", "after": "only those with greater numbers"},
+		answers: api.AuditPage{}, do: call.auditPage},
+	{method: "GET", path: "/api/v1/audit/key", role: administrator, says: "the key by which the audit log is verified", answers: api.AuditKey{},
+		do: func(c call) (any, error) { return api.AuditKey{Key: hex.EncodeToString(c.gateway.AuditKey)}, nil }},
+	{method: "DELETE", path: "/api/v1/locks/{kind}/{name}", role: administrator, says: "take a lock off", do: call.unlock},
+}
+
+// apiFor is the appliance's API as p sees it.
+func (g *Gateway) apiFor(p frame.Peer) http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range routes {
+		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { g.serveRoute(w, req, r, p) })
+	}
+	return mux
+}
+
+// maxAsk bounds the body of a request.
+const maxAsk = 64 << 10
+
+func (g *Gateway) serveRoute(w http.ResponseWriter, req *http.Request, r route, p frame.Peer) {
+	defer func() {
+		if v := recover(); v != nil {
+			reply(w, nil, g.caught(v, ofPeer(p)...))
+		}
+	}()
+	req.Body = http.MaxBytesReader(w, req.Body, maxAsk)
+	if err := g.barred(p, ""); err != nil { // since the connection began
+		reply(w, nil, err)
+		return
+	}
+	if r.role == administrator && !g.policy.Load().IsAdmin(p.User) {
+		reply(w, nil, frame.Refuse("E_ADMIN", "only administrators may do this", "ask one of them"))
+		return
+	}
+	v, err := r.do(call{req, g, p})
+	reply(w, v, err)
+}
+
+// asking reads a request's body, strictly, before it does what the route does.
+func asking[T any](do func(call, T) (any, error)) func(call) (any, error) {
+	return func(c call) (any, error) {
+		var ask T
+		d := json.NewDecoder(c.Body)
+		d.DisallowUnknownFields()
+		if err := d.Decode(&ask); err != nil {
+			return nil, frame.Refuse("E_USAGE", fmt.Sprintf("the request does not parse: %v", err), "command and appliance may be of different versions")
+		}
+		return do(c, ask)
+	}
+}
+
+func (c call) me() (any, error) {
+	return api.Me{Appliance: c.gateway.Name, User: c.peer.User, Device: c.peer.Device, Transport: c.peer.Transport, Source: c.peer.Remote.Addr().String(),
+		Admin: c.gateway.policy.Load().IsAdmin(c.peer.User), Time: time.Now().UTC()}, nil
+}
+
+func (c call) revoke() (any, error) {
+	id := c.PathValue("id")
+	if err := c.gateway.Devices.Revoke(id); err != nil {
+		return nil, err
+	}
+	c.gateway.Log.Info("device revoked", "device", frame.Clip(id, 32), "by", c.peer.User)
+	c.wrote(audit.DeviceRevoked, id, "")
+	return nil, nil
+}
+
+func (c call) logout() (any, error) {
+	if err := c.gateway.Devices.Revoke(c.peer.Device); err != nil {
+		return nil, err
+	}
+	c.wrote(audit.DeviceRevoked, c.peer.Device, "")
+	return nil, nil
+}
+
+// wrote writes what the caller has done to something.
+func (c call) wrote(kind, object, why string) {
+	e := ofCaller(kind, c.peer)
+	e.By, e.Object, e.Why = c.peer.User, object, why
+	c.gateway.record(e)
+}
+
+func (c call) locks() (any, error) {
+	list := []api.Lock{}
+	for _, l := range c.gateway.Locks.List() {
+		list = append(list, api.Lock{Kind: string(l.Kind), Name: l.Name, By: l.By, Why: l.Why, Since: l.Created.UTC(), Until: l.Until})
+	}
+	return list, nil
+}
+
+func (c call) lock(ask api.Lock) (any, error) {
+	l := auth.Lock{Kind: auth.LockKind(ask.Kind), Name: ask.Name, By: c.peer.User, Why: ask.Why, Until: ask.Until}
+	if l.Kind == auth.LockUser && l.Name == c.peer.User || l.Kind == auth.LockDevice && l.Name == c.peer.Device {
+		return nil, frame.Refuse("E_USAGE", "you would lock yourself out", "another administrator can")
+	}
+	err := c.gateway.Locks.Lock(c.Context(), l)
+	if errors.Is(err, auth.ErrName) {
+		return nil, err
+	}
+	c.gateway.Log.Info("locked", "kind", frame.Clip(ask.Kind, 16), "name", frame.Clip(ask.Name, 64), "by", c.peer.User, "why", frame.Clip(ask.Why, 255))
+	c.wrote(audit.Locked, ask.Kind+" "+ask.Name, ask.Why)
+	return nil, err
+}
+
+func (c call) unlock() (any, error) {
+	kind, name := c.PathValue("kind"), c.PathValue("name")
+	if err := c.gateway.Locks.Unlock(c.Context(), auth.LockKind(kind), name); err != nil {
+		return nil, err
+	}
+	c.gateway.Log.Info("unlocked", "kind", frame.Clip(kind, 16), "name", frame.Clip(name, 64), "by", c.peer.User)
+	c.wrote(audit.Unlocked, kind+" "+name, "")
+	return nil, nil
+}

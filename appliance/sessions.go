@@ -1,0 +1,130 @@
+package appliance
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/appliance/audit"
+	"sallyport/appliance/policy"
+	"sallyport/frame"
+)
+
+// may says whether the policy lets a person do something with the sessions of others to a target. Administrators may.
+func (g *Gateway) may(p frame.Peer, action, target string) bool {
+	rules := g.policy.Load()
+	if rules.IsAdmin(p.User) {
+		return true
+	}
+	_, err := rules.Allows(action, policy.Request{User: p.User, Target: target, Source: p.Remote.Addr(), Transport: p.Transport, Time: time.Now()})
+	return err == nil
+}
+
+// sessions lists the caller's sessions, or all that the caller may see.
+func (g *Gateway) sessions(p frame.Peer, all bool) ([]api.Session, error) {
+	list := []api.Session{}
+	g.live.each(func(f *flow) {
+		if f.peer.User == p.User || all && g.may(p, policy.ViewSession, f.grant.Target) {
+			list = append(list, f.listed())
+		}
+	})
+	slices.SortFunc(list, func(a, b api.Session) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
+	return list, nil
+}
+
+// listed is the flow's session as the API shows it.
+func (f *flow) listed() api.Session {
+	now := f.latest()
+	l := api.Session{ID: hex.EncodeToString(f.session[:]), Flow: hex.EncodeToString(f.id[:6]), User: f.peer.User, Device: f.peer.Device,
+		Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Port: f.grant.Port, Rule: f.grant.Rule,
+		Transport: now.Transport, Source: now.Remote.Addr().String(), Client: frame.Clip(now.Software, 64), Since: f.begun.UTC(),
+		IdleLimit: f.grant.Idle, Ends: f.grant.Expires, Bandwidth: f.grant.Bandwidth}
+	if addr := f.addr.Load(); addr != nil {
+		l.Address = addr.Addr().String()
+	}
+	if s := f.stream.Load(); s != nil {
+		s.Probe() // for who asks again
+		v := s.Vitals()
+		l.Attached, l.Up, l.Down, l.RTT, l.Detached = v.Attached, v.Taken, v.Acked, v.RTT, v.Detached
+		if v.Attached > 1 {
+			resumed, gap, why := f.lastResumed()
+			l.Resumed, l.Gap, l.Why = resumed, gap, why.String()
+		}
+		if v.Lost != nil {
+			l.Lost = v.Lost.Error()
+		}
+	}
+	if r := f.relay.Load(); r != nil {
+		l.Idle = r.Quiet()
+	}
+	return l
+}
+
+// minSessionID is how much of a session's id names it: the lists show so many characters.
+const minSessionID = 12
+
+// endSessions ends sessions for good: those that an id names, or all of a person, to a target, by a rule that the caller may
+// end. What a caller may not end is as unknown as what there is not.
+func (g *Gateway) endSessions(p frame.Peer, ask api.EndSessions) ([]api.Session, error) {
+	chosen, err := g.choose(p, ask)
+	if err != nil {
+		return nil, err
+	}
+	ended := []api.Session{}
+	for _, f := range chosen {
+		ended = append(ended, f.listed())
+		f.log(slog.LevelInfo, "session killed", "by", p.User, "why", frame.Clip(ask.Why, 255))
+		e := f.event(audit.SessionKilled)
+		e.By, e.Why = p.User, ask.Why
+		g.record(e)
+		f.end(killed(p.User == f.peer.User, ask.Why))
+	}
+	return ended, nil
+}
+
+// choose finds the flows that a caller wants to end, and may.
+func (g *Gateway) choose(p frame.Peer, ask api.EndSessions) (chosen []*flow, err error) {
+	many := ask.User != "" || ask.Target != "" || ask.Rule != ""
+	switch {
+	case many && len(ask.Sessions) > 0:
+		return nil, frame.Refuse("E_USAGE", "ids do not go with --user, --target and --rule", "give one or the other")
+	case !many && len(ask.Sessions) == 0:
+		return nil, frame.Refuse("E_USAGE", "no session is named", "sallyport sessions lists them")
+	}
+	var mine []*flow
+	g.live.each(func(f *flow) {
+		if f.peer.User == p.User || g.may(p, policy.KillSession, f.grant.Target) {
+			mine = append(mine, f)
+		}
+	})
+	if many {
+		return slices.DeleteFunc(mine, func(f *flow) bool {
+			return ask.User != "" && f.peer.User != ask.User || ask.Target != "" && f.grant.Target != ask.Target || ask.Rule != "" && f.grant.Rule != ask.Rule
+		}), nil
+	}
+	for _, id := range ask.Sessions {
+		found := slices.DeleteFunc(slices.Clone(mine), func(f *flow) bool { return !strings.HasPrefix(hex.EncodeToString(f.session[:]), id) })
+		if len(id) < minSessionID || len(found) != 1 {
+			return nil, frame.Refuse("E_SESSION_UNKNOWN", fmt.Sprintf("no session %q that you may end", frame.Clip(id, 32)), "sallyport sessions lists them")
+		}
+		chosen = append(chosen, found[0])
+	}
+	return chosen, nil
+}
+
+// killed says why a session ended that somebody has ended.
+func killed(own bool, why string) error {
+	sentence := "an administrator has ended this session"
+	if own {
+		sentence = "you have ended this session"
+	}
+	if why = frame.Clip(strings.TrimSpace(why), 255); why != "" {
+		sentence += ": " + why
+	}
+	return frame.Refuse("E_KILLED", sentence, "")
+}

@@ -1,0 +1,156 @@
+package appliance
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"sallyport/appliance/audit"
+	"sallyport/frame"
+	"sallyport/relay"
+)
+
+// Audit is where what happens is written down.
+type Audit interface {
+	// Write returns nil when the event is kept whatever becomes of this process.
+	Write(audit.Event) error
+	// Read yields the events that a filter wants, in their order.
+	Read(audit.Filter) iter.Seq2[audit.Event, error]
+}
+
+// errUnwritten refuses what may not happen without being written down.
+var errUnwritten = frame.Refuse("E_AUDIT", "the appliance cannot write its audit log and opens nothing without",
+	"an administrator must look at its disk; its log says more")
+
+// demand writes an event of something that must not happen without.
+func (g *Gateway) demand(e audit.Event) error {
+	if err := g.record(e); err != nil {
+		return errUnwritten
+	}
+	return nil
+}
+
+// record writes an event of something that has happened already, or has to. What is not written is in the log.
+func (g *Gateway) record(e audit.Event) error {
+	err := g.Audit.Write(e)
+	if err != nil {
+		g.Log.Error("an event is not in the audit log", "event", e.Kind, "user", e.User, "target", e.Target, "flow", e.Flow, "by", e.By, "code", e.Code, "cause", err)
+	}
+	return err
+}
+
+// event is one that tells of a flow.
+func (f *flow) event(kind string) audit.Event {
+	now := f.latest()
+	e := audit.Event{Kind: kind, Session: hex.EncodeToString(f.session[:]), Flow: hex.EncodeToString(f.id[:6]), User: f.peer.User, Device: f.peer.Device,
+		Source: now.Remote.String(), Transport: now.Transport, Client: now.Software, Target: cmp.Or(f.grant.Target, f.open.Target), VNet: f.grant.VNet,
+		Protocol: cmp.Or(f.grant.Protocol, f.open.Protocol), Port: cmp.Or(f.grant.Port, f.open.Port)}
+	e.Policies = f.grant.Policies
+	if addr := f.addr.Load(); addr != nil {
+		e.Address = addr.String()
+	}
+	return e
+}
+
+// refusal is the event that there will be no flow.
+func (f *flow) refusal(why frame.Reason) audit.Event {
+	e := f.event(audit.DecisionRefused)
+	e.Decision, e.Code, e.Why = "deny", string(why.Code), why.Sentence
+	if why.Rule != "" {
+		e.Policies = []string{why.Rule}
+	}
+	return e
+}
+
+// ending is the event that an open flow has ended.
+func (f *flow) ending(r relay.Result, code frame.Code, why string) audit.Event {
+	e := f.event(audit.FlowEnd)
+	e.Up, e.Down, e.Duration, e.Code, e.Why = r.Up, r.Down, time.Since(f.begun).Milliseconds(), string(code), why
+	return e
+}
+
+// ofCaller is an event of what somebody asks the appliance itself.
+func ofCaller(kind string, p frame.Peer) audit.Event {
+	return audit.Event{Kind: kind, User: p.User, Device: p.Device, Source: p.Remote.String(), Transport: p.Transport, Client: p.Software}
+}
+
+// A person comes in with each connection, of which there is one for each flow over HTTPS. That is one event for as long
+// as nothing changes, at least one in so long.
+const sameComing = 10 * time.Minute
+
+// maxComings bounds what is remembered of who has come in.
+const maxComings = 20_000
+
+// Refusals of strangers are written as often as this; how many were not is in the next that is.
+const strangersPerSecond, strangersAtOnce = 10, 200
+
+// comings are who has come in lately, and how many strangers were turned away. Its zero value is nobody.
+type comings struct {
+	mu        sync.Mutex
+	last      map[coming]time.Time
+	strangers *rate.Limiter
+	unwritten int
+}
+
+type coming struct {
+	device, transport string
+	source            netip.Addr
+}
+
+// isNew says whether a device comes in as it has not come in lately.
+func (c *comings) isNew(p frame.Peer, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := coming{p.Device, p.Transport, p.Remote.Addr()}
+	if now.Sub(c.last[key]) < sameComing {
+		return false
+	}
+	if c.last == nil || len(c.last) >= maxComings {
+		c.last = map[coming]time.Time{}
+	}
+	c.last[key] = now
+	return true
+}
+
+// stranger says whether the refusal of a stranger is to be written, and how many were not since the last.
+func (c *comings) stranger(now time.Time) (before int, write bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.strangers == nil {
+		c.strangers = rate.NewLimiter(strangersPerSecond, strangersAtOnce)
+	}
+	if !c.strangers.AllowN(now, 1) {
+		c.unwritten++
+		return 0, false
+	}
+	before, c.unwritten = c.unwritten, 0
+	return before, true
+}
+
+// cameIn writes that a device has signed in.
+func (g *Gateway) cameIn(p frame.Peer) error {
+	if !g.comings.isNew(p, time.Now()) {
+		return nil
+	}
+	return g.demand(ofCaller(audit.SignInOK, p))
+}
+
+// turnedAway writes that somebody was not let in.
+func (g *Gateway) turnedAway(p frame.Peer, device string, why frame.Reason) {
+	before, write := g.comings.stranger(time.Now())
+	if !write {
+		return
+	}
+	e := ofCaller(audit.SignInRefused, p)
+	e.Device, e.Code, e.Why = device, string(why.Code), why.Sentence
+	if before > 0 {
+		e.Detail = map[string]string{"unwritten_before": fmt.Sprint(before)}
+	}
+	g.record(e)
+}

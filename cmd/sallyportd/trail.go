@@ -1,0 +1,84 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sallyport/appliance/audit"
+	"sallyport/appliance/auth"
+	"sallyport/appliance/config"
+)
+
+// trail is the audit log as the gateway sees it.
+type trail struct {
+	*audit.Log
+	folder fs.FS
+}
+
+func (t trail) Read(f audit.Filter) iter.Seq2[audit.Event, error] { return audit.Read(t.folder, f) }
+
+// openTrail opens the audit log and its receivers.
+func (d *daemon) openTrail() error {
+	key, err := auth.OpenAuditKey(d.supply.State())
+	if err != nil {
+		return err
+	}
+	d.auditKey = key.Public().(ed25519.PublicKey)
+	c, dir := d.cfg.Audit, filepath.Join(d.supply.State(), "audit")
+	settings := audit.Config{Dir: dir, Key: key, Name: d.cfg.Name, Sync: c.Sync, Keep: time.Duration(c.KeepDays) * 24 * time.Hour,
+		KeepBytes: int64(c.KeepMB) << 20, Log: d.log}
+	if c.Wait {
+		settings.Sync = -1
+	}
+	if d.trail.Log, err = audit.Open(settings); err != nil {
+		return fmt.Errorf("open the audit log: %w", err)
+	}
+	d.trail.folder = os.DirFS(dir)
+	for _, e := range c.Export {
+		sink, err := d.sink(e)
+		if err == nil {
+			err = d.trail.Export(e.Name, sink)
+		}
+		if err != nil {
+			return fmt.Errorf("audit receiver %s: %w", e.Name, err)
+		}
+	}
+	return d.trail.Write(audit.Event{Kind: audit.DaemonStart, Client: software()})
+}
+
+// sink makes a receiver of the audit log, which is reached by the uplink.
+func (d *daemon) sink(e config.Export) (audit.Sink, error) {
+	out := d.uplink()
+	var dial audit.Dial
+	if out != nil {
+		out.allow(e.Webhook, e.OTLP, "syslog://"+e.Syslog)
+		dial = out.dial
+	}
+	trust := audit.TLS{CA: e.CA}
+	switch {
+	case e.File != "":
+		return audit.File{Path: e.File}.Open()
+	case e.Syslog != "":
+		return audit.Syslog{Address: e.Syslog, TLS: trust, Dial: dial}.Open()
+	case e.Webhook != "":
+		return audit.Webhook{URL: e.Webhook, TokenFile: e.TokenFile, TLS: trust, Dial: dial}.Open()
+	default:
+		return audit.OTLP{URL: e.OTLP, TokenFile: e.TokenFile, TLS: trust, Dial: dial, Log: d.log}.Open()
+	}
+}
+
+// closeTrail writes that the daemon stops, and closes the audit log.
+func (d *daemon) closeTrail() {
+	if d.trail.Log == nil {
+		return
+	}
+	d.trail.Write(audit.Event{Kind: audit.DaemonStop})
+	if err := d.trail.Close(); err != nil {
+		d.log.Error("the audit log was not closed in order", "cause", err)
+	}
+}
