@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -62,19 +63,26 @@ func (s *Store) Backup(ctx context.Context, to io.Writer) error {
 		return s.fault(ctx, ctx, "back up", err)
 	}
 	defer tx.Rollback()
-	b := &backupWriter{tar: tar.NewWriter(to), made: s.cfg.Clock().UTC().Truncate(time.Second)}
-	if err := b.json(headFile, backupHead{backupForm, version, b.made}); err != nil {
-		return err
+	out := &output{to: to}
+	b := &backupWriter{tar: tar.NewWriter(out), made: s.cfg.Clock().UTC().Truncate(time.Second)}
+	err = b.all(ctx, tx, version)
+	if out.err != nil {
+		return fmt.Errorf("write the backup: %w", out.err) // which is no fault of the database's
 	}
-	for _, table := range tables {
-		if err := b.table(ctx, tx, table); err != nil {
-			return s.fault(ctx, ctx, "back up "+table, err)
-		}
-	}
-	if err := b.json(manifestFile, b.manifest); err != nil {
-		return err
-	}
-	return b.tar.Close()
+	return s.fault(ctx, ctx, "back up", err)
+}
+
+// An output keeps the error of its writer.
+type output struct {
+	to  io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (o *output) Write(b []byte) (n int, err error) {
+	n, err = o.to.Write(b)
+	o.err = errors.Join(o.err, err)
+	return n, err
 }
 
 // snapshot is the isolation in which a transaction sees one moment. SQLite has no other.
@@ -89,6 +97,21 @@ type backupWriter struct {
 	tar      *tar.Writer
 	made     time.Time
 	manifest manifest
+}
+
+func (b *backupWriter) all(ctx context.Context, tx *sql.Tx, version int64) error {
+	if err := b.json(headFile, backupHead{backupForm, version, b.made}); err != nil {
+		return err
+	}
+	for _, table := range tables {
+		if err := b.table(ctx, tx, table); err != nil {
+			return fmt.Errorf("%s: %w", table, err)
+		}
+	}
+	if err := b.json(manifestFile, b.manifest); err != nil {
+		return err
+	}
+	return b.tar.Close()
 }
 
 func (b *backupWriter) json(name string, v any) error {

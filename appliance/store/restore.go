@@ -206,7 +206,7 @@ func (r *restorer) columns(table string) (map[string]string, error) {
 
 // decodeValue reads a value of a column's type, by the name that either database has for it.
 func decodeValue(kind string, text json.RawMessage) (any, error) {
-	if string(text) == "null" {
+	if kind != "" && string(text) == "null" {
 		return nil, nil
 	}
 	switch kind {

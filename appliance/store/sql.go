@@ -170,7 +170,7 @@ func (s *Store) fault(given, limited context.Context, what string, err error) er
 		return fmt.Errorf("%s: %w", what, context.Cause(given))
 	case errors.Is(err, sql.ErrNoRows):
 		return fmt.Errorf("%s: %w", what, ErrNotFound)
-	case errors.Is(err, ErrDown), errors.Is(err, ErrConflict), errors.Is(err, ErrNotFound):
+	case isOurs(err):
 		return fmt.Errorf("%s: %w", what, err)
 	case limited.Err() != nil:
 		return fmt.Errorf("%s: %w within %v", what, ErrDown, s.cfg.Timeout)
@@ -187,6 +187,16 @@ func (s *Store) fault(given, limited context.Context, what string, err error) er
 	default:
 		return fmt.Errorf("%s: %w: %w", what, kind, err)
 	}
+}
+
+// isOurs says whether err has been sorted already.
+func isOurs(err error) bool {
+	for _, kind := range []error{ErrDown, ErrConflict, ErrNotFound, ErrFull, ErrBackup, ErrNotEmpty, ErrLater} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // micros is a time as it is kept.

@@ -1,0 +1,397 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A server is a real PostgreSQL, started for the tests, in a folder of its own.
+type server struct {
+	bin, dir string
+	port     int
+	owner    *syscall.Credential // it refuses to run as root
+	cmd      *exec.Cmd
+	gone     chan struct{} // closed when the process has ended
+	log      *os.File
+}
+
+const serverPassword = "not-a-secret-of-anybody"
+
+var (
+	sharedOnce sync.Once
+	shared     *server
+	sharedErr  error
+	databases  atomic.Int64
+)
+
+// theServer is the one that most tests share; TestMain stops it.
+func theServer(t *testing.T) *server {
+	t.Helper()
+	sharedOnce.Do(func() {
+		if shared, sharedErr = newServer(); sharedErr == nil {
+			sharedErr = shared.start()
+		}
+	})
+	needServer(t, sharedErr)
+	return shared
+}
+
+// ownServer is one that a test may treat badly.
+func ownServer(t *testing.T) *server {
+	t.Helper()
+	p, err := newServer()
+	needServer(t, err)
+	t.Cleanup(p.remove)
+	needServer(t, p.start())
+	return p
+}
+
+var errNoPostgres = errors.New("PostgreSQL is not installed: make packages does it")
+
+func needServer(t *testing.T, err error) {
+	t.Helper()
+	if errors.Is(err, errNoPostgres) && os.Geteuid() != 0 {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newServer() (*server, error) {
+	bin, err := postgresFolder()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "sallyport-pg-")
+	if err != nil {
+		return nil, err
+	}
+	p := &server{bin: bin, dir: dir}
+	if err := p.init(); err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	return p, nil
+}
+
+func postgresFolder() (string, error) {
+	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb"); len(found) > 0 {
+		return filepath.Dir(found[len(found)-1]), nil
+	}
+	found, err := exec.LookPath("initdb")
+	if err != nil {
+		return "", errNoPostgres
+	}
+	found, err = filepath.EvalSymlinks(found)
+	return filepath.Dir(found), err
+}
+
+func (p *server) init() error {
+	if os.Geteuid() == 0 {
+		u, err := user.Lookup("postgres")
+		if err != nil {
+			u, err = user.Lookup("nobody")
+		}
+		if err != nil {
+			return err
+		}
+		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
+		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
+		p.owner = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), NoSetGroups: true}
+	}
+	password := filepath.Join(p.dir, "password")
+	if err := os.WriteFile(password, []byte(serverPassword), 0o600); err != nil {
+		return err
+	}
+	if p.owner != nil {
+		for _, path := range []string{p.dir, password} {
+			if err := os.Chown(path, int(p.owner.Uid), int(p.owner.Gid)); err != nil {
+				return err
+			}
+		}
+	}
+	cmd := p.command("initdb", "-D", filepath.Join(p.dir, "data"), "-U", "postgres", "-E", "UTF8", "--no-sync", "--pwfile", password,
+		"--auth-host=scram-sha-256", "--auth-local=trust")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func (p *server) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(p.bin, name), args...)
+	cmd.Dir = p.dir
+	cmd.Env = []string{"LC_ALL=C.UTF-8", "PATH=" + os.Getenv("PATH")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.owner}
+	return cmd
+}
+
+// start starts the server, on the port it had, and waits until it answers.
+func (p *server) start() (err error) {
+	if p.port == 0 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		p.port = l.Addr().(*net.TCPAddr).Port
+		l.Close()
+	}
+	if p.log, err = os.Create(filepath.Join(p.dir, "log")); err != nil {
+		return err
+	}
+	p.cmd = p.command("postgres", "-D", filepath.Join(p.dir, "data"), "-p", strconv.Itoa(p.port), "-k", p.dir,
+		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=60")
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	p.gone = make(chan struct{})
+	go func() {
+		p.cmd.Wait()
+		close(p.gone)
+	}()
+	for range 600 {
+		if _, err = p.query("SELECT 1"); err == nil {
+			return nil
+		}
+		select {
+		case <-p.gone:
+			log, _ := os.ReadFile(p.log.Name())
+			return fmt.Errorf("postgres has ended: %s", log)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("postgres does not answer: %w", err)
+}
+
+// signal sends a signal to the server: SIGQUIT ends it at once, as a crash does.
+func (p *server) signal(s syscall.Signal) { p.cmd.Process.Signal(s) }
+
+func (p *server) stop() {
+	if p.gone == nil {
+		return
+	}
+	p.signal(syscall.SIGCONT)
+	p.signal(syscall.SIGQUIT)
+	<-p.gone
+	p.log.Close()
+}
+
+func (p *server) remove() {
+	p.stop()
+	os.RemoveAll(p.dir)
+}
+
+func (p *server) url(database string) string {
+	return fmt.Sprintf("postgres://postgres@/%s?host=%s&port=%d", database, p.dir, p.port)
+}
+
+// query runs a statement as the administrator.
+func (p *server) query(statement string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c, err := pgx.Connect(ctx, p.url("postgres"))
+	if err != nil {
+		return "", err
+	}
+	defer c.Close(ctx)
+	results, err := c.PgConn().Exec(ctx, statement).ReadAll()
+	if err != nil || len(results) == 0 || len(results[0].Rows) == 0 {
+		return "", err
+	}
+	return string(results[0].Rows[0][0]), nil
+}
+
+// database makes an empty database.
+func (p *server) database(t *testing.T) string {
+	t.Helper()
+	name := "t" + strconv.FormatInt(databases.Add(1), 10)
+	if _, err := p.query("CREATE DATABASE " + name); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestThePasswordOfEachConnectionIsAsked(t *testing.T) {
+	p := theServer(t)
+	password, asked := "wrong", 0
+	cfg := Config{URL: fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", p.port, p.database(t)), Timeout: slow,
+		Password: func() (string, error) { asked++; return password, nil }}
+	_, err := Open(t.Context(), cfg)
+	if !errors.Is(err, ErrDown) || strings.Contains(err.Error(), password) {
+		t.Fatalf("with a wrong password: %v", err)
+	}
+	password = serverPassword
+	s, err := Open(t.Context(), cfg)
+	if err != nil || asked < 2 {
+		t.Fatalf("asked %d times, %v", asked, err)
+	}
+	defer s.Close()
+	if strings.Contains(cfg.URL, serverPassword) {
+		t.Fatal("the test is of no use")
+	}
+}
+
+func TestPostgresIsDialledAsToldTo(t *testing.T) {
+	p := theServer(t)
+	var dialled atomic.Value
+	s, err := Open(t.Context(), Config{URL: "postgres://postgres@db.example:1/" + p.database(t) + "?sslmode=disable", Timeout: slow,
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			dialled.Store(network + " " + address)
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(p.dir, ".s.PGSQL."+strconv.Itoa(p.port)))
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := dialled.Load(); got != "tcp db.example:1" {
+		t.Errorf("dialled %v", got)
+	}
+}
+
+// TestPostgresGoesAndComes crashes the server under a store that is in use, stops it in its tracks, and has it come back.
+func TestPostgresGoesAndComes(t *testing.T) {
+	p := ownServer(t)
+	s, err := Open(t.Context(), Config{URL: p.url(p.database(t)), Timeout: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	w := watch(t, s)
+	w.want(t, Change{})
+	lock := func(name string) error {
+		return s.SetLock(t.Context(), Lock{Kind: LockUser, Name: name, Created: start})
+	}
+	if err := lock("before"); err != nil {
+		t.Fatal(err)
+	}
+	w.want(t, Change{OfLock, "user:before"})
+
+	for _, way := range []struct {
+		what     string
+		down, up func()
+	}{
+		{"crashed", func() { p.signal(syscall.SIGQUIT); <-p.gone }, func() {
+			if err := p.start(); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"stopped in its tracks", p.freeze, p.thaw},
+	} {
+		way.down()
+		for range 3 {
+			begin := time.Now()
+			err := lock("never")
+			if took := time.Since(begin); !errors.Is(err, ErrDown) || took > 4*time.Second {
+				t.Errorf("%s: %v after %v", way.what, err, took)
+			}
+			if _, err := s.Locks(t.Context(), start); !errors.Is(err, ErrDown) {
+				t.Errorf("%s: read: %v", way.what, err)
+			}
+		}
+		way.up()
+		if err := eventually(t, func() error { return lock(way.what) }); err != nil {
+			t.Fatalf("%s, and back again: %v", way.what, err)
+		}
+		w.wantSoon(t, Change{OfLock, "user:" + way.what})
+	}
+}
+
+// freeze stops the server and its children, so that connections stay open and nothing answers.
+func (p *server) freeze() { p.all(syscall.SIGSTOP) }
+func (p *server) thaw()   { p.all(syscall.SIGCONT) }
+
+func (p *server) all(s syscall.Signal) {
+	p.signal(s) // the parent first, so that it starts no more
+	self := strconv.Itoa(p.cmd.Process.Pid)
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		_, rest, _ := strings.Cut(string(text), ") ")
+		if fields := strings.Fields(rest); len(fields) > 1 && fields[1] == self {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			syscall.Kill(pid, s)
+		}
+	}
+}
+
+// TestWatchAcrossRestarts has one store make changes while another, that watches, loses its server again and again.
+func TestWatchAcrossRestarts(t *testing.T) {
+	p := ownServer(t)
+	database := p.database(t)
+	open := func() *Store {
+		s, err := Open(t.Context(), Config{URL: p.url(database), Timeout: slow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	writer, reader := open(), open()
+	w := watch(t, reader)
+	w.want(t, Change{})
+	for round := range 3 {
+		for i := range 20 {
+			name := fmt.Sprintf("%d-%d", round, i)
+			if err := eventually(t, func() error { return writer.SetLock(t.Context(), Lock{Kind: LockUser, Name: name, Created: start}) }); err != nil {
+				t.Fatal(err)
+			}
+			if i == 10 { // with changes on their way
+				p.stop()
+				if err := p.start(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for i := range 20 {
+			w.wantSoon(t, Change{OfLock, fmt.Sprintf("user:%d-%d", round, i)})
+		}
+	}
+}
+
+// TestPollingMakesUpForSilence takes the notifications away.
+func TestPollingMakesUpForSilence(t *testing.T) {
+	p := theServer(t)
+	database := p.database(t)
+	open := func() *Store {
+		s, err := Open(t.Context(), Config{URL: p.url(database), Timeout: slow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	writer, reader := open(), open()
+	w := watch(t, reader)
+	w.want(t, Change{})
+	// Nobody is notified of what is written behind the store's back.
+	if _, err := writer.write.ExecContext(t.Context(), "INSERT INTO changes (id, subject, name) VALUES (1, $1, 'x')", OfLock); err != nil {
+		t.Fatal(err)
+	}
+	w.want(t, Change{OfLock, "x"})
+}
+
+func stopShared() {
+	if shared != nil {
+		shared.remove()
+	}
+}
