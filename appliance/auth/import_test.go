@@ -1,28 +1,86 @@
 package auth
 
 import (
-	"encoding/json"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
-func TestBrokenFilesStopTheStart(t *testing.T) {
-	makeState := func(t *testing.T) string {
-		dir := t.TempDir()
-		mustEnrol(t, mustOpen(t, dir, newClock()), "ann", 1)
-		return dir
+// The files of an older program, with a device of ann's and two codes, of which the device has used one.
+var (
+	oldDevices = fmt.Sprintf(`{"version": 1, "devices": [{"id": %q, "user": "ann", "name": "laptop", "platform": "linux/amd64",
+		"key": %q, "enrolled": "2026-03-02T12:00:00.123456789Z", "last_seen": "2026-03-02T12:00:01Z", "last_source": "192.0.2.7",
+		"client_version": "1.0", "codes": ["%064d"]}]}`, DeviceID(key(1)), base64.StdEncoding.EncodeToString(key(1)), 1)
+	oldCodes = fmt.Sprintf(`{"version": 1, "codes": [{"hash": "%064d", "user": "ann", "expires": "2026-03-02T12:10:00Z"},
+		{"hash": "%064d", "user": "bob", "expires": "2026-03-02T12:10:00Z"}]}`, 1, 2)
+)
+
+// oldState is a state folder with those files; one that is empty is not there.
+func oldState(t testing.TB, devices, codes string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"devices.json": devices, "codes.json": codes} {
+		if text == "" {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	rewrite := func(t *testing.T, path string, change func(string) string) {
-		data, err := os.ReadFile(path)
+	return dir
+}
+
+func TestTheFilesOfAnOlderProgramAreTakenOver(t *testing.T) {
+	store, dir := new(Memory), oldState(t, oldDevices, oldCodes)
+	for _, cut := range []string{"", "devices.json", "codes.json"} { // as if the process had died before it was put aside
+		if cut != "" {
+			if err := os.Rename(filepath.Join(dir, cut+".imported"), filepath.Join(dir, cut)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := Open(t.Context(), dir, store, newClock().time)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(change(string(data))), 0o600); err != nil {
-			t.Fatal(err)
+		r.Close()
+		d, err := r.Device(key(1))
+		if err != nil || d.User != "ann" || d.Name != "laptop" || d.LastSource != "192.0.2.7" || d.Version != "1.0" || d.LastSeen.IsZero() {
+			t.Errorf("%+v, %v", d, err)
+		}
+		if len(store.codes) != 2 || store.codes[0].By != d.ID || !store.codes[0].Used.Equal(d.Enrolled) || !store.codes[1].Used.IsZero() {
+			t.Errorf("%+v", store.codes)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		want := []string{filepath.Join(dir, "codes.json.imported"), filepath.Join(dir, "devices.json.imported")}
+		if err != nil || !slices.Equal(files, want) {
+			t.Errorf("%q are there, %v", files, err)
 		}
 	}
+}
+
+func TestWhatCannotBeTakenOverStaysWhereItIs(t *testing.T) {
+	store, dir := new(failingImport), oldState(t, oldDevices, oldCodes)
+	if _, err := Open(t.Context(), dir, store, newClock().time); !errors.Is(err, ErrControlDown) {
+		t.Error(err)
+	}
+	for _, name := range []string{"devices.json", "codes.json"} {
+		if there, err := exists(filepath.Join(dir, name)); !there {
+			t.Errorf("%s is gone, %v", name, err)
+		}
+	}
+}
+
+type failingImport struct{ Memory }
+
+func (*failingImport) Import(context.Context, []Device, []Code) error { return ErrControlDown }
+
+func TestBrokenFilesStopTheStart(t *testing.T) {
 	replace := func(old, new string) func(string) string {
 		return func(s string) string { return strings.Replace(s, old, new, 1) }
 	}
@@ -31,7 +89,7 @@ func TestBrokenFilesStopTheStart(t *testing.T) {
 		change     func(string) string
 		want       string
 	}{
-		{"empty", "devices.json", func(string) string { return "" }, "the file ends in the middle"},
+		{"empty", "devices.json", func(string) string { return " " }, "the file ends in the middle"},
 		{"cut", "devices.json", func(s string) string { return s[:len(s)/2] }, "the file ends in the middle"},
 		{"zeros", "devices.json", func(s string) string { return strings.Repeat("\x00", len(s)) }, "invalid character"},
 		{"doubled", "devices.json", func(s string) string { return s + s }, "something follows the end of the data"},
@@ -40,52 +98,52 @@ func TestBrokenFilesStopTheStart(t *testing.T) {
 		{"another user", "devices.json", replace(`"ann"`, `"Ann\n"`), "a user name is 1 to 64"},
 		{"another id", "devices.json", replace(`"dev-`, `"dev-x`), "its key's is dev-"},
 		{"another key", "devices.json", replace(`"key": "`, `"key": "AA`), "its key is not an Ed25519 public key"},
-		{"a hash that is none", "devices.json", replace("\"codes\": [\n        \"", "\"codes\": [\n        \"zz"), "the hash of a code is not 64 hexadecimal digits"},
-		{"empty", "codes.json", func(string) string { return "" }, "the file ends in the middle"},
+		{"a hash that is none", "devices.json", replace(`"codes": ["`, `"codes": ["zz`), "the hash of a code is not 64 hexadecimal digits"},
+		{"empty", "codes.json", func(string) string { return " " }, "the file ends in the middle"},
 		{"a hash that is none", "codes.json", replace(`"hash": "`, `"hash": "zz`), "code 1: the hash of a code is not 64 hexadecimal digits"},
 		{"of a later version", "codes.json", replace(`"version": 1`, `"version": 9`), "its version is 9, this program reads 1"},
+		{"lost", "devices.json", func(string) string { return "" }, "is missing"},
+		{"lost", "codes.json", func(string) string { return "" }, "is missing"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.file+" "+tt.what, func(t *testing.T) {
-			dir := makeState(t)
+			devices, codes := oldDevices, oldCodes
+			if tt.file == "devices.json" {
+				devices = tt.change(devices)
+			} else {
+				codes = tt.change(codes)
+			}
+			dir, store := oldState(t, devices, codes), new(Memory)
 			path := filepath.Join(dir, tt.file)
-			rewrite(t, path, tt.change)
 			before, _ := os.ReadFile(path)
-			_, err := Open(dir, newClock().time)
+			_, err := Open(t.Context(), dir, store, newClock().time)
 			if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "put back a backup") {
 				t.Errorf("got %v, want %q, the file's name and what to do", err, tt.want)
 			}
-			if after, _ := os.ReadFile(path); string(after) != string(before) {
-				t.Error("the broken file was changed")
-			}
-		})
-	}
-	for _, file := range []string{"devices.json", "codes.json"} {
-		t.Run(file+" lost", func(t *testing.T) {
-			dir := makeState(t)
-			if err := os.Remove(filepath.Join(dir, file)); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := Open(dir, newClock().time); err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "is missing") {
-				t.Error(err)
+			if after, _ := os.ReadFile(path); string(after) != string(before) || len(store.devices) > 0 {
+				t.Error("the broken file was changed, or taken over by half")
 			}
 		})
 	}
 }
 
-func TestAFirstStartThatWasCutGoesOn(t *testing.T) {
-	dir := t.TempDir()
-	mustOpen(t, dir, newClock())
-	if err := os.Remove(filepath.Join(dir, "devices.json")); err != nil {
+// TestTheBeginningOfAnOlderProgram is what is left of a first start that was cut: codes.json came first.
+func TestTheBeginningOfAnOlderProgram(t *testing.T) {
+	dir := oldState(t, "", `{"version": 1, "codes": []}`)
+	r, err := Open(t.Context(), dir, new(Memory), newClock().time)
+	if err != nil {
 		t.Fatal(err)
 	}
-	mustEnrol(t, mustOpen(t, dir, newClock()), "ann", 1)
-	mustOpen(t, dir, newClock())
+	r.Close()
 }
 
 func TestTheStateFolderIsPrivate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "state")
-	mustOpen(t, dir, newClock())
+	r, err := Open(t.Context(), dir, new(Memory), newClock().time)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
@@ -117,48 +175,30 @@ func TestReplaceFileLeavesNothingBehind(t *testing.T) {
 }
 
 func FuzzParseDevices(f *testing.F) {
-	dir := f.TempDir()
-	r := mustOpen(f, dir, newClock())
-	mustEnrol(f, r, "ann", 1)
-	data, err := os.ReadFile(r.devicesFile())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
+	f.Add([]byte(oldDevices))
 	f.Add([]byte(`{"version":1,"devices":[]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		devices, err := parseDevices(data)
+		devices, used, err := parseDevices(data)
 		if err != nil {
 			return
 		}
-		for id, rec := range devices {
-			if id != rec.ID || rec.ID != DeviceID(rec.Key) || CheckUser(rec.User) != nil {
-				t.Fatalf("%+v", rec)
+		known := map[string]bool{}
+		for _, d := range devices {
+			if known[d.ID] || d.ID != DeviceID(d.Key) || CheckUser(d.User) != nil {
+				t.Fatalf("%+v", d)
 			}
+			known[d.ID] = true
 		}
-		r := &Registry{devices: devices}
-		r.write = func(_ string, written []byte) error {
-			if again, err := parseDevices(written); err != nil || len(again) != len(devices) {
-				t.Fatalf("what was read cannot be written and read again: %v\n%s", err, written)
-			}
-			return nil
-		}
-		if err := r.writeDevices(record{}); err != nil {
-			if _, unwritable := err.(*json.MarshalerError); !unwritable { // a year beyond 9999
-				t.Fatal(err)
+		for _, d := range used {
+			if !known[d.ID] {
+				t.Fatalf("a code was used by %+v, which is not there", d)
 			}
 		}
 	})
 }
 
 func FuzzParseCodes(f *testing.F) {
-	r := mustOpen(f, f.TempDir(), newClock())
-	mustCode(f, r, "ann")
-	data, err := os.ReadFile(r.codesFile())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
+	f.Add([]byte(oldCodes))
 	f.Add([]byte(`{"version":1,"codes":[]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		codes, err := parseCodes(data)
@@ -166,7 +206,7 @@ func FuzzParseCodes(f *testing.F) {
 			return
 		}
 		for _, c := range codes {
-			if CheckUser(c.user) != nil {
+			if CheckUser(c.User) != nil || len(c.Hash) != 32 {
 				t.Fatalf("%+v", c)
 			}
 		}

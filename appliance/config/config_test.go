@@ -28,6 +28,7 @@ name: bastion one
 listen: {address: "192.0.2.1:8443", proxy_protocol: [198.51.100.0/24]}
 tls: {cert: server.crt, key: /etc/server.key}
 state: state
+store: {url: "postgres://sallyport@db.example/sallyport", password_file: db.password}
 uplink: lab
 vnets:
   hub:
@@ -90,6 +91,7 @@ func TestFull(t *testing.T) {
 		Name:   "bastion one",
 		Listen: Listen{Address: "192.0.2.1:8443", ProxyProtocol: []netip.Prefix{prefix("198.51.100.0/24")}},
 		TLS:    TLS{Cert: "conf/server.crt", Key: "/etc/server.key"}, State: "conf/state", Uplink: "lab",
+		Store: Store{URL: "postgres://sallyport@db.example/sallyport", PasswordFile: "conf/db.password"},
 		VNets: map[string]VNet{
 			"hub": {Link: Link{Kind: LinkTap, Tap: "t0"}, Addresses: Addresses{DHCP: true},
 				Prefixes: []netip.Prefix{prefix("10.0.0.0/8")}, Deny: []netip.Prefix{prefix("10.9.0.0/16")}},

@@ -34,6 +34,12 @@ func (s *Store) migrate(ctx context.Context, version int64) error {
 	if have > known {
 		return fmt.Errorf("%w: its tables are of version %d, this program knows %d", ErrLater, have, known)
 	}
+	if s.cfg.Existing {
+		if have < known {
+			return fmt.Errorf("%w: of version %d, not %d", ErrEarlier, have, known)
+		}
+		return nil
+	}
 	if _, err := p.UpTo(ctx, min(version, known)); err != nil {
 		return s.fault(ctx, ctx, "bring the tables up to date", err)
 	}

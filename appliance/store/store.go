@@ -46,13 +46,14 @@ const File = "sallyport.db"
 
 // The errors to ask for with errors.Is.
 var (
-	ErrDown     = errors.New("the database does not answer") // wraps the cause
-	ErrNotFound = errors.New("there is no such entry")       // nothing has that name
-	ErrConflict = errors.New("somebody else was faster")     // what had to hold does not, or not any more
-	ErrFull     = errors.New("there are too many of them")   // a bound is reached
-	ErrBackup   = errors.New("this is not a sound backup")   // Restore has changed nothing
-	ErrNotEmpty = errors.New("the database is not empty")    // Restore has changed nothing
-	ErrLater    = errors.New("it is of a later version")     // a newer program has written it
+	ErrDown     = errors.New("the database does not answer")           // wraps the cause
+	ErrNotFound = errors.New("there is no such entry")                 // nothing has that name
+	ErrConflict = errors.New("somebody else was faster")               // what had to hold does not, or not any more
+	ErrFull     = errors.New("there are too many of them")             // a bound is reached
+	ErrBackup   = errors.New("this is not a sound backup")             // Restore has changed nothing
+	ErrNotEmpty = errors.New("the database is not empty")              // Restore has changed nothing
+	ErrEarlier  = errors.New("its tables are older than this program") // with Config.Existing
+	ErrLater    = errors.New("it is of a later version")               // a newer program has written it
 )
 
 // Config says where the database is. The zero value is SQLite in the working directory.
@@ -60,6 +61,7 @@ type Config struct {
 	URL      string                                                               // of a PostgreSQL database, without a password; default: SQLite in Dir
 	Password func() (string, error)                                               // of PostgreSQL, asked at each connection; default none
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error) // to PostgreSQL; default the kernel's sockets
+	Existing bool                                                                 // neither makes a database nor changes its tables: for who only reads it
 	Dir      string                                                               // the folder of File; must be there
 	Clock    func() time.Time                                                     // default time.Now
 	Log      *slog.Logger                                                         // of what Watch goes through; default none

@@ -20,6 +20,7 @@ import (
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
 	"sallyport/appliance/policy"
+	"sallyport/appliance/store"
 	"sallyport/frame"
 	"sallyport/transport"
 )
@@ -29,6 +30,7 @@ type daemon struct {
 	cfg      *config.Config
 	supply   supply
 	log      *slog.Logger
+	store    *store.Store
 	registry *auth.Registry
 	gateway  *appliance.Gateway
 	cert     atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
@@ -42,18 +44,15 @@ type daemon struct {
 func runDaemon(ctx context.Context, cfg *config.Config, s supply, log *slog.Logger) error {
 	d := &daemon{cfg: cfg, supply: s, log: log, networks: map[string]network{}}
 	defer d.close()
-	if err := d.build(); err != nil {
+	if err := d.build(ctx); err != nil {
 		return err
 	}
 	return d.serve(ctx)
 }
 
-func (d *daemon) build() (err error) {
-	if d.registry, err = auth.Open(d.supply.State(), time.Now); err != nil {
-		return err
-	}
+func (d *daemon) build(ctx context.Context) (err error) {
 	d.gateway = &appliance.Gateway{
-		Name: d.cfg.Name, Devices: d.registry, VNets: map[string]appliance.VNet{}, Log: d.log,
+		Name: d.cfg.Name, VNets: map[string]appliance.VNet{}, Log: d.log,
 		Metrics: appliance.NewMetrics(),
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
 			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout,
@@ -74,6 +73,14 @@ func (d *daemon) build() (err error) {
 		d.networks[name] = n
 		d.gateway.VNets[name] = n
 	}
+	// The database may lie behind one of them.
+	if d.store, err = store.Open(ctx, d.storeConfig()); err != nil {
+		return err
+	}
+	if d.registry, err = auth.Open(ctx, d.supply.State(), deviceStore{d.store}, time.Now); err != nil {
+		return err
+	}
+	d.gateway.Devices = d.registry
 	return nil
 }
 
@@ -81,16 +88,21 @@ func (d *daemon) close() {
 	if d.acme != nil {
 		d.acme.Close()
 	}
+	if d.registry != nil {
+		if err := d.registry.Close(); err != nil {
+			d.log.Error("devices were not written", "cause", err)
+		}
+	}
+	if d.store != nil {
+		if err := d.store.Close(); err != nil {
+			d.log.Error("the database was not closed", "cause", err)
+		}
+	}
 	for _, n := range d.networks {
 		n.Close()
 	}
 	if d.public != nil {
 		d.public.Close()
-	}
-	if d.registry != nil {
-		if err := d.registry.Close(); err != nil {
-			d.log.Error("devices were not written", "cause", err)
-		}
 	}
 }
 
@@ -151,6 +163,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	wg.Go(func() { d.watch(serving) })
 	wg.Go(func() { saveMemory(serving) })
+	wg.Go(func() { d.prune(serving) })
 	unwatch := d.registry.OnRevoke(func(device auth.Device) {
 		d.gateway.EndDevice(device)
 		server.Disconnect(device.ID, auth.ErrRevoked)
