@@ -70,9 +70,10 @@ func (s *Store) Enrol(ctx context.Context, hash []byte, d Device, now time.Time)
 	})
 }
 
-// Import adds devices and codes that were kept elsewhere. What is there already stays as it is.
+// Import adds devices and codes that were kept elsewhere. What is there already stays as it is. It takes the time that it
+// takes.
 func (s *Store) Import(ctx context.Context, devices []Device, codes []Code) error {
-	return s.change(ctx, "import devices and codes", func(c *change) error {
+	return s.fault(ctx, ctx, "import devices and codes", s.transact(ctx, func(c *change) error {
 		for _, d := range devices {
 			if _, err := c.exec("INSERT INTO devices ("+deviceColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO NOTHING",
 				d.ID, d.User, d.Name, d.Platform, data(d.Key), micros(d.Enrolled), micros(d.LastSeen), d.LastSource, d.Version, micros(d.Revoked), d.SignIn); err != nil {
@@ -86,5 +87,5 @@ func (s *Store) Import(ctx context.Context, devices []Device, codes []Code) erro
 		}
 		c.note("", "")
 		return nil
-	})
+	}))
 }

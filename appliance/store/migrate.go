@@ -27,23 +27,26 @@ func (s *Store) migrate(ctx context.Context, version int64) error {
 	if err != nil {
 		return err
 	}
-	have, known, err := p.GetVersions(ctx)
-	if err != nil {
-		return s.fault(ctx, ctx, "read the version of the tables", err)
-	}
-	if have > known {
-		return fmt.Errorf("%w: its tables are of version %d, this program knows %d", ErrLater, have, known)
-	}
-	if s.cfg.Existing {
-		if have < known {
+	for {
+		have, known, err := p.GetVersions(ctx)
+		switch {
+		case err != nil:
+			return s.fault(ctx, ctx, "read the version of the tables", err)
+		case have > known:
+			return fmt.Errorf("%w: its tables are of version %d, this program knows %d", ErrLater, have, known)
+		case have < known && s.cfg.Existing:
 			return fmt.Errorf("%w: of version %d, not %d", ErrEarlier, have, known)
+		case have >= min(version, known):
+			return nil
 		}
-		return nil
+		if _, err = p.UpTo(ctx, min(version, known)); err == nil {
+			return nil
+		}
+		// Another process may have been faster: SQLite has no lock around a step and its number.
+		if now, _, fault := p.GetVersions(ctx); fault != nil || now == have {
+			return s.fault(ctx, ctx, "bring the tables up to date", err)
+		}
 	}
-	if _, err := p.UpTo(ctx, min(version, known)); err != nil {
-		return s.fault(ctx, ctx, "bring the tables up to date", err)
-	}
-	return nil
 }
 
 func (s *Store) provider() (*goose.Provider, error) {

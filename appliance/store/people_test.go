@@ -2,14 +2,13 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"errors"
 )
 
 func device(n int, user string) Device {

@@ -59,7 +59,7 @@ func TestSQLiteIsSyncedAtEachCommit(t *testing.T) {
 func TestTwoProcessesWriteInTurn(t *testing.T) {
 	dir := t.TempDir()
 	s := openSQLite(t, dir)
-	other, err := Open(t.Context(), Config{Dir: dir, Timeout: 200 * time.Millisecond})
+	other, err := Open(t.Context(), Config{Dir: dir, Timeout: time.Second})
 	must(t, err)
 	defer other.Close()
 	tx, err := s.write.BeginTx(t.Context(), nil)
