@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -117,7 +116,10 @@ func (s *Store) Audit(ctx context.Context, q Query) (events []Event, next string
 	if q.Until.IsZero() {
 		until = 1<<63 - 1
 	}
-	limit := min(cmp.Or(q.Limit, MaxEvents), MaxEvents)
+	limit := q.Limit
+	if limit <= 0 || limit > MaxEvents {
+		limit = MaxEvents
+	}
 	query := "SELECT " + eventColumns + " FROM audit WHERE happened >= $1 AND happened < $2 AND (happened, appliance, seq) > ($3, $4, $5)"
 	args := []any{micros(q.Since), until, after.Time, after.Appliance, after.Seq}
 	for column, value := range map[string]string{"person": q.User, "target": q.Target} {

@@ -38,7 +38,7 @@ func fill(t *testing.T, s *Store) {
 	_, err = s.SeeHostKey(ctx, HostKey{Target: "db-1", Algorithm: "ssh-ed25519", Key: []byte("k"), Seen: start})
 	must(t, err)
 	var events []Event
-	for i := range int64(900) {
+	for i := range int64(400) {
 		e := event("a", i+1, time.Duration(i)*time.Second, "ann", "db-1")
 		e.Line = strings.Repeat("x", 4000)
 		events = append(events, e)
