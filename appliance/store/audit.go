@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -36,25 +38,40 @@ func (s *Store) AppendAudit(ctx context.Context, events []Event) error {
 		return fmt.Errorf("append to the audit trail: %d events are more than %d", len(events), MaxEvents)
 	}
 	return s.change(ctx, "append to the audit trail", func(c *change) error {
-		for _, e := range events {
-			n, err := c.exec("INSERT INTO audit ("+eventColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (appliance, seq) DO NOTHING",
-				e.Appliance, e.Seq, micros(e.Time), e.Event, e.User, e.Target, e.Line)
-			if err != nil {
+		for part := range slices.Chunk(events, eventsAtOnce) {
+			if err := c.appendEvents(part); err != nil {
 				return err
-			}
-			if n > 0 {
-				continue
-			}
-			var there string
-			if err := c.row("SELECT line FROM audit WHERE appliance = $1 AND seq = $2", e.Appliance, e.Seq).Scan(&there); err != nil {
-				return err
-			}
-			if there != e.Line {
-				return fmt.Errorf("event %d of %s is another one: %w", e.Seq, e.Appliance, ErrConflict)
 			}
 		}
 		return nil
 	})
+}
+
+// eventsAtOnce is how many events one statement adds: a thousand make ten trips to the database, not a thousand.
+const eventsAtOnce = 100
+
+func (c *change) appendEvents(events []Event) error {
+	var rows []string
+	var args []any
+	for _, e := range events {
+		n := len(args)
+		rows = append(rows, fmt.Sprintf("($%d, $%d, $%d, $%d, $%d, $%d, $%d)", n+1, n+2, n+3, n+4, n+5, n+6, n+7))
+		args = append(args, e.Appliance, e.Seq, micros(e.Time), e.Event, e.User, e.Target, e.Line)
+	}
+	added, err := c.exec("INSERT INTO audit ("+eventColumns+") VALUES "+strings.Join(rows, ", ")+" ON CONFLICT (appliance, seq) DO NOTHING", args...)
+	if err != nil || added == int64(len(events)) {
+		return err
+	}
+	for _, e := range events { // some were there: as they are now?
+		var there string
+		if err := c.row("SELECT line FROM audit WHERE appliance = $1 AND seq = $2", e.Appliance, e.Seq).Scan(&there); err != nil {
+			return err
+		}
+		if there != e.Line {
+			return fmt.Errorf("event %d of %s is another one: %w", e.Seq, e.Appliance, ErrConflict)
+		}
+	}
+	return nil
 }
 
 // LastAudit returns the number of an appliance's latest event, 0 if there is none.

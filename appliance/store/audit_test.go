@@ -29,6 +29,16 @@ func TestAuditIsAppendedOnce(t *testing.T) {
 		if got, _, err := s.Audit(ctx, Query{}); err != nil || !reflect.DeepEqual(got, []Event{one, two, three}) {
 			t.Errorf("%+v, %v", got, err)
 		}
+		var many []Event
+		for i := range int64(MaxEvents) {
+			many = append(many, event("b", i+1, 0, "ann", ""))
+		}
+		for _, part := range [][]Event{many[500:700], many, nil, many} {
+			must(t, s.AppendAudit(ctx, part))
+		}
+		if seq, err := s.LastAudit(ctx, "b"); seq != MaxEvents || err != nil {
+			t.Errorf("%d, %v", seq, err)
+		}
 		if err := s.AppendAudit(ctx, make([]Event, MaxEvents+1)); err == nil {
 			t.Error("too many at once are taken")
 		}

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -250,7 +252,8 @@ func FuzzReadBackup(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		err := readBackup(bytes.NewReader(data), 1, func(table string, row map[string]json.RawMessage) error {
-			for _, text := range row {
+			for _, column := range slices.Sorted(maps.Keys(row)) {
+				text := row[column]
 				for _, kind := range []string{"BIGINT", "TEXT", "BYTEA", ""} {
 					decodeValue(kind, text)
 				}
