@@ -23,7 +23,8 @@ check:
 	$(GO) tool staticcheck ./...
 	$(MAKE) cross unit bench-once
 
-# The race detector runs over everything that needs neither root nor other programs.
+# The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
+# start.
 UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)

@@ -76,7 +76,7 @@ func newSite(t *testing.T) *site {
 		"outside.corp.example": {netip.MustParseAddr("8.8.8.8")},
 	}
 	var err error
-	if s.reg, err = auth.Open(t.TempDir(), time.Now); err != nil {
+	if s.reg, err = auth.Open(t.Context(), t.TempDir(), new(auth.Memory), time.Now); err != nil {
 		t.Fatal(err)
 	}
 	s.book = new(notebook)

@@ -41,7 +41,7 @@ var exits = map[Code]int{
 	"E_TARGET_IDENTITY": 13,
 	"E_APPLIANCE_CERT":  14, "E_CLOCK": 14, "E_NO_PATH": 14, "E_PROXY_AUTH": 14, "E_PROXY": 14, Inspected: 14, Lost: 17,
 	VersionSkew: 15,
-	"E_LIMIT":   16, "E_BUSY": 16, "E_AUDIT": 16, "E_RECORDING": 16, Draining: 16,
+	"E_LIMIT":   16, "E_BUSY": 16, "E_AUDIT": 16, "E_RECORDING": 16, "E_CONTROL_DOWN": 16, Draining: 16,
 	ResumeUnknown: 17, "E_RESUME_EXPIRED": 17, "E_RESUME_DESYNC": 17, "E_ACK_STALL": 17, Superseded: 17, Closed: 17,
 	FrameBad: 70, FrameSize: 70, FrameType: 70, Credit: 70, AckBad: 70, FinBad: 70, Internal: 70,
 }

@@ -41,13 +41,14 @@ var allowed = map[string][]string{
 	"appliance/policy":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy/yamlfile":          {"appliance/policy/spell"},
 	"appliance/policy/spell":             {},
+	"appliance/store":                    {},
 	"client":                             {"appliance/api", "frame", "relay", "transport"},
 	"client/clienttest":                  {"client", "frame", "transport"},
 	"bench":                              {},
 	"bench/lab":                          {"bench"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/audit", "appliance/auth", "appliance/config", "appliance/policy", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/audit", "appliance/auth", "appliance/config", "appliance/policy", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.
@@ -68,6 +69,9 @@ var only = map[string]struct {
 	"golang.org/x/crypto/argon2": {[]string{"appliance/auth/password"}, "what a password costs is decided in one place"},
 	"github.com/cedar-policy":    {[]string{"appliance/policy"}, "Cedar is the policy's own language"},
 	"database/sql":               {[]string{"appliance/store"}, "SQL is the store's business"},
+	"github.com/jackc/pgx":       {[]string{"appliance/store"}, "so is PostgreSQL"},
+	"github.com/pressly/goose":   {[]string{"appliance/store"}, "so are the tables"},
+	"modernc.org/sqlite":         {[]string{"appliance/store"}, "so is SQLite"},
 }
 
 // TestImports reads the files of all platforms. Test files may import what they like.

@@ -30,6 +30,7 @@ want haproxy haproxy
 want stunnel4 stunnel4
 want node nodejs
 want npm npm
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgres postgresql
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || need="$need libnginx-mod-stream"
 [ -e /usr/lib/xorg/modules/libxorgxrdp.so ] || need="$need xorgxrdp"
 [ -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ] || need="$need fonts-dejavu-core"
@@ -51,7 +52,7 @@ apt-get update -qq
 # shellcheck disable=SC2086
 apt-get install -y -qq --no-install-recommends $need >/dev/null
 # Nor at the next boot, where they were not there before.
-for service in nginx haproxy stunnel4; do
+for service in nginx haproxy stunnel4 postgresql; do
 	case "$need " in
 	*" $service "* | *" $service-light "*) [ ! -d /run/systemd/system ] || systemctl --quiet disable "$service" ;;
 	esac

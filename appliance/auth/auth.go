@@ -1,7 +1,7 @@
 // Package auth knows the devices that may speak to an appliance and the one-time codes by which they enrol, and keeps
 // the appliance's own keys.
 //
-//	reg, err := auth.Open("/var/lib/sallyport", time.Now)
+//	reg, err := auth.Open(ctx, "/var/lib/sallyport", store, time.Now)
 //	code, err := reg.NewCode("ann", 10*time.Minute) // shown once, to be typed into sallyport login
 //	dev, err := reg.Enrol(auth.Enrolment{Code: typed, Key: pub, Name: "ann's laptop", Source: peer})
 //	dev, err := reg.Device(pub)                     // at every connection: who is this?
@@ -12,17 +12,19 @@
 // A device key names one person; who holds the private key is proved elsewhere, before Device is asked. A code names
 // one person and turns into one device, once. Only the code's SHA-256 is kept.
 //
-// # When a code is used up
+// # Where devices and codes are kept
 //
-// The new device and the hash of its code go to disk in one write of devices.json. Before it nothing has happened:
-// if that write fails the code is still good. After it both have happened, whatever becomes of the process.
-// codes.json follows and may lag behind; Open puts the two together.
+// In a Store, which several appliances may share. A Registry has all devices in memory and answers from there: who
+// connects does not wait for the store, and may come in while it does not answer. Codes are looked up in it. The store
+// uses up a code and keeps the new device in one step, so that a code is good once on all appliances together. What one
+// appliance does to a device the others hear of from the store: a revocation ends the device's flows everywhere.
 //
 // # Files
 //
-// Everything lies in the state folder, which is 0700, in files that are 0600 and replaced as a whole: written beside,
-// synced, renamed, and the folder synced. A file that cannot be understood stops the start. It is never taken for an
-// empty one, which would enrol everyone out.
+// The appliance's keys lie in the state folder, which is 0700, in files that are 0600 and replaced as a whole: written
+// beside, synced, renamed, and the folder synced. devices.json and codes.json are of older programs, which had no store.
+// Open takes them over once and then calls them *.imported. One that cannot be understood stops the start. It is never
+// taken for an empty one, which would enrol everyone out.
 package auth
 
 import (
@@ -79,6 +81,7 @@ var (
 	ErrRevoked       = &Error{"E_DEVICE_REVOKED", "this device has been revoked", "ask an administrator; a new enrolment needs sallyport logout first"}
 	ErrDeviceTaken   = &Error{"E_DEVICE_USER", "this device is enrolled for somebody else", "run sallyport logout first, which makes a new device key at the next login"}
 	ErrLocked        = &Error{"E_LOCKED", "you are locked out", "ask an administrator"}
+	ErrControlDown   = &Error{"E_CONTROL_DOWN", "the appliance's database does not answer", "what is open goes on; try again in a moment"}
 	ErrName          = &Error{"E_NAME", "not a valid name", ""}
 )
 

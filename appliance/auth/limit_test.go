@@ -9,7 +9,7 @@ import (
 
 func TestWrongCodesAreLimitedBySource(t *testing.T) {
 	clock := newClock()
-	r := mustOpen(t, t.TempDir(), clock)
+	r := mustOpen(t, new(Memory), clock.time)
 	good := mustCode(t, r, "ann")
 	try := func(code, source string) error {
 		_, err := r.Enrol(Enrolment{Code: code, Key: key(1), Source: netip.MustParseAddr(source)})
@@ -36,7 +36,7 @@ func TestWrongCodesAreLimitedBySource(t *testing.T) {
 }
 
 func TestGoodCodesAreNotLimited(t *testing.T) {
-	r := mustOpen(t, t.TempDir(), newClock())
+	r := mustOpen(t, new(Memory), newClock().time)
 	for i := range 3 * sourceBurst {
 		mustEnrol(t, r, "ann", byte(i))
 	}

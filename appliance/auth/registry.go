@@ -2,12 +2,10 @@ package auth
 
 import (
 	"cmp"
+	"context"
 	"crypto/ed25519"
-	"crypto/subtle"
-	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -20,247 +18,116 @@ const (
 	// maxCodes bounds the codes remembered at once.
 	maxCodes = 10_000
 
-	// touchEvery is how often the times of Touch go to disk: a device that comes and goes costs no write each time.
-	touchEvery = time.Minute
+	// keepEvery is how often what may wait goes into the store: a device that comes and goes costs no write each time.
+	keepEvery = time.Minute
+
+	// keepAtOnce is how many devices' times go into the store in one piece.
+	keepAtOnce = 500
+
+	// downFor is how long the store is not asked about codes after it has not answered: nobody waits for others' waiting.
+	downFor = time.Second
 )
 
 // A Registry is the devices and codes of an appliance. Its methods may be called by many goroutines; those that only
-// read never wait for the disk.
+// read never wait for the store.
 type Registry struct {
-	dir   string
-	clock func() time.Time
-	write func(path string, data []byte) error
+	store  Store
+	clock  func() time.Time
+	ctx    context.Context // ends with Close
+	stop   context.CancelFunc
+	follow sync.WaitGroup
 
-	disk  sync.Mutex // held by a change from its first look to its last write; taken before mu
-	limit *limiter   // guarded by disk
+	enrolling sync.Mutex // one at a time, so that a wrong code is counted before the next is looked at
+	limit     *limiter   // guarded by enrolling
+	down      time.Time  // when the store did not answer last; guarded by enrolling
 
-	mu      sync.RWMutex
-	devices map[string]*record // by id
-	codes   []code
-	watch   map[int]func(Device)
-	watches int
-	dirty   bool        // a change that may wait is not on disk yet
-	flush   *time.Timer // writes it; nil while there is nothing to write
-	closed  bool
+	keeping sync.Mutex // held while what may wait is put into the store; taken before mu
+
+	mu       sync.RWMutex
+	devices  map[string]Device // by id
+	watch    map[int]func(Device)
+	watches  int
+	seen     map[string]bool      // whose times are not in the store yet
+	revoking map[string]time.Time // whose revocation is not in the store yet
+	keep     *time.Timer          // puts them there; nil while there is nothing to put
+	closed   bool
 }
 
-// A record is a device and what stands behind it.
-type record struct {
-	Device
-	codes []hash // those that it enrolled with, while they are remembered
-}
-
-// A code is what is kept of an enrolment code.
-type code struct {
-	hash    hash
-	user    string
-	expires time.Time
-	used    time.Time // zero while it is good
-}
-
-// Open reads the registry of a state folder, which it makes if there is none. The clock is time.Now outside tests.
-func Open(dir string, clock func() time.Time) (*Registry, error) {
-	return open(dir, clock, replaceFile)
-}
-
-func open(dir string, clock func() time.Time, write func(string, []byte) error) (*Registry, error) {
-	r := &Registry{dir: dir, clock: clock, write: write, limit: newLimiter(), watch: make(map[int]func(Device))}
+// Open reads the devices of a store into memory and follows what others do to them. Devices and codes that an older
+// program has left in the state folder dir are put into the store first. The clock is time.Now outside tests.
+func Open(ctx context.Context, dir string, store Store, clock func() time.Time) (*Registry, error) {
 	if err := makeFolder(dir); err != nil {
 		return nil, err
 	}
-	if err := r.load(); err != nil {
+	if err := takeOver(ctx, dir, store); err != nil {
 		return nil, err
 	}
+	r := &Registry{store: store, clock: clock, limit: newLimiter(), devices: map[string]Device{}, watch: map[int]func(Device){},
+		seen: map[string]bool{}, revoking: map[string]time.Time{}}
+	r.ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if err := r.readAll(ctx); err != nil {
+		r.stop()
+		return nil, err
+	}
+	r.follow.Go(func() { store.Watch(r.ctx, r.takeUp) })
 	return r, nil
 }
 
-// Close writes what is not on disk yet. No other method may be called after it.
+// Close puts into the store what is not there yet. No other method may be called after it.
 func (r *Registry) Close() error {
 	r.mu.Lock()
 	r.closed = true
-	if r.flush != nil {
-		r.flush.Stop()
-		r.flush = nil
+	if r.keep != nil {
+		r.keep.Stop()
+		r.keep = nil
 	}
 	r.mu.Unlock()
-	return r.writeLater()
+	r.stop()
+	r.follow.Wait()
+	return r.keepNow(context.WithoutCancel(r.ctx))
 }
+
+// now is the time as exactly as stores keep it.
+func (r *Registry) now() time.Time { return r.clock().Truncate(time.Microsecond) }
 
 // NewCode returns a code that enrols one device of user within ttl; 0 means ten minutes.
 func (r *Registry) NewCode(user string, ttl time.Duration) (string, error) {
 	if err := CheckUser(user); err != nil {
 		return "", err
 	}
-	r.disk.Lock()
-	defer r.disk.Unlock()
-	now := r.clock()
+	now := r.now()
 	text, h := RandomCode()
-	codes := append(r.rememberedCodes(now), code{hash: h, user: user, expires: now.Add(cmp.Or(ttl, 10*time.Minute))})
-	if len(codes) > maxCodes {
-		return "", fmt.Errorf("%d enrolment codes are outstanding; wait until some have expired", maxCodes)
-	}
-	if err := r.writeCodes(codes); err != nil {
+	c := Code{Hash: h[:], User: user, Expires: now.Add(cmp.Or(ttl, 10*time.Minute))}
+	if err := r.store.AddCode(r.ctx, c, now.Add(-remember), maxCodes); err != nil {
 		return "", fmt.Errorf("keep the new code: %w", err)
 	}
 	return text, nil
 }
 
-// An Enrolment is a device that wants in.
-type Enrolment struct {
-	Code     string            // as typed
-	User     string            // who the person says they are; empty takes the code's word for it
-	Key      ed25519.PublicKey // whose private half the device has proved to hold
-	Name     string            // what the person calls the device
-	Platform string
-	Source   netip.Addr // where it comes from; wrong codes are counted by it
-}
-
-// Enrol turns a code into a device. A device that is enrolled for the same person already stays the same device; its
-// code is used up all the same.
-func (r *Registry) Enrol(e Enrolment) (Device, error) {
-	if err := e.check(); err != nil {
-		return Device{}, err
-	}
-	r.disk.Lock()
-	defer r.disk.Unlock()
-	now := r.clock()
-	if !r.limit.allow(e.Source, now) {
-		return Device{}, ErrTooManyTries
-	}
-	c, err := r.redeem(e, now)
-	if err != nil {
-		r.limit.fail(e.Source, now)
-		return Device{}, err
-	}
-	rec := record{Device: Device{ID: DeviceID(e.Key), Key: slices.Clone(e.Key), Enrolled: now}}
-	if old, known := r.record(rec.ID); known {
-		if err := old.mayEnrol(e, c.user); err != nil {
-			return Device{}, err
-		}
-		rec = old
-	}
-	rec.User, rec.Name, rec.Platform = c.user, e.Name, e.Platform
-	rec.codes = append(r.stillRemembered(rec.codes, now), c.hash)
-	if err := r.put(rec); err != nil {
-		return Device{}, fmt.Errorf("keep the new device: %w", err)
-	}
-	r.spend(c.hash, now)
-	return rec.Device, nil
-}
-
-func (e Enrolment) check() error {
-	if len(e.Key) != ed25519.PublicKeySize {
-		return fmt.Errorf("a device key has %d bytes, not %d", ed25519.PublicKeySize, len(e.Key))
-	}
-	if e.User != "" {
-		if err := CheckUser(e.User); err != nil {
-			return err
-		}
-	}
-	return errors.Join(CheckLabel("device name", e.Name), CheckLabel("platform", e.Platform))
-}
-
-// mayEnrol returns why a device that is known already may not enrol with a code of user's.
-func (rec record) mayEnrol(e Enrolment, user string) error {
-	switch {
-	case !rec.Key.Equal(e.Key):
-		return fmt.Errorf("another device has the id %s; make a new device key", rec.ID)
-	case !rec.Revoked.IsZero():
-		return ErrRevoked
-	case rec.User != user:
-		return ErrDeviceTaken
-	}
-	return nil
-}
-
-// redeem finds a good code for the enrolment, comparing with every code in constant time.
-func (r *Registry) redeem(e Enrolment, now time.Time) (code, error) {
-	h, ok := HashCode(e.Code)
-	if !ok {
-		return code{}, ErrCodeUnknown
-	}
-	var found code
-	ok = false
-	for _, c := range r.rememberedCodes(now) {
-		if subtle.ConstantTimeCompare(c.hash[:], h[:]) == 1 {
-			found, ok = c, true
-		}
-	}
-	switch {
-	case !ok:
-		return code{}, ErrCodeUnknown
-	case !found.used.IsZero():
-		return code{}, ErrCodeUsed
-	case !now.Before(found.expires):
-		no := *ErrCodeExpired
-		if ago := now.Sub(found.expires).Truncate(time.Minute); ago > 0 {
-			no.Sentence += fmt.Sprintf(" %s ago", ago)
-		}
-		return code{}, &no
-	case e.User != "" && e.User != found.user:
-		return code{}, ErrCodeOtherUser
-	}
-	return found, nil
-}
-
-// spend notes that a code is used. The device on disk says so too, so a failure to write it here costs nothing but
-// the time of the use after a restart.
-func (r *Registry) spend(h hash, now time.Time) {
-	codes := r.rememberedCodes(now)
-	for i := range codes {
-		if codes[i].hash == h {
-			codes[i].used = now
-		}
-	}
-	if r.writeCodes(codes) != nil {
-		r.mu.Lock()
-		r.codes = codes
-		r.mu.Unlock()
-	}
-}
-
-// rememberedCodes returns a copy of the codes without those that need not be known any more.
-func (r *Registry) rememberedCodes(now time.Time) []code {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return slices.DeleteFunc(slices.Clone(r.codes), func(c code) bool { return now.After(c.expires.Add(remember)) })
-}
-
-// stillRemembered returns a copy of hashes without those of forgotten codes.
-func (r *Registry) stillRemembered(hashes []hash, now time.Time) []hash {
-	codes := r.rememberedCodes(now)
-	return slices.DeleteFunc(slices.Clone(hashes), func(h hash) bool {
-		return !slices.ContainsFunc(codes, func(c code) bool { return c.hash == h })
-	})
-}
-
 // Device returns the device that has this key, or ErrUnknownDevice or ErrRevoked.
 func (r *Registry) Device(key ed25519.PublicKey) (Device, error) {
-	rec, known := r.record(DeviceID(key))
+	d, known := r.device(DeviceID(key))
 	switch {
-	case !known || !rec.Key.Equal(key):
+	case !known || !d.Key.Equal(key):
 		return Device{}, ErrUnknownDevice
-	case !rec.Revoked.IsZero():
+	case !d.Revoked.IsZero():
 		return Device{}, ErrRevoked
 	}
-	return rec.Device, nil
+	return d, nil
 }
 
 // Revoked says whether a device was enrolled and is barred now.
 func (r *Registry) Revoked(id string) bool {
-	rec, known := r.record(id)
-	return known && !rec.Revoked.IsZero()
+	d, known := r.device(id)
+	return known && !d.Revoked.IsZero()
 }
 
-// record returns a copy of a device by its id.
-func (r *Registry) record(id string) (record, bool) {
+// device returns a device by its id.
+func (r *Registry) device(id string) (Device, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	rec, known := r.devices[id]
-	if !known {
-		return record{}, false
-	}
-	return *rec, true
+	d, known := r.devices[id]
+	return d, known
 }
 
 // List returns all devices, the revoked ones too, by user and time of enrolment.
@@ -268,8 +135,8 @@ func (r *Registry) List() []Device {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	list := make([]Device, 0, len(r.devices))
-	for _, rec := range r.devices {
-		list = append(list, rec.Device)
+	for _, d := range r.devices {
+		list = append(list, d)
 	}
 	slices.SortFunc(list, func(a, b Device) int {
 		return cmp.Or(cmp.Compare(a.User, b.User), a.Enrolled.Compare(b.Enrolled), cmp.Compare(a.ID, b.ID))
@@ -277,47 +144,27 @@ func (r *Registry) List() []Device {
 	return list
 }
 
-// Revoke ends a device's right to connect, for ever, and tells the watchers. It takes effect even where the disk
-// refuses: the error then says that it is not kept yet, and the registry tries again each minute. To revoke a revoked
-// device is no error and tells nobody.
+// Revoke ends a device's right to connect, for ever, and tells the watchers. It takes effect here even where the store
+// does not answer: the error then says that it is not kept yet, and the registry tries again each minute. To revoke a
+// revoked device is no error and tells nobody.
 func (r *Registry) Revoke(id string) error {
-	rec, changed, err := r.revoke(id)
-	if !changed {
-		return err
-	}
-	r.mu.RLock()
-	var watchers []func(Device)
-	for _, f := range r.watch {
-		watchers = append(watchers, f)
-	}
-	r.mu.RUnlock()
-	for _, f := range watchers {
-		f(rec.Device)
-	}
-	return err
-}
-
-func (r *Registry) revoke(id string) (rec record, changed bool, err error) {
-	r.disk.Lock()
-	defer r.disk.Unlock()
-	rec, known := r.record(id)
+	d, known := r.device(id)
 	if !known {
-		return rec, false, &Error{ErrUnknownDevice.Code, fmt.Sprintf("no device %.80q is enrolled here", id), "sallyport admin devices lists them"}
+		return &Error{ErrUnknownDevice.Code, fmt.Sprintf("no device %.80q is enrolled here", id), "sallyport admin devices lists them"}
 	}
-	if !rec.Revoked.IsZero() {
-		return rec, false, nil
+	if !d.Revoked.IsZero() {
+		return nil
 	}
-	rec.Revoked = r.clock()
-	if err = r.writeDevices(rec); err != nil {
-		err = fmt.Errorf("%s is revoked until the next start only; mend the disk: %w", id, err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.know(rec)
-	if err != nil {
+	d.Revoked = r.now()
+	r.learn(d)
+	if err := r.store.Revoke(r.ctx, id, d.Revoked); err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.revoking[id] = d.Revoked
 		r.later()
+		return fmt.Errorf("%s is revoked on this appliance until its next start only; mend the database: %w", id, err)
 	}
-	return rec, true, err
+	return nil
 }
 
 // OnRevoke has f called with every device that is revoked from now on, until stop is called. Between finding a device
@@ -335,79 +182,20 @@ func (r *Registry) OnRevoke(f func(Device)) (stop func()) {
 	}
 }
 
-// Touch notes that a device was seen: where, and with which version of the client. It goes to disk within a minute.
-// What does not print is not kept.
+// Touch notes that a device was seen: where, and with which version of the client. It goes into the store within a
+// minute. What does not print is not kept.
 func (r *Registry) Touch(id string, source netip.Addr, version string) {
 	if CheckLabel("version", version) != nil {
 		version = ""
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rec, known := r.devices[id]
+	d, known := r.devices[id]
 	if !known || r.closed {
 		return
 	}
-	rec.LastSeen, rec.LastSource, rec.Version = r.clock(), source.String(), version
+	d.LastSeen, d.LastSource, d.Version = r.now(), source.String(), version
+	r.devices[id] = d
+	r.seen[id] = true
 	r.later()
 }
-
-// flushLater runs a minute after a change that may wait, and again each minute for as long as the disk refuses.
-func (r *Registry) flushLater() {
-	r.writeLater() // what fails stays dirty
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.flush = nil
-	if r.dirty {
-		r.later()
-	}
-}
-
-// writeLater writes the changes that could wait.
-func (r *Registry) writeLater() error {
-	r.disk.Lock()
-	defer r.disk.Unlock()
-	r.mu.Lock()
-	dirty := r.dirty
-	r.dirty = false
-	r.mu.Unlock()
-	if !dirty {
-		return nil
-	}
-	if err := r.writeDevices(record{}); err != nil {
-		r.mu.Lock()
-		r.dirty = true
-		r.mu.Unlock()
-		return fmt.Errorf("keep what is known of devices: %w", err)
-	}
-	return nil
-}
-
-// put writes the devices with rec among them, and then knows rec.
-func (r *Registry) put(rec record) error {
-	if err := r.writeDevices(rec); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.know(rec)
-	return nil
-}
-
-// know takes rec in, with what a Touch may have said meanwhile. The caller holds mu.
-func (r *Registry) know(rec record) {
-	if now, known := r.devices[rec.ID]; known {
-		rec.LastSeen, rec.LastSource, rec.Version = now.LastSeen, now.LastSource, now.Version
-	}
-	r.devices[rec.ID] = &rec
-}
-
-// later has the devices written within a minute. The caller holds mu.
-func (r *Registry) later() {
-	r.dirty = true
-	if r.flush == nil && !r.closed {
-		r.flush = time.AfterFunc(touchEvery, r.flushLater)
-	}
-}
-
-func (r *Registry) devicesFile() string { return filepath.Join(r.dir, "devices.json") }
-func (r *Registry) codesFile() string   { return filepath.Join(r.dir, "codes.json") }

@@ -3,13 +3,11 @@ package auth
 import (
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,12 +31,14 @@ func key(n byte) ed25519.PublicKey {
 	return ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
 }
 
-func mustOpen(t testing.TB, dir string, clock *testClock) *Registry {
+// mustOpen opens a registry on a store, as one appliance of those that share it does.
+func mustOpen(t testing.TB, store Store, clock func() time.Time) *Registry {
 	t.Helper()
-	r, err := Open(dir, clock.time)
+	r, err := Open(t.Context(), t.TempDir(), store, clock)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { r.Close() })
 	return r
 }
 
@@ -61,13 +61,13 @@ func mustEnrol(t testing.TB, r *Registry, user string, n byte) Device {
 }
 
 func TestEnrol(t *testing.T) {
-	clock, dir := newClock(), t.TempDir()
-	r := mustOpen(t, dir, clock)
+	clock, store := newClock(), new(Memory)
+	r := mustOpen(t, store, clock.time)
 	d := mustEnrol(t, r, "ann", 1)
 	if d.User != "ann" || d.Name != "laptop" || d.Platform != "linux/amd64" || d.ID != DeviceID(key(1)) || !d.Enrolled.Equal(clock.now) {
 		t.Errorf("%+v", d)
 	}
-	for _, r := range []*Registry{r, mustOpen(t, dir, clock)} {
+	for _, r := range []*Registry{r, mustOpen(t, store, clock.time)} {
 		if got, err := r.Device(key(1)); err != nil || got.ID != d.ID || got.User != "ann" {
 			t.Errorf("%+v, %v", got, err)
 		}
@@ -75,24 +75,14 @@ func TestEnrol(t *testing.T) {
 			t.Errorf("a key that nobody enrolled: %v", err)
 		}
 	}
-	for _, name := range []string{"devices.json", "codes.json"} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", name, info.Mode(), err)
-		}
-	}
 }
 
 func TestTheCodeIsNotKept(t *testing.T) {
-	dir := t.TempDir()
-	r := mustOpen(t, dir, newClock())
-	code := mustCode(t, r, "ann")
-	data, err := os.ReadFile(filepath.Join(dir, "codes.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(string(data), code) || strings.Contains(string(data), strings.ReplaceAll(code, "-", "")) {
-		t.Errorf("codes.json holds the code")
+	store := new(Memory)
+	code := mustCode(t, mustOpen(t, store, newClock().time), "ann")
+	kept := fmt.Sprintf("%+v %q", store.codes, store.codes[0].Hash)
+	if strings.Contains(kept, code) || strings.Contains(kept, strings.ReplaceAll(code, "-", "")) || len(store.codes[0].Hash) != 32 {
+		t.Errorf("the code is kept: %s", kept)
 	}
 }
 
@@ -162,7 +152,7 @@ func TestEnrolmentErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
 			clock := newClock()
-			r := mustOpen(t, t.TempDir(), clock)
+			r := mustOpen(t, new(Memory), clock.time)
 			e := tt.e(r, clock)
 			e.Key, e.Source = key(1), home
 			_, err := r.Enrol(e)
@@ -175,7 +165,7 @@ func TestEnrolmentErrors(t *testing.T) {
 }
 
 func TestAWrongPersonDoesNotUseUpACode(t *testing.T) {
-	r := mustOpen(t, t.TempDir(), newClock())
+	r := mustOpen(t, new(Memory), newClock().time)
 	code := mustCode(t, r, "ann")
 	if _, err := r.Enrol(Enrolment{Code: code, User: "bob", Key: key(1), Source: home}); !errors.Is(err, ErrCodeOtherUser) {
 		t.Fatal(err)
@@ -186,7 +176,7 @@ func TestAWrongPersonDoesNotUseUpACode(t *testing.T) {
 }
 
 func TestACodeWorksOnceAmongThousand(t *testing.T) {
-	r := mustOpen(t, t.TempDir(), newClock())
+	r := mustOpen(t, new(Memory), newClock().time)
 	code := mustCode(t, r, "ann")
 	var enrolled, used atomic.Int32
 	var wg sync.WaitGroup
@@ -217,7 +207,7 @@ func TestACodeWorksOnceAmongThousand(t *testing.T) {
 
 func TestTheSameDeviceMayEnrolAgain(t *testing.T) {
 	clock := newClock()
-	r := mustOpen(t, t.TempDir(), clock)
+	r := mustOpen(t, new(Memory), clock.time)
 	first := mustEnrol(t, r, "ann", 1)
 	clock.now = clock.now.Add(time.Hour)
 	code := mustCode(t, r, "ann")
@@ -230,102 +220,61 @@ func TestTheSameDeviceMayEnrolAgain(t *testing.T) {
 	}
 }
 
-// faultyDisk is replaceFile that fails for the files it is told of.
-type faultyDisk struct {
-	mu   sync.Mutex
-	full map[string]bool
-}
-
-func (d *faultyDisk) fill(files ...string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.full = make(map[string]bool)
-	for _, f := range files {
-		d.full[f] = true
-	}
-}
-
-func (d *faultyDisk) write(path string, data []byte) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.full[filepath.Base(path)] {
-		return &os.PathError{Op: "write", Path: path, Err: syscall.ENOSPC}
-	}
-	return replaceFile(path, data)
-}
-
-func TestAFullDiskLeavesTheCodeGood(t *testing.T) {
-	clock, dir, disk := newClock(), t.TempDir(), &faultyDisk{}
-	r, err := open(dir, clock.time, disk.write)
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestAStoreThatDoesNotAnswerLeavesTheCodeGood(t *testing.T) {
+	clock, store := newClock(), new(faultyStore)
+	r := mustOpen(t, store, clock.time)
 	code := mustCode(t, r, "ann")
-	disk.fill("devices.json")
-	if d, err := r.Enrol(Enrolment{Code: code, Key: key(1), Source: home}); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("enrolled %+v on a full disk, %v", d, err)
+	for _, call := range []string{"Code", "Enrol"} {
+		store.fail(call)
+		clock.now = clock.now.Add(2 * downFor)
+		d, err := r.Enrol(Enrolment{Code: code, Key: key(1), Source: home})
+		var no *Error
+		if !errors.Is(err, ErrControlDown) || !errors.As(err, &no) || !strings.Contains(err.Error(), "the cable is out") {
+			t.Fatalf("enrolled %+v without %s, %v", d, call, err)
+		}
+		if _, err := r.Device(key(1)); !errors.Is(err, ErrUnknownDevice) {
+			t.Errorf("the device is known, though it is not kept: %v", err)
+		}
 	}
-	if _, err := r.Device(key(1)); !errors.Is(err, ErrUnknownDevice) {
-		t.Errorf("the device is known, though it is not on disk: %v", err)
+	store.fail()
+	asked := store.count("Code")
+	if _, err := r.Enrol(Enrolment{Code: code, Key: key(1), Source: home}); !errors.Is(err, ErrControlDown) || store.count("Code") != asked {
+		t.Errorf("the next one waits for the store too: %v", err)
 	}
-	disk.fill()
+	clock.now = clock.now.Add(2 * downFor)
 	if _, err := r.Enrol(Enrolment{Code: code, Key: key(1), Source: home}); err != nil {
 		t.Errorf("the code is gone: %v", err)
 	}
 }
 
-func TestADeviceOnDiskHasUsedUpItsCode(t *testing.T) {
-	clock, dir, disk := newClock(), t.TempDir(), &faultyDisk{}
-	r, err := open(dir, clock.time, disk.write)
-	if err != nil {
-		t.Fatal(err)
-	}
-	code := mustCode(t, r, "ann")
-	disk.fill("codes.json")
-	if _, err := r.Enrol(Enrolment{Code: code, Key: key(1), Source: home}); err != nil {
-		t.Fatalf("the device is on disk: %v", err)
-	}
-	for what, r := range map[string]*Registry{"at once": r, "after a crash": mustOpen(t, dir, clock)} {
-		if _, err := r.Enrol(Enrolment{Code: code, Key: key(2), Source: home}); !errors.Is(err, ErrCodeUsed) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-}
-
 func TestACodeThatCannotBeKeptIsNotGiven(t *testing.T) {
-	disk := &faultyDisk{}
-	r, err := open(t.TempDir(), newClock().time, disk.write)
-	if err != nil {
-		t.Fatal(err)
-	}
-	disk.fill("codes.json")
-	if code, err := r.NewCode("ann", 0); !errors.Is(err, syscall.ENOSPC) || code != "" {
+	store := new(faultyStore)
+	r := mustOpen(t, store, newClock().time)
+	store.fail("AddCode")
+	if code, err := r.NewCode("ann", 0); !errors.Is(err, ErrControlDown) || code != "" {
 		t.Errorf("%q, %v", code, err)
 	}
 }
 
 func TestCodesAreBounded(t *testing.T) {
-	clock := newClock()
-	r, err := open(t.TempDir(), clock.time, func(string, []byte) error { return nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.codes = make([]code, maxCodes)
-	for i := range r.codes {
-		r.codes[i] = code{user: "ann", expires: clock.now}
+	clock, store := newClock(), new(Memory)
+	r := mustOpen(t, store, clock.time)
+	store.codes = make([]Code, maxCodes)
+	for i := range store.codes {
+		store.codes[i] = Code{User: "ann", Expires: clock.now}
 	}
 	if _, err := r.NewCode("ann", 0); err == nil {
 		t.Error("one more than the limit")
 	}
 	clock.now = clock.now.Add(remember + time.Second)
-	if _, err := r.NewCode("ann", 0); err != nil || len(r.codes) != 1 {
-		t.Errorf("%d codes after all have expired, %v", len(r.codes), err)
+	if _, err := r.NewCode("ann", 0); err != nil || len(store.codes) != 1 {
+		t.Errorf("%d codes after all have expired, %v", len(store.codes), err)
 	}
 }
 
 func TestRevoke(t *testing.T) {
-	clock, dir := newClock(), t.TempDir()
-	r := mustOpen(t, dir, clock)
+	clock, store := newClock(), new(Memory)
+	r := mustOpen(t, store, clock.time)
 	d := mustEnrol(t, r, "ann", 1)
 	other := mustEnrol(t, r, "bob", 2)
 	var told []string
@@ -343,7 +292,7 @@ func TestRevoke(t *testing.T) {
 	if len(told) != 1 || told[0] != d.ID {
 		t.Errorf("told %q", told)
 	}
-	for _, r := range []*Registry{r, mustOpen(t, dir, clock)} {
+	for _, r := range []*Registry{r, mustOpen(t, store, clock.time)} {
 		if _, err := r.Device(key(1)); !errors.Is(err, ErrRevoked) {
 			t.Error(err)
 		}
@@ -360,33 +309,75 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-func TestRevocationDoesNotWaitForTheDisk(t *testing.T) {
+func TestRevocationDoesNotWaitForTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir, disk := t.TempDir(), &faultyDisk{}
-		r, err := open(dir, time.Now, disk.write)
-		if err != nil {
-			t.Fatal(err)
-		}
+		store := new(faultyStore)
+		r := mustOpen(t, store, time.Now)
 		d := mustEnrol(t, r, "ann", 1)
 		told := 0
 		r.OnRevoke(func(Device) { told++ })
-		disk.fill("devices.json")
-		if err := r.Revoke(d.ID); !errors.Is(err, syscall.ENOSPC) {
+		store.fail("Revoke")
+		if err := r.Revoke(d.ID); !errors.Is(err, ErrControlDown) {
 			t.Errorf("nobody is told that it is not kept: %v", err)
 		}
+		r.takeUp("") // the store says that the device is good
 		if _, err := r.Device(key(1)); !errors.Is(err, ErrRevoked) || told != 1 {
 			t.Errorf("%v, told %d times", err, told)
 		}
 		time.Sleep(90 * time.Second) // one more try, in vain
 		synctest.Wait()
-		disk.fill()
-		time.Sleep(touchEvery)
+		store.fail()
+		time.Sleep(keepEvery)
 		synctest.Wait()
-		again := mustOpen(t, dir, newClock())
-		if _, err := again.Device(key(1)); !errors.Is(err, ErrRevoked) {
-			t.Errorf("the revocation never reached the disk: %v", err)
+		if kept, err := store.Device(t.Context(), d.ID); err != nil || kept.Revoked.IsZero() {
+			t.Errorf("the revocation never reached the store: %+v, %v", kept, err)
 		}
-		if err := r.Close(); err != nil {
+	})
+}
+
+// TestAppliancesHearOfEachOther has two registries on one store.
+func TestAppliancesHearOfEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(Memory)
+		one, two := mustOpen(t, store, time.Now), mustOpen(t, store, time.Now)
+		told := make(chan Device, 10)
+		two.OnRevoke(func(d Device) { told <- d })
+		code := mustCode(t, two, "ann") // each redeems what the other has made
+		d, err := one.Enrol(Enrolment{Code: code, Key: key(1), Source: home})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got, err := two.Device(key(1)); err != nil || got.ID != d.ID {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if _, err := two.Enrol(Enrolment{Code: code, Key: key(2), Source: home}); !errors.Is(err, ErrCodeUsed) {
+			t.Errorf("used on the other: %v", err)
+		}
+		if err := one.Revoke(d.ID); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if _, err := two.Device(key(1)); !errors.Is(err, ErrRevoked) || len(told) != 1 {
+			t.Errorf("%v, told %d times", err, len(told))
+		}
+	})
+}
+
+// TestNewsAreTakenUpWhenTheStoreAnswers has the store fail just as somebody has something to tell.
+func TestNewsAreTakenUpWhenTheStoreAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		r := mustOpen(t, store, time.Now)
+		synctest.Wait()
+		store.fail("Devices")
+		if err := r.takeUp(""); !errors.Is(err, ErrControlDown) {
+			t.Errorf("it is taken for done: %v", err)
+		}
+		store.fail()
+		mustEnrol(t, mustOpen(t, store, time.Now), "ann", 1)
+		synctest.Wait()
+		if _, err := r.Device(key(1)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -394,68 +385,63 @@ func TestRevocationDoesNotWaitForTheDisk(t *testing.T) {
 
 func TestTouch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		dir, writes := t.TempDir(), 0
-		r, err := open(dir, time.Now, func(path string, data []byte) error {
-			writes++
-			return replaceFile(path, data)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		store := new(faultyStore)
+		r := mustOpen(t, store, time.Now)
 		d := mustEnrol(t, r, "ann", 1)
-		before := writes
 		for range 100 {
 			r.Touch(d.ID, home, "1.0")
 			time.Sleep(time.Second)
 		}
 		synctest.Wait()
+		store.fail("Seen")
+		time.Sleep(keepEvery) // what fails is not lost
+		synctest.Wait()
+		store.fail()
 		r.Touch(d.ID, home, "1.1\x1b[31m")
-		if writes != before+1 {
-			t.Errorf("%d writes in 100 seconds, want 1", writes-before)
+		if n := store.count("Seen"); n != 2 {
+			t.Errorf("%d writes in 160 seconds, want 2", n)
 		}
 		got, err := r.Device(key(1))
-		if err != nil || !got.LastSeen.Equal(time.Now()) || got.LastSource != "192.0.2.7" || got.Version != "" {
+		if err != nil || !got.LastSeen.Equal(time.Now().Truncate(time.Microsecond)) || got.LastSource != "192.0.2.7" || got.Version != "" {
 			t.Errorf("%+v, %v", got, err)
 		}
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
-		kept := mustOpen(t, dir, newClock()).List()[0]
-		if !kept.LastSeen.Equal(got.LastSeen) {
-			t.Errorf("Close did not write: %v, want %v", kept.LastSeen, got.LastSeen)
+		kept, err := store.Device(t.Context(), d.ID)
+		if err != nil || !kept.LastSeen.Equal(got.LastSeen) {
+			t.Errorf("Close did not write: %v, want %v, %v", kept.LastSeen, got.LastSeen, err)
 		}
 		r.Touch(d.ID, home, "1.2")
 		r.Touch("dev-none", home, "1.2")
 	})
 }
 
-func TestReadersDoNotWaitForTheDisk(t *testing.T) {
-	stuck, release := make(chan struct{}), make(chan struct{})
-	hang := false
-	r, err := open(t.TempDir(), newClock().time, func(path string, data []byte) error {
-		if hang {
-			close(stuck)
-			<-release
+func TestReadersDoNotWaitForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := new(faultyStore)
+		r := mustOpen(t, store, time.Now)
+		d := mustEnrol(t, r, "ann", 1)
+		store.wait = make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() { r.NewCode("bob", 0) })
+		synctest.Wait() // it waits for the store
+		if _, err := r.Device(key(1)); err != nil {
+			t.Error(err)
 		}
-		return replaceFile(path, data)
+		r.Touch(d.ID, home, "1.0")
+		r.List()
+		close(store.wait)
+		wg.Wait()
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := mustEnrol(t, r, "ann", 1)
-	hang = true
-	var wg sync.WaitGroup
-	wg.Go(func() { r.NewCode("bob", 0) })
-	<-stuck
-	if _, err := r.Device(key(1)); err != nil {
+}
+
+func TestARegistryNeedsItsStoreToStart(t *testing.T) {
+	store := new(faultyStore)
+	store.fail("Devices")
+	if _, err := Open(t.Context(), t.TempDir(), store, time.Now); !errors.Is(err, ErrControlDown) {
 		t.Error(err)
 	}
-	r.Touch(d.ID, home, "1.0")
-	r.List()
-	hang = false
-	close(release)
-	wg.Wait()
-	r.Close()
 }
 
 func TestUserNames(t *testing.T) {
@@ -468,7 +454,7 @@ func TestUserNames(t *testing.T) {
 		if err := CheckUser(name); !errors.Is(err, ErrName) {
 			t.Errorf("%q: %v", name, err)
 		}
-		r := mustOpen(t, t.TempDir(), newClock())
+		r := mustOpen(t, new(Memory), newClock().time)
 		if code, err := r.NewCode(name, 0); !errors.Is(err, ErrName) {
 			t.Errorf("%q gets the code %s, %v", name, code, err)
 		}

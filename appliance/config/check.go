@@ -43,6 +43,7 @@ func (c *checker) check() {
 	c.checkListen()
 	c.checkTLS()
 	c.checkUplink()
+	c.checkStore()
 	if c.Has("metrics", "listen") && !parseHostPort(c.Metrics.Listen) {
 		c.Fault(c.At("metrics", "listen"), `such as "127.0.0.1:9090"`, "metrics.listen is %q, which is not an address and a port", c.Metrics.Listen)
 	}
@@ -447,6 +448,31 @@ func (c *checker) checkOwnDNS() {
 	}
 	if known && len(v.DNS) == 0 && !v.Addresses.DHCP && v.Link.Kind != LinkKernel {
 		c.Fault(c.At("uplink"), "list name servers in "+key, "uplink %s has no name server to look up the ACME authority at", c.Uplink)
+	}
+}
+
+func (c *checker) checkStore() {
+	const example = "such as postgres://sallyport@db.example/sallyport?sslmode=verify-full"
+	if c.Has("store", "password_file") {
+		c.path(&c.Store.PasswordFile, true, "store", "password_file")
+		if !c.Has("store", "url") {
+			c.Fault(c.KeyAt("store", "password_file"), "give store.url too", "store.password_file is for a database that store.url names")
+		}
+	}
+	if !c.Has("store", "url") {
+		return
+	}
+	at := c.At("store", "url")
+	u, err := url.Parse(c.Store.URL)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" || strings.Trim(u.Path, "/") == "" {
+		c.Fault(at, example, "store.url is not the URL of a PostgreSQL database") // which may hold a password: it is not shown
+		return
+	}
+	if _, secret := u.User.Password(); secret || u.Query().Has("password") {
+		c.Fault(at, "put it into a file and name that as store.password_file", "store.url holds a password")
+	}
+	if c.Uplink == "listen" && c.Listen.Link.Kind != LinkNone {
+		c.Fault(at, "write uplink: kernel, or a VNet's name", "the database is needed before the appliance listens, and uplink is listen")
 	}
 }
 

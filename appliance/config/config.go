@@ -32,6 +32,7 @@ type Config struct {
 	Listen  Listen          `yaml:"listen"`  // where people come in; default address ":443"
 	TLS     TLS             `yaml:"tls"`     // the certificate; must be given
 	State   string          `yaml:"state"`   // the folder of all that is kept; default /var/lib/sallyport
+	Store   Store           `yaml:"store"`   // the database; default: one of its own in State
 	Uplink  string          `yaml:"uplink"`  // how the appliance itself reaches services: kernel, listen or a VNet's name; default kernel
 	VNets   map[string]VNet `yaml:"vnets"`   // the networks of the targets, by name; at least one
 	Access  string          `yaml:"access"`  // the policy file; default access.yaml
@@ -144,6 +145,12 @@ func (k WireGuardKey) String() string { return base64.StdEncoding.EncodeToString
 type Addresses struct {
 	DHCP   bool
 	Static []netip.Prefix
+}
+
+// Store is the database that several appliances share.
+type Store struct {
+	URL          string `yaml:"url"`           // of a PostgreSQL database, without a password; default: a file in State
+	PasswordFile string `yaml:"password_file"` // a file of one line, readable by its owner only; default: none
 }
 
 // Metrics is where Prometheus reads.

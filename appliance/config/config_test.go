@@ -28,6 +28,7 @@ name: bastion one
 listen: {address: "192.0.2.1:8443", proxy_protocol: [198.51.100.0/24]}
 tls: {cert: server.crt, key: /etc/server.key}
 state: state
+store: {url: "postgres://sallyport@db.example/sallyport", password_file: db.password}
 uplink: lab
 vnets:
   hub:
@@ -102,6 +103,7 @@ func TestFull(t *testing.T) {
 		Name:   "bastion one",
 		Listen: Listen{Address: "192.0.2.1:8443", ProxyProtocol: []netip.Prefix{prefix("198.51.100.0/24")}},
 		TLS:    TLS{Cert: "conf/server.crt", Key: "/etc/server.key"}, State: "conf/state", Uplink: "lab",
+		Store: Store{URL: "postgres://sallyport@db.example/sallyport", PasswordFile: "conf/db.password"},
 		VNets: map[string]VNet{
 			"hub": {Link: Link{Kind: LinkTap, Tap: "t0"}, Addresses: Addresses{DHCP: true},
 				Prefixes: []netip.Prefix{prefix("10.0.0.0/8")}, Deny: []netip.Prefix{prefix("10.9.0.0/16")}},
@@ -158,7 +160,7 @@ func fakeStat(files map[string]fs.FileMode) func(string) (fs.FileInfo, error) {
 
 func TestFiles(t *testing.T) {
 	files := map[string]fs.FileMode{
-		"/c/server.crt": 0o644, "/etc/server.key": 0o600, "/c/wg.key": 0o600, "/c/psk": 0o400, "/c/policy/access.yaml": 0o644,
+		"/c/server.crt": 0o644, "/etc/server.key": 0o600, "/c/wg.key": 0o600, "/c/psk": 0o400, "/c/db.password": 0o600, "/c/policy/access.yaml": 0o644,
 		"/c/siem.pem": 0o644, "/c/hook.token": 0o600,
 	}
 	if _, err := ParseFiles("/c/s", []byte(full), fakeStat(files)); err != nil {
@@ -168,15 +170,17 @@ func TestFiles(t *testing.T) {
 	if _, err := ParseFiles("/c/s", []byte(full), fakeStat(files)); err != nil {
 		t.Errorf("a folder of access files: %v", err)
 	}
+	files["/c/db.password"] = 0o644
 	files["/etc/server.key"], files["/c/wg.key"], files["/c/psk"] = 0o640, 0o604, 0o600|fs.ModeDir
 	delete(files, "/c/server.crt")
 	delete(files, "/c/policy/access.yaml")
 	_, err := ParseFiles("/c/s", []byte(full), fakeStat(files))
 	const want = `/c/s:4:13: there is no file /c/server.crt
 /c/s:4:30: /etc/server.key can be read by others (mode 0640); chmod 600 /etc/server.key
-/c/s:16:27: /c/wg.key can be read by others (mode 0604); chmod 600 /c/wg.key
-/c/s:20:33: /c/psk is not a file
-/c/s:29:9: there is no file /c/policy/access.yaml`
+/c/s:6:74: /c/db.password can be read by others (mode 0644); chmod 600 /c/db.password
+/c/s:17:27: /c/wg.key can be read by others (mode 0604); chmod 600 /c/wg.key
+/c/s:21:33: /c/psk is not a file
+/c/s:30:9: there is no file /c/policy/access.yaml`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

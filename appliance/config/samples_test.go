@@ -125,6 +125,12 @@ c:7:29: no peer is allowed all of fd00:1::/48; add it to allowed of the peer tha
 	{"name with an escape", with("tls", "name: \"a\\eb\"\ntls"), `c:1:7: name "a\x1bb" must be 1 to 64 printable characters`, false},
 	{"run_as", with("tls", "run_as: \"a b\"\ntls"), `c:1:9: run_as is "a b", which is neither a user's name nor a number`, true},
 	{"state is the root", with("tls", "state: /\ntls"), `c:1:8: state must be a folder of its own; such as /var/lib/sallyport`, false},
+	{"store of another kind", with("tls", "store: {url: \"mysql://db/x\"}\ntls"), `c:1:14: store.url is not the URL of a PostgreSQL database; such as postgres://sallyport@db.example/sallyport?sslmode=verify-full`, true},
+	{"store without a database", with("tls", "store: {url: \"postgres://db/\"}\ntls"), `c:1:14: store.url is not the URL of a PostgreSQL database; such as postgres://sallyport@db.example/sallyport?sslmode=verify-full`, false},
+	{"store with a password", with("tls", "store: {url: \"postgres://ann:hunter2@db/x\"}\ntls"), `c:1:14: store.url holds a password; put it into a file and name that as store.password_file`, false},
+	{"store with a password elsewhere", with("tls", "store: {url: \"postgres://db/x?password=hunter2\"}\ntls"), `c:1:14: store.url holds a password; put it into a file and name that as store.password_file`, false},
+	{"password for no store", with("tls", "store: {password_file: pw}\ntls"), `c:1:9: store.password_file is for a database that store.url names; give store.url too`, true},
+	{"store before listening", with("tls: {self_signed: true}", "uplink: listen\nlisten: {link: {packet: eth0}, addresses: dhcp}\nstore: {url: \"postgres://db/x\"}\ntls: {self_signed: true}"), `c:3:14: the database is needed before the appliance listens, and uplink is listen; write uplink: kernel, or a VNet's name`, false},
 	{"state is empty", with("tls", "state: \"\"\ntls"), `c:1:8: state is empty`, true},
 	{"access is empty", with("tls", "access: \"\"\ntls"), `c:1:9: access is empty`, true},
 	{"a list for the file", "- a\n", `c:1:1: the file must be a mapping, not a list`, true},
@@ -207,6 +213,7 @@ func TestSchemaAgreesWithParser(t *testing.T) {
 // structs are those of the file, by the path of their schema.
 var structs = map[string]reflect.Type{
 	"":                                       reflect.TypeFor[Config](),
+	"properties/store":                       reflect.TypeFor[Store](),
 	"properties/metrics":                     reflect.TypeFor[Metrics](),
 	"properties/drain":                       reflect.TypeFor[Drain](),
 	"properties/limits":                      reflect.TypeFor[Limits](),

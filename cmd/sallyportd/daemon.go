@@ -24,6 +24,7 @@ import (
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
 	"sallyport/appliance/policy"
+	"sallyport/appliance/store"
 	"sallyport/frame"
 	"sallyport/transport"
 )
@@ -33,6 +34,7 @@ type daemon struct {
 	cfg      *config.Config
 	supply   supply
 	log      *slog.Logger
+	store    *store.Store
 	registry *auth.Registry
 	trail    trail
 	auditKey ed25519.PublicKey
@@ -49,21 +51,18 @@ type daemon struct {
 func runDaemon(ctx context.Context, cfg *config.Config, s supply, log *slog.Logger) error {
 	d := &daemon{cfg: cfg, supply: s, log: log, networks: map[string]network{}}
 	defer d.close()
-	if err := d.build(); err != nil {
+	if err := d.build(ctx); err != nil {
 		return err
 	}
 	return d.serve(ctx)
 }
 
-func (d *daemon) build() (err error) {
-	if d.registry, err = auth.Open(d.supply.State(), time.Now); err != nil {
-		return err
-	}
+func (d *daemon) build(ctx context.Context) (err error) {
 	if err := d.openTrail(); err != nil {
 		return err
 	}
 	d.gateway = &appliance.Gateway{
-		Name: d.cfg.Name, Banner: d.cfg.Banner, Devices: d.registry, Audit: d.trail, AuditKey: d.auditKey, VNets: map[string]appliance.VNet{}, Log: d.log,
+		Name: d.cfg.Name, Banner: d.cfg.Banner, Audit: d.trail, AuditKey: d.auditKey, VNets: map[string]appliance.VNet{}, Log: d.log,
 		Metrics: appliance.NewMetrics(),
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
 			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout,
@@ -84,12 +83,34 @@ func (d *daemon) build() (err error) {
 		d.networks[name] = n
 		d.gateway.VNets[name] = n
 	}
+	// The database may lie behind one of them.
+	if d.store, err = store.Open(ctx, d.storeConfig()); err != nil {
+		return err
+	}
+	if d.registry, err = auth.Open(ctx, d.supply.State(), deviceStore{d.store}, time.Now); err != nil {
+		return err
+	}
+	d.gateway.Devices = d.registry
+	if d.locks, err = auth.OpenLocks(ctx, lockStore{d.store}, time.Now, d.gateway.EndLocked); err != nil {
+		return err
+	}
+	d.gateway.Locks = d.locks
 	return nil
 }
 
 func (d *daemon) close() {
 	if d.acme != nil {
 		d.acme.Close()
+	}
+	if d.registry != nil {
+		if err := d.registry.Close(); err != nil {
+			d.log.Error("devices were not written", "cause", err)
+		}
+	}
+	if d.store != nil {
+		if err := d.store.Close(); err != nil {
+			d.log.Error("the database was not closed", "cause", err)
+		}
 	}
 	for _, n := range d.networks {
 		n.Close()
@@ -98,11 +119,6 @@ func (d *daemon) close() {
 		d.public.Close()
 	}
 	d.closeTrail()
-	if d.registry != nil {
-		if err := d.registry.Close(); err != nil {
-			d.log.Error("devices were not written", "cause", err)
-		}
-	}
 }
 
 func (d *daemon) serve(ctx context.Context) error {
@@ -163,6 +179,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	wg.Go(func() { d.watch(serving) })
 	wg.Go(func() { saveMemory(serving) })
 	wg.Go(func() { d.gateway.WatchTime(serving) })
+	wg.Go(func() { d.prune(serving) })
+	wg.Go(func() { d.followLocks(serving) })
 	unwatch := d.registry.OnRevoke(func(device auth.Device) {
 		d.gateway.EndDevice(device)
 		server.Disconnect(device.ID, auth.ErrRevoked)

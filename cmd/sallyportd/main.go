@@ -71,6 +71,8 @@ func run(ctx context.Context, e env) int {
 			demoCommand(e),
 			enrolCodeCommand(e),
 			releaseCommand(e),
+			backupCommand(),
+			restoreCommand(),
 			{
 				Name: "version", Usage: "print the version",
 				Action: func(c *cli.Context) error {

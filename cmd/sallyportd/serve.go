@@ -126,14 +126,11 @@ func plan(path string) (host.Plan, error) {
 	if err != nil {
 		return host.Plan{}, err
 	}
-	p := host.Plan{Files: files(path, c), Count: accessFiles, State: c.State, RunAs: c.RunAs}
+	p := host.Plan{Files: files(path, c), Count: accessFiles, State: c.State, RunAs: runAs(c)}
 	if listensOn(c) == "" {
 		p.Listen = []host.Listen{{Name: "https", Network: "tcp", Address: c.Listen.Address}, {Name: "quic", Network: "udp", Address: c.Listen.Address}}
 	}
 	planLink(&p, publicStack, c.Listen.Link, c.Listen.Addresses)
-	if _, err := strconv.Atoi(c.RunAs); err == nil {
-		p.RunAs += ":" + c.RunAs // a user's number is its group's too
-	}
 	if c.Metrics.Listen != "" {
 		p.Listen = append(p.Listen, host.Listen{Name: "metrics", Network: "tcp", Address: c.Metrics.Listen})
 	}
@@ -144,6 +141,14 @@ func plan(path string) (host.Plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// runAs is the worker's user.
+func runAs(c *config.Config) string {
+	if _, err := strconv.Atoi(c.RunAs); err == nil {
+		return c.RunAs + ":" + c.RunAs // a user's number is its group's too
+	}
+	return c.RunAs
 }
 
 // planLink adds a link that needs the parent.
@@ -168,6 +173,9 @@ func files(path string, c *config.Config) []string {
 	}
 	if c.TLS.ACME.CA != "" {
 		list = append(list, c.TLS.ACME.CA)
+	}
+	if c.Store.PasswordFile != "" {
+		list = append(list, c.Store.PasswordFile)
 	}
 	for _, v := range c.VNets {
 		if v.Link.Kind == config.LinkWireGuard {

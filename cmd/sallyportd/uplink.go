@@ -62,8 +62,8 @@ func (u *uplink) allow(urls ...string) {
 			continue
 		}
 		port := at.Port()
-		if port == "" && at.Scheme == "https" {
-			port = "443"
+		if port == "" {
+			port = map[string]string{"https": "443", "postgres": "5432", "postgresql": "5432"}[at.Scheme]
 		}
 		u.hosts[net.JoinHostPort(at.Hostname(), port)] = true
 	}
