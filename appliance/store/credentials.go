@@ -83,10 +83,12 @@ func (s *Store) UseOnce(ctx context.Context, id string, at time.Time) error {
 	})
 }
 
-// UseCredential keeps the latest use of a credential, and what that has made of its data.
-func (s *Store) UseCredential(ctx context.Context, id string, sealed []byte, at time.Time) error {
+// UseCredential keeps the latest use of a credential, and what that has made of its data: a password hashed anew, a
+// passkey's state. ErrConflict means that the data is not any more what it was.
+func (s *Store) UseCredential(ctx context.Context, id string, was, is []byte, at time.Time) error {
 	return s.change(ctx, "use the credential", func(c *change) error {
-		return c.must(ErrNotFound, "UPDATE credentials SET sealed = $1, used = $2 WHERE id = $3", data(sealed), micros(at), id)
+		return c.must(ErrConflict, "UPDATE credentials SET sealed = $1, used = $2 WHERE id = $3 AND sealed IS NOT DISTINCT FROM $4",
+			data(is), micros(at), id, data(was))
 	})
 }
 

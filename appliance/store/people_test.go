@@ -189,8 +189,10 @@ func TestCredentials(t *testing.T) {
 		}
 		must(t, s.UseOnce(ctx, "r1", start))
 		is(t, "a code that was used", s.UseOnce(ctx, "r1", start), ErrConflict)
-		must(t, s.UseCredential(ctx, "t", []byte("resealed"), start.Add(time.Hour)))
-		is(t, "none", s.UseCredential(ctx, "none", nil, start), ErrNotFound)
+		must(t, s.UseCredential(ctx, "t", []byte("sealed"), []byte("resealed"), start.Add(time.Hour)))
+		is(t, "not any more", s.UseCredential(ctx, "t", []byte("sealed"), nil, start), ErrConflict)
+		is(t, "none", s.UseCredential(ctx, "none", nil, nil, start), ErrConflict)
+		must(t, s.UseCredential(ctx, "r2", nil, nil, time.Time{}))
 		want := []Credential{
 			{ID: "r1", Account: "ann", Kind: Recovery, Data: []byte("1"), Created: start, Used: start},
 			{ID: "r2", Account: "ann", Kind: Recovery, Created: start},
@@ -332,6 +334,20 @@ func TestAOneTimeValueIsTakenOnce(t *testing.T) {
 			t.Errorf("taken %d times", taken.Load())
 		}
 		must(t, s.Keep(t.Context(), o))
+		for range 2 {
+			if got, err := s.Look(t.Context(), "state", o.Hash, start); err != nil || !reflect.DeepEqual(got, o) {
+				t.Errorf("looked at it is %+v, %v", got, err)
+			}
+		}
+		_, err = s.Look(t.Context(), "state", o.Hash, o.Expires)
+		is(t, "look at an expired one", err, ErrNotFound)
+		is(t, "exchange an expired one", s.Exchange(t.Context(), o, []byte("d"), o.Expires), ErrConflict)
+		changed := OneTime{Kind: "state", Hash: o.Hash, Data: []byte("e")}
+		must(t, s.Exchange(t.Context(), changed, []byte("d"), start))
+		is(t, "exchanged by another", s.Exchange(t.Context(), changed, []byte("d"), start), ErrConflict)
+		if got, err := s.Look(t.Context(), "state", o.Hash, start); err != nil || string(got.Data) != "e" || !got.Expires.Equal(o.Expires) {
+			t.Errorf("exchanged it is %+v, %v", got, err)
+		}
 		_, err = s.Take(t.Context(), "state", o.Hash, o.Expires)
 		is(t, "expired", err, ErrNotFound)
 	})
