@@ -119,7 +119,10 @@ func (c *command) printEvent(line json.RawMessage) error {
 		add("by %s", e.By)
 	}
 	if e.Target != "" {
-		add("→ %s:%d (%s)", e.Target, e.Port, e.Protocol)
+		if e.Port > 0 {
+			e.Target += fmt.Sprintf(":%d", e.Port)
+		}
+		add("→ %s (%s)", e.Target, e.Protocol)
 	}
 	if e.Object != "" {
 		add("%s", e.Object)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
@@ -70,6 +72,45 @@ func (d *daemon) sink(e config.Export) (audit.Sink, error) {
 	default:
 		return audit.OTLP{URL: e.OTLP, TokenFile: e.TokenFile, TLS: trust, Dial: dial, Log: d.log}.Open()
 	}
+}
+
+// A trailCollector shows whether the audit log is written, and how far its receivers are.
+type trailCollector struct{ *audit.Log }
+
+var (
+	trailTrouble = prometheus.NewDesc("sallyport_audit_trouble", "1 while events cannot be written, and sessions are refused for it.", nil, nil)
+	trailEvents  = prometheus.NewDesc("sallyport_audit_lines", "The number of the last line of the audit log.", nil, nil)
+	trailLag     = prometheus.NewDesc("sallyport_audit_export_lag", "Lines of the audit log that a receiver has not been passed.", []string{"receiver"}, nil)
+	trailFailing = prometheus.NewDesc("sallyport_audit_export_failing", "1 while a receiver does not take what it is passed.", []string{"receiver"}, nil)
+	trailLost    = prometheus.NewDesc("sallyport_audit_export_lost", "Lines that were removed before a receiver had them, since the start.", []string{"receiver"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c trailCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{trailTrouble, trailEvents, trailLag, trailFailing, trailLost} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c trailCollector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	gauge(trailTrouble, boolean(c.Trouble() != nil))
+	gauge(trailEvents, float64(c.Last()))
+	for _, e := range c.Exports() {
+		gauge(trailLag, float64(e.Lag), e.Name)
+		gauge(trailFailing, boolean(e.Err != nil), e.Name)
+		gauge(trailLost, float64(e.Lost), e.Name)
+	}
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // closeTrail writes that the daemon stops, and closes the audit log.
