@@ -275,7 +275,7 @@ type quicCarrier struct {
 	*quic.Stream
 	bulk   bool        // it comes after the others
 	bond   *frame.Bond // the client's
-	closed bool        // our direction was ended in order
+	closed atomic.Bool // our direction was ended in order
 	over   func()      // is told when it is closed; the appliance's
 }
 
@@ -293,14 +293,14 @@ func (q *quicCarrier) Write(p []byte) (int, error) {
 
 // CloseWrite ends our direction in order.
 func (q *quicCarrier) CloseWrite() error {
-	q.closed = true
+	q.closed.Store(true)
 	return q.Stream.Close()
 }
 
 // Close ends both directions at once; a direction that was ended in order is left to arrive.
 func (q *quicCarrier) Close() error {
 	q.CancelRead(0)
-	if !q.closed {
+	if !q.closed.Load() {
 		q.CancelWrite(0)
 	}
 	if q.over != nil {

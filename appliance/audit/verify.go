@@ -215,7 +215,10 @@ func (v *verification) finish(head Head, headErr error) error {
 		}
 	}
 	if head.Seq < v.First {
-		return &Broken{File: headFile, Why: fmt.Sprintf("its head, seq %d, is older than all lines", head.Seq)}
+		// Retention may have come this far since the head was read; then there is another one by now.
+		if now, err := readHead(v.fsys, v.chain.keys); err != nil || now.Seq < v.First {
+			return &Broken{File: headFile, Why: fmt.Sprintf("its head, seq %d, is older than all lines", head.Seq)}
+		}
 	}
 	return nil
 }
