@@ -21,10 +21,6 @@ func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (w *fr
 	if err == nil {
 		err = g.Locks.Check(device.User, device.ID, "")
 	}
-	if err == nil {
-		p.User, p.Device = device.User, device.ID
-		err = g.cameIn(*p)
-	}
 	if err != nil {
 		reason := reasonOf(err)
 		g.turnedAway(*p, auth.DeviceID(h.Device), reason)
@@ -33,6 +29,8 @@ func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (w *fr
 			"cause", string(reason.Code))
 		return nil, &frame.SessionError{Reason: reason}
 	}
+	p.User, p.Device = device.User, device.ID
+	g.cameIn(*p)
 	g.Metrics.signIn(p.Transport, "ok")
 	g.Devices.Touch(device.ID, p.Remote.Addr(), p.Software)
 	limits := g.Limits.withDefaults()
@@ -48,6 +46,9 @@ func (g *Gateway) device(h *frame.Hello, p *frame.Peer) (auth.Device, error) {
 			return device, auth.ErrUnknownDevice
 		}
 		return device, err
+	}
+	if err := g.Locks.Check(h.User, auth.DeviceID(h.Device), ""); err != nil {
+		return auth.Device{}, err // with a code that is still good
 	}
 	device, err := g.Devices.Enrol(auth.Enrolment{
 		Code: h.Code, User: h.User, Key: h.Device, Name: frame.Clip(h.Name, 64), Platform: platform(p.Software), Source: p.Remote.Addr(),

@@ -36,7 +36,11 @@ func (c call) auditPage() (any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the audit log: %w", err)
 		}
+		if c.Context().Err() != nil {
+			return nil, c.Context().Err()
+		}
 		if !strings.HasPrefix(e.Session, session) {
+			page.Next = e.Seq
 			continue
 		}
 		if len(page.Events) == eventsOfPage && !latest {
@@ -50,9 +54,6 @@ func (c call) auditPage() (any, error) {
 		page.Events, page.Next = append(page.Events, line), e.Seq
 		if latest && len(page.Events) > latestEvents {
 			page.Events = page.Events[1:]
-		}
-		if c.Context().Err() != nil {
-			return nil, c.Context().Err()
 		}
 	}
 	return page, nil

@@ -133,9 +133,14 @@ func (f *flow) still(p *policy.Policy, from *frame.Peer, now time.Time) error {
 	again := f.request(from, now)
 	again.Protocol, again.Port = f.grant.Protocol, f.grant.Port
 	g, err := p.Decide(again)
+	if err == nil {
+		f.timed.Store(g.Timed || g.Lifetime > 0)
+	}
 	switch {
 	case err != nil:
 		return err
+	case len(g.Approval) > 0:
+		return needsApproval(f.name(), g.Approval)
 	case g.VNet != f.grant.VNet || g.Host != f.grant.Host:
 		return frame.Refuse(policy.CodeDenied, f.grant.Target+" lies elsewhere now", "connect again")
 	case g.Lifetime > 0 && now.Sub(f.begun) > g.Lifetime:
@@ -146,6 +151,11 @@ func (f *flow) still(p *policy.Policy, from *frame.Peer, now time.Time) error {
 		return err
 	}
 	return nil
+}
+
+func needsApproval(target string, groups []string) error {
+	return frame.Refuse("E_APPROVAL", fmt.Sprintf("%s needs the approval of somebody in %s", target, strings.Join(groups, " and in ")),
+		"there is no way to ask them yet; ask an administrator")
 }
 
 // rulesChanged says why a flow ends that was allowed when it began.
@@ -162,18 +172,45 @@ func lifetimeOver(lifetime time.Duration) error {
 // EndLocked ends the live flows that a new lock bars.
 func (g *Gateway) EndLocked(l auth.Lock) {
 	g.live.each(func(f *flow) {
-		if name := map[auth.LockKind]string{auth.LockUser: f.peer.User, auth.LockDevice: f.peer.Device, auth.LockTarget: f.grant.Target}[l.Kind]; name == l.Name {
+		if l.Kind == auth.LockUser && l.Name == f.peer.User || l.Kind == auth.LockDevice && l.Name == f.peer.Device || l.Kind == auth.LockTarget && f.leadsTo(l.Name) {
 			f.end(reasonError(l.Refusal()))
 		}
 	})
 }
 
 // barred says why a person with a device may not go on, whatever the rules say: the device is revoked, or there is a lock.
-func (g *Gateway) barred(p frame.Peer, target string) error {
+func (g *Gateway) barred(p frame.Peer) error {
 	if g.Devices.Revoked(p.Device) {
 		return auth.ErrRevoked
 	}
-	return g.Locks.Check(p.User, p.Device, target)
+	return g.Locks.Check(p.User, p.Device, "")
+}
+
+// barred is the same for a flow, whose target may be locked by this name or another.
+func (f *flow) barred(p frame.Peer) error {
+	if err := f.gateway.barred(p); err != nil {
+		return err
+	}
+	for _, l := range f.gateway.Locks.List() {
+		if l.Kind == auth.LockTarget && f.leadsTo(l.Name) {
+			return l.Refusal()
+		}
+	}
+	return nil
+}
+
+// leadsTo says whether the flow goes to the machine of that name: it was asked for by that, by another name of the same
+// host, or by its address.
+func (f *flow) leadsTo(target string) bool {
+	if f.grant.Target == target {
+		return true
+	}
+	t, ok := f.gateway.policy.Load().Target(target)
+	if !ok || t.VNet != f.grant.VNet {
+		return false
+	}
+	addr := f.addr.Load()
+	return t.Host == f.grant.Host || addr != nil && t.Host == addr.Addr().String()
 }
 
 // EndDevice ends the live flows of a revoked device.
@@ -196,6 +233,7 @@ type flow struct {
 	open     frame.OpenRequest
 	grant    policy.Grant
 	granted  bool                           // the audit log has the decision
+	timed    atomic.Bool                    // its right may end by itself, as the latest policy has it
 	told     atomic.Int64                   // the shortest time.Duration that the person was told is left
 	addr     atomic.Pointer[netip.AddrPort] // of the target, once it is known
 	begun    time.Time
@@ -325,7 +363,7 @@ func (f *flow) refused(why frame.Reason, err error) {
 	if f.granted {
 		f.gateway.record(f.ending(relay.Result{}, why.Code, why.Sentence))
 	} else {
-		f.gateway.record(f.refusal(why))
+		f.gateway.recordOf(f.peer.User, f.refusal(why))
 	}
 	f.log(slog.LevelInfo, "flow refused", "cause", string(why.Code), "why", why.Sentence)
 	var broken *policy.EvaluationError
@@ -343,14 +381,13 @@ func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 		return nil, err
 	}
 	if groups := f.grant.Approval; len(groups) > 0 {
-		return nil, frame.Refuse("E_APPROVAL", fmt.Sprintf("%s needs the approval of somebody in %s", f.name(), strings.Join(groups, " and in ")),
-			"there is no way to ask them yet; ask an administrator")
+		return nil, needsApproval(f.name(), groups)
 	}
 	if err := g.live.add(f, limits); err != nil {
 		return nil, err
 	}
 	// Who revokes or locks now finds the flow in the list; who did so before is asked for.
-	if err := g.barred(f.peer, f.grant.Target); err != nil {
+	if err := f.barred(f.peer); err != nil {
 		return nil, err
 	}
 	conn, err := f.dial(ctx, p, limits)
@@ -361,7 +398,11 @@ func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 		return nil, err
 	}
 	// The same with the policy: it may have changed before the flow was in the list, or before its address was known.
-	if err := f.still(g.policy.Load(), &f.peer, time.Now()); err != nil {
+	err = f.still(g.policy.Load(), &f.peer, time.Now())
+	if err == nil {
+		err = f.barred(f.peer) // by its address, which is known now
+	}
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}

@@ -62,6 +62,30 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// TestLockByAnotherName: a locked target is not reached by another name of it either.
+func TestLockByAnotherName(t *testing.T) {
+	s := newSite(t)
+	s.target("10.0.0.5:22", echo)
+	f, _, err := s.open(frame.OpenRequest{Target: "named", Protocol: "ssh"}) // resolves to what db-1 is
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ann := call{s.request("POST", "locks"), s.Gateway, s.peer}
+	if _, err := ann.lock(api.Lock{Kind: "target", Name: "db-1"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(f); codeOf(err) != "E_LOCKED" {
+		t.Errorf("the session ended with %v", err)
+	}
+	if _, _, err := s.open(frame.OpenRequest{Target: "named", Protocol: "ssh"}); codeOf(err) != "E_LOCKED" {
+		t.Errorf("a new one: %v", err)
+	}
+	if _, err := ann.lock(api.Lock{Kind: "target", Name: "db-l"}); codeOf(err) != "E_TARGET_UNKNOWN" {
+		t.Errorf("a slip of the finger: %v", err)
+	}
+}
+
 // TestLockedOut: who is locked does not come in, and is told so; nobody locks themselves.
 func TestLockedOut(t *testing.T) {
 	s := newSite(t)

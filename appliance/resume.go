@@ -104,7 +104,7 @@ func (f *flow) uncarried() {
 	f.log(slog.LevelInfo, "flow detached", "why", v.Lost)
 	e := f.event(audit.FlowDetach)
 	e.Why = v.Lost.Error()
-	f.gateway.record(e)
+	f.gateway.recordOf(f.peer.User, e)
 }
 
 // errUnthanked ends a flow that is over but for the client's last acknowledgement.
@@ -190,7 +190,7 @@ func (f *flow) mayResume(p frame.Peer) error {
 	if ends := context.Cause(f.life); ends != nil {
 		return ends // and does not know yet
 	}
-	if err := f.gateway.barred(p, f.grant.Target); err != nil {
+	if err := f.barred(p); err != nil {
 		return reasonError(err)
 	}
 	if err := f.still(f.gateway.policy.Load(), &p, time.Now()); err != nil {
@@ -228,7 +228,7 @@ func (f *flow) recordAttach(why frame.Why, gap time.Duration) {
 		e.Kind = audit.FlowMove
 	}
 	e.Why, e.Duration = why.String(), gap.Milliseconds()
-	f.gateway.record(e)
+	f.gateway.recordOf(f.peer.User, e)
 }
 
 func (f *flow) lastResumed() (when time.Time, gap time.Duration, why frame.Why) {

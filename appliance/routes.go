@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"sallyport/appliance/api"
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
+	"sallyport/appliance/policy"
 	"sallyport/frame"
 )
 
@@ -99,11 +101,11 @@ func (g *Gateway) serveRoute(w http.ResponseWriter, req *http.Request, r route, 
 		}
 	}()
 	req.Body = http.MaxBytesReader(w, req.Body, maxAsk)
-	if err := g.barred(p, ""); err != nil { // since the connection began
+	if err := g.barred(p); err != nil { // since the connection began
 		reply(w, nil, err)
 		return
 	}
-	if r.role == administrator && !g.policy.Load().IsAdmin(p.User) {
+	if r.role == administrator && !g.isAdmin(p) {
 		reply(w, nil, frame.Refuse("E_ADMIN", "only administrators may do this", "ask one of them"))
 		return
 	}
@@ -126,32 +128,45 @@ func asking[T any](do func(call, T) (any, error)) func(call) (any, error) {
 
 func (c call) me() (any, error) {
 	return api.Me{Appliance: c.gateway.Name, User: c.peer.User, Device: c.peer.Device, Transport: c.peer.Transport, Source: c.peer.Remote.Addr().String(),
-		Admin: c.gateway.policy.Load().IsAdmin(c.peer.User), Time: time.Now().UTC()}, nil
+		Admin: c.gateway.isAdmin(c.peer), Time: time.Now().UTC()}, nil
 }
 
 func (c call) revoke() (any, error) {
-	id := c.PathValue("id")
-	if err := c.gateway.Devices.Revoke(id); err != nil {
-		return nil, err
+	return nil, c.revokeDevice(c.PathValue("id"))
+}
+
+// revokeDevice revokes a device. It takes effect, and is written, also where the database refuses.
+func (c call) revokeDevice(id string) error {
+	all := c.gateway.Devices.List()
+	i := slices.IndexFunc(all, func(d auth.Device) bool { return d.ID == id })
+	err := c.gateway.Devices.Revoke(id)
+	if i < 0 || !all[i].Revoked.IsZero() {
+		return err
 	}
 	c.gateway.Log.Info("device revoked", "device", frame.Clip(id, 32), "by", c.peer.User)
-	c.wrote(audit.DeviceRevoked, id, "")
-	return nil, nil
+	e := ofCaller(audit.DeviceRevoked, c.peer)
+	e.User, e.Device, e.Object, e.By = all[i].User, id, all[i].Name, c.peer.User
+	c.gateway.record(e)
+	return err
 }
 
 func (c call) logout() (any, error) {
-	if err := c.gateway.Devices.Revoke(c.peer.Device); err != nil {
-		return nil, err
-	}
-	c.wrote(audit.DeviceRevoked, c.peer.Device, "")
-	return nil, nil
+	return nil, c.revokeDevice(c.peer.Device)
 }
 
-// wrote writes what the caller has done to something.
-func (c call) wrote(kind, object, why string) {
-	e := ofCaller(kind, c.peer)
-	e.By, e.Object, e.Why = c.peer.User, object, why
-	c.gateway.record(e)
+// ofLock is an event about a lock that the caller makes or takes off.
+func (c call) ofLock(event string, kind auth.LockKind, name, why string) audit.Event {
+	e := ofCaller(event, c.peer)
+	e.User, e.Device, e.By, e.Object, e.Why = "", "", c.peer.User, string(kind)+" "+name, why
+	switch kind {
+	case auth.LockUser:
+		e.User = name
+	case auth.LockDevice:
+		e.Device = name
+	case auth.LockTarget:
+		e.Target = name
+	}
+	return e
 }
 
 func (c call) locks() (any, error) {
@@ -167,21 +182,30 @@ func (c call) lock(ask api.Lock) (any, error) {
 	if l.Kind == auth.LockUser && l.Name == c.peer.User || l.Kind == auth.LockDevice && l.Name == c.peer.Device {
 		return nil, frame.Refuse("E_USAGE", "you would lock yourself out", "another administrator can")
 	}
+	if _, known := c.gateway.policy.Load().Target(l.Name); l.Kind == auth.LockTarget && !known {
+		return nil, frame.Refuse(policy.CodeTargetUnknown, fmt.Sprintf("there is no target %q", frame.Clip(l.Name, 64)), "sallyport ls shows what there is")
+	}
 	err := c.gateway.Locks.Lock(c.Context(), l)
 	if errors.Is(err, auth.ErrName) {
 		return nil, err
 	}
 	c.gateway.Log.Info("locked", "kind", frame.Clip(ask.Kind, 16), "name", frame.Clip(ask.Name, 64), "by", c.peer.User, "why", frame.Clip(ask.Why, 255))
-	c.wrote(audit.Locked, ask.Kind+" "+ask.Name, ask.Why)
+	c.gateway.record(c.ofLock(audit.Locked, l.Kind, l.Name, l.Why))
 	return nil, err
 }
 
 func (c call) unlock() (any, error) {
 	kind, name := c.PathValue("kind"), c.PathValue("name")
+	locked := slices.ContainsFunc(c.gateway.Locks.List(), func(l auth.Lock) bool { return string(l.Kind) == kind && l.Name == name })
+	if !locked {
+		return nil, c.gateway.Locks.Unlock(c.Context(), auth.LockKind(kind), name) // which says so
+	}
+	if err := c.gateway.demand(c.ofLock(audit.Unlocked, auth.LockKind(kind), name, "")); err != nil {
+		return nil, err // what gives a right back is written first
+	}
 	if err := c.gateway.Locks.Unlock(c.Context(), auth.LockKind(kind), name); err != nil {
 		return nil, err
 	}
 	c.gateway.Log.Info("unlocked", "kind", frame.Clip(kind, 16), "name", frame.Clip(name, 64), "by", c.peer.User)
-	c.wrote(audit.Unlocked, kind+" "+name, "")
 	return nil, nil
 }

@@ -15,21 +15,35 @@ import (
 	"sallyport/frame"
 )
 
-// may says whether the policy lets a person do something with the sessions of others to a target. Administrators may.
-func (g *Gateway) may(p frame.Peer, action, target string) bool {
-	rules := g.policy.Load()
-	if rules.IsAdmin(p.User) {
-		return true
-	}
-	_, err := rules.Allows(action, policy.Request{User: p.User, Target: target, Source: p.Remote.Addr(), Transport: p.Transport, Time: time.Now()})
+// allows says whether the policy lets a person do something that is not a flow.
+func (g *Gateway) allows(action string, p frame.Peer, target, vnet string) bool {
+	_, err := g.policy.Load().Allows(action, policy.Request{User: p.User, Target: target, VNet: vnet, Source: p.Remote.Addr(), Transport: p.Transport, Time: time.Now()})
 	return err == nil
+}
+
+func (g *Gateway) isAdmin(p frame.Peer) bool { return g.allows(policy.Admin, p, "", "") }
+
+// mayWith returns a function that says whether a person may do something with sessions of others, and remembers it by the
+// target.
+func (g *Gateway) mayWith(action string, p frame.Peer) func(*flow) bool {
+	known := map[[2]string]bool{}
+	return func(f *flow) bool {
+		key := [2]string{f.grant.VNet, f.grant.Target}
+		may, asked := known[key]
+		if !asked {
+			may = g.allows(action, p, f.grant.Target, f.grant.VNet)
+			known[key] = may
+		}
+		return may
+	}
 }
 
 // sessions lists the caller's sessions, or all that the caller may see.
 func (g *Gateway) sessions(p frame.Peer, all bool) ([]api.Session, error) {
 	list := []api.Session{}
+	may := g.mayWith(policy.ViewSession, p)
 	g.live.each(func(f *flow) {
-		if f.peer.User == p.User || all && g.may(p, policy.ViewSession, f.grant.Target) {
+		if f.peer.User == p.User || all && may(f) {
 			list = append(list, f.listed())
 		}
 	})
@@ -65,6 +79,9 @@ func (f *flow) listed() api.Session {
 	return l
 }
 
+// maxEnd bounds how many sessions are ended at once by their ids.
+const maxEnd = 256
+
 // minSessionID is how much of a session's id names it: the lists show so many characters.
 const minSessionID = 12
 
@@ -80,7 +97,7 @@ func (g *Gateway) endSessions(p frame.Peer, ask api.EndSessions) ([]api.Session,
 		ended = append(ended, f.listed())
 		f.log(slog.LevelInfo, "session killed", "by", p.User, "why", frame.Clip(ask.Why, 255))
 		e := f.event(audit.SessionKilled)
-		e.By, e.Why = p.User, ask.Why
+		e.By, e.Why = p.User, frame.Clip(ask.Why, 255)
 		g.record(e)
 		f.end(killed(p.User == f.peer.User, ask.Why))
 	}
@@ -97,8 +114,9 @@ func (g *Gateway) choose(p frame.Peer, ask api.EndSessions) (chosen []*flow, err
 		return nil, frame.Refuse("E_USAGE", "no session is named", "sallyport sessions lists them")
 	}
 	var mine []*flow
+	may := g.mayWith(policy.KillSession, p)
 	g.live.each(func(f *flow) {
-		if f.peer.User == p.User || g.may(p, policy.KillSession, f.grant.Target) {
+		if f.peer.User == p.User || may(f) {
 			mine = append(mine, f)
 		}
 	})
@@ -107,12 +125,17 @@ func (g *Gateway) choose(p frame.Peer, ask api.EndSessions) (chosen []*flow, err
 			return ask.User != "" && f.peer.User != ask.User || ask.Target != "" && f.grant.Target != ask.Target || ask.Rule != "" && f.grant.Rule != ask.Rule
 		}), nil
 	}
+	if len(ask.Sessions) > maxEnd {
+		return nil, frame.Refuse("E_USAGE", fmt.Sprintf("at most %d sessions can be ended at once by their ids", maxEnd), "")
+	}
 	for _, id := range ask.Sessions {
 		found := slices.DeleteFunc(slices.Clone(mine), func(f *flow) bool { return !strings.HasPrefix(hex.EncodeToString(f.session[:]), id) })
 		if len(id) < minSessionID || len(found) != 1 {
 			return nil, frame.Refuse("E_SESSION_UNKNOWN", fmt.Sprintf("no session %q that you may end", frame.Clip(id, 32)), "sallyport sessions lists them")
 		}
-		chosen = append(chosen, found[0])
+		if !slices.Contains(chosen, found[0]) {
+			chosen = append(chosen, found[0])
+		}
 	}
 	return chosen, nil
 }

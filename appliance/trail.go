@@ -49,8 +49,8 @@ func (g *Gateway) record(e audit.Event) error {
 func (f *flow) event(kind string) audit.Event {
 	now := f.latest()
 	e := audit.Event{Kind: kind, Session: hex.EncodeToString(f.session[:]), Flow: hex.EncodeToString(f.id[:6]), User: f.peer.User, Device: f.peer.Device,
-		Source: now.Remote.String(), Transport: now.Transport, Client: now.Software, Target: cmp.Or(f.grant.Target, f.open.Target), VNet: f.grant.VNet,
-		Protocol: cmp.Or(f.grant.Protocol, f.open.Protocol), Port: cmp.Or(f.grant.Port, f.open.Port)}
+		Source: now.Remote.String(), Transport: now.Transport, Client: now.Software, Target: frame.Clip(cmp.Or(f.grant.Target, f.open.Target), 255), VNet: f.grant.VNet,
+		Protocol: frame.Clip(cmp.Or(f.grant.Protocol, f.open.Protocol), 16), Port: cmp.Or(f.grant.Port, f.open.Port)}
 	e.Policies = f.grant.Policies
 	if addr := f.addr.Load(); addr != nil {
 		e.Address = addr.String()
@@ -94,8 +94,8 @@ const strangersPerSecond, strangersAtOnce = 10, 200
 type comings struct {
 	mu        sync.Mutex
 	last      map[coming]time.Time
-	strangers *rate.Limiter
-	unwritten int
+	strangers *talker
+	persons   map[string]*talker
 }
 
 type coming struct {
@@ -103,19 +103,21 @@ type coming struct {
 	source            netip.Addr
 }
 
-// isNew says whether a device comes in as it has not come in lately.
-func (c *comings) isNew(p frame.Peer, now time.Time) bool {
+// isNew says whether a device comes in as it has not come in lately, and is written.
+func (c *comings) isNew(key coming, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := coming{p.Device, p.Transport, p.Remote.Addr()}
-	if now.Sub(c.last[key]) < sameComing {
-		return false
-	}
+	return now.Sub(c.last[key]) >= sameComing
+}
+
+// written notes that it is.
+func (c *comings) written(key coming, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.last == nil || len(c.last) >= maxComings {
 		c.last = map[coming]time.Time{}
 	}
 	c.last[key] = now
-	return true
 }
 
 // stranger says whether the refusal of a stranger is to be written, and how many were not since the last.
@@ -123,22 +125,63 @@ func (c *comings) stranger(now time.Time) (before int, write bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.strangers == nil {
-		c.strangers = rate.NewLimiter(strangersPerSecond, strangersAtOnce)
+		c.strangers = &talker{limit: rate.NewLimiter(strangersPerSecond, strangersAtOnce)}
 	}
-	if !c.strangers.AllowN(now, 1) {
-		c.unwritten++
-		return 0, false
-	}
-	before, c.unwritten = c.unwritten, 0
-	return before, true
+	return c.strangers.may(now)
 }
 
-// cameIn writes that a device has signed in.
-func (g *Gateway) cameIn(p frame.Peer) error {
-	if !g.comings.isNew(p, time.Now()) {
+// cameIn writes that a device has signed in. While nothing can be written people come in all the same, so that
+// administrators can see to it; what they do there is written, or refused.
+func (g *Gateway) cameIn(p frame.Peer) {
+	key, now := coming{p.Device, p.Transport, p.Remote.Addr()}, time.Now()
+	if g.comings.isNew(key, now) && g.recordOf(p.User, ofCaller(audit.SignInOK, p)) == nil {
+		g.comings.written(key, now)
+	}
+}
+
+// What a person can bring about again and again, at no cost of theirs, is written as often as this; how many were not is
+// in the next that is.
+const eventsPerSecond, eventsAtOnce, maxPersons = 10, 200, 20_000
+
+// recordOf writes an event that a person can bring about as often as they like, unless they do.
+func (g *Gateway) recordOf(user string, e audit.Event) error {
+	before, write := g.comings.person(user, time.Now())
+	if !write {
 		return nil
 	}
-	return g.demand(ofCaller(audit.SignInOK, p))
+	if before > 0 {
+		e.Detail = map[string]string{"unwritten_before": fmt.Sprint(before)}
+	}
+	return g.record(e)
+}
+
+// person says whether an event of a person is to be written, and how many were not since the last.
+func (c *comings) person(user string, now time.Time) (before int, write bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.persons[user]
+	if p == nil {
+		if p = (&talker{limit: rate.NewLimiter(eventsPerSecond, eventsAtOnce)}); c.persons == nil || len(c.persons) >= maxPersons {
+			c.persons = map[string]*talker{}
+		}
+		c.persons[user] = p
+	}
+	return p.may(now)
+}
+
+// A talker is somebody of whom events are written, not more often than a limit.
+type talker struct {
+	limit     *rate.Limiter
+	unwritten int
+}
+
+func (t *talker) may(now time.Time) (before int, write bool) {
+	if !t.limit.AllowN(now, 1) {
+		t.unwritten++
+		return 0, false
+	}
+	before, t.unwritten = t.unwritten, 0
+	return before, true
 }
 
 // turnedAway writes that somebody was not let in.

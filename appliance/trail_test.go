@@ -131,7 +131,7 @@ func TestNothingUnwritten(t *testing.T) {
 		t.Errorf("a new flow: %v", err)
 	}
 	p := frame.Peer{Transport: "quic", Remote: s.peer.Remote}
-	if _, err := s.Admit(t.Context(), &frame.Hello{Device: key}, &p); codeOf(err) != "E_AUDIT" {
+	if _, err := s.Admit(t.Context(), &frame.Hello{Device: key}, &p); err != nil { // or nobody could see to it
 		t.Errorf("a sign-in: %v", err)
 	}
 	io.WriteString(open, "SSH-2.0-still\r\n")
@@ -142,6 +142,26 @@ func TestNothingUnwritten(t *testing.T) {
 	s.as("ann", "dev-1").Close()
 	if _, err := s.Admit(t.Context(), &frame.Hello{Device: key}, &p); err != nil {
 		t.Errorf("a sign-in when there is room again: %v", err)
+	}
+	if e := s.written(audit.SignInOK); e.User != "bob" {
+		t.Errorf("the sign-in is written when it can be: %+v", e)
+	}
+}
+
+// TestNobodyFloodsTheTrail: what a person brings about again and again is counted.
+func TestNobodyFloodsTheTrail(t *testing.T) {
+	s := newSite(t)
+	for range 2 * eventsAtOnce {
+		s.open(frame.OpenRequest{Target: "hidden", Protocol: "ssh"})
+	}
+	refused := s.book.all()
+	if len(refused) < eventsAtOnce || len(refused) > eventsAtOnce+100 {
+		t.Errorf("of %d refusals %d are written", 2*eventsAtOnce, len(refused))
+	}
+	s.peer.User = "bob"
+	s.open(frame.OpenRequest{Target: "hidden", Protocol: "ssh"})
+	if all := s.book.all(); all[len(all)-1].User != "bob" {
+		t.Error("a refusal of another person is not written")
 	}
 }
 

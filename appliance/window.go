@@ -36,7 +36,7 @@ func (g *Gateway) WatchTime(ctx context.Context) {
 
 // atTime ends the flow if its right has, or tells the person that it soon will.
 func (f *flow) atTime(p *policy.Policy, now time.Time) {
-	if f.stream.Load() == nil || f.grant.Protocol == policy.Bench || !f.grant.Timed && f.grant.Lifetime == 0 {
+	if f.stream.Load() == nil || f.grant.Protocol == policy.Bench || !f.timed.Load() {
 		return
 	}
 	if err := f.still(p, f.latest(), now); err != nil {

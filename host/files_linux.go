@@ -55,6 +55,9 @@ func (w *watched) refresh() bool {
 	case err != nil:
 	case folder:
 		content, now, err = readFolder(w.path, w.patterns)
+		if err == nil && w.fd >= 0 && changing(w.path, w.patterns, now) {
+			return false // files that belong together are being replaced; they are looked at again
+		}
 	default:
 		var s stamp
 		content, s, err = readFile(w.path)

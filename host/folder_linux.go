@@ -85,6 +85,17 @@ func readFolder(path string, patterns []string) (content []byte, v version, err 
 	return content, v, err
 }
 
+// changing says whether a folder is not what was read of it any more, or was touched a moment ago: somebody who replaces
+// several files, one after the other, may be at work.
+func changing(path string, patterns []string, read version) bool {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return true
+	}
+	now, _, err := versionOf(path, patterns)
+	return err != nil || !slices.Equal(now, read) || append(slices.Clone(now), entry{stamp: stampOf(&st)}).unsettled()
+}
+
 // ReadFiles reads a file, under the last part of its path, or the files of a folder that match one of the patterns.
 func ReadFiles(path string, patterns []string) (map[string][]byte, error) {
 	_, folder, err := versionOf(path, patterns)

@@ -32,20 +32,21 @@ type Lock struct {
 // A LockStore keeps locks.
 type LockStore interface {
 	Locks(context.Context) ([]Lock, error)
-	PutLock(context.Context, Lock) error // in the place of another of the same kind and name
-	DeleteLock(context.Context, LockKind, string) error
+	PutLock(context.Context, Lock) error                // in the place of another of the same kind and name
+	DeleteLock(context.Context, LockKind, string) error // one that is not there is no error
 }
 
 // Locks are the locks of an appliance. Who asks never waits for the store.
 type Locks struct {
 	store LockStore
 	clock func() time.Time
+	made  func(Lock)
 
 	change sync.Mutex // one at a time
 
-	mu    sync.RWMutex
-	all   map[lockKey]Lock
-	watch func(Lock)
+	mu     sync.RWMutex
+	all    map[lockKey]Lock
+	unkept map[lockKey]bool // those that the store has not taken yet
 }
 
 type lockKey struct {
@@ -56,54 +57,71 @@ type lockKey struct {
 // OpenLocks reads the locks of a store. made is told of each that is put on from then on. The clock is time.Now outside
 // tests.
 func OpenLocks(ctx context.Context, store LockStore, clock func() time.Time, made func(Lock)) (*Locks, error) {
-	l := &Locks{store: store, clock: clock, all: map[lockKey]Lock{}, watch: made}
+	l := &Locks{store: store, clock: clock, made: made, all: map[lockKey]Lock{}, unkept: map[lockKey]bool{}}
 	return l, l.Reload(ctx)
 }
 
-// Reload reads what others may have changed in the store.
+// Reload reads what others may have changed in the store, and gives the store what it has not taken yet.
 func (l *Locks) Reload(ctx context.Context) error {
 	l.change.Lock()
 	defer l.change.Unlock()
+	for key := range l.unkept {
+		if l.store.PutLock(ctx, l.all[key]) == nil {
+			delete(l.unkept, key)
+		}
+	}
 	list, err := l.store.Locks(ctx)
 	if err != nil {
 		return fmt.Errorf("read the locks: %w", err)
 	}
+	now := l.clock()
+	all := map[lockKey]Lock{}
+	for _, one := range list {
+		all[lockKey{one.Kind, one.Name}] = one
+	}
 	l.mu.Lock()
 	before := l.all
-	l.all = map[lockKey]Lock{}
-	for _, one := range list {
-		l.all[lockKey{one.Kind, one.Name}] = one
+	for key := range l.unkept {
+		all[key] = before[key]
 	}
+	l.all = all
 	l.mu.Unlock()
-	for _, one := range list {
-		if _, known := before[lockKey{one.Kind, one.Name}]; !known {
-			l.watch(one)
+	for key, one := range all {
+		if was, known := before[key]; one.holds(now) && !(known && was.holds(now)) {
+			l.made(one)
 		}
 	}
 	return nil
 }
 
-// Lock puts a lock on, at once: also where the store refuses, and the error then says that the next start will not know
-// of it.
+// Lock puts a lock on, at once: also where the store refuses, and the error then says that it is not kept yet.
 func (l *Locks) Lock(ctx context.Context, one Lock) error {
-	if err := one.check(); err != nil {
+	if err := one.check(l.clock()); err != nil {
 		return err
 	}
+	one.Created = l.clock()
+	key := lockKey{one.Kind, one.Name}
+	l.mu.Lock()
+	l.all[key] = one
+	l.mu.Unlock()
+	l.made(one) // what it bars does not wait for the store
 	l.change.Lock()
 	defer l.change.Unlock()
-	one.Created = l.clock()
+	err := l.store.PutLock(context.WithoutCancel(ctx), one)
 	l.mu.Lock()
-	l.all[lockKey{one.Kind, one.Name}] = one
-	l.mu.Unlock()
-	err := l.store.PutLock(ctx, one)
-	l.watch(one)
-	if err != nil {
-		return fmt.Errorf("%s %s is locked until the next start only: %w", one.Kind, one.Name, err)
+	defer l.mu.Unlock()
+	l.all[key] = one // a Reload may have come between
+	if delete(l.unkept, key); err != nil {
+		l.unkept[key] = true
+		return fmt.Errorf("%s %s is locked, but not kept yet: %w", one.Kind, one.Name, err)
 	}
 	return nil
 }
 
-func (one Lock) check() error {
+func (one Lock) check(now time.Time) error {
+	if !one.holds(now) {
+		return &Error{ErrName.Code, "the lock would end before it begins", "give a time to come, or none"}
+	}
 	switch one.Kind {
 	case LockUser:
 		return cmp.Or(CheckUser(one.Name), CheckLabel("reason", one.Why))
@@ -120,12 +138,13 @@ func (l *Locks) Unlock(ctx context.Context, kind LockKind, name string) error {
 	if l.find(kind, name) == nil {
 		return &Error{"E_LOCK_UNKNOWN", fmt.Sprintf("%s %.64q is not locked", kind, name), "sallyport admin locks lists what is"}
 	}
-	if err := l.store.DeleteLock(ctx, kind, name); err != nil {
+	if err := l.store.DeleteLock(context.WithoutCancel(ctx), kind, name); err != nil {
 		return fmt.Errorf("%s %s stays locked: %w", kind, name, err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.all, lockKey{kind, name})
+	delete(l.unkept, lockKey{kind, name})
 	return nil
 }
 

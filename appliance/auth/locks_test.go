@@ -89,7 +89,7 @@ func TestLocks(t *testing.T) {
 
 		// A store that refuses: a lock holds all the same, one that is taken off stays.
 		store.fail = errors.New("disk full")
-		if err := l.Lock(t.Context(), Lock{Kind: LockUser, Name: "bob"}); err == nil || !strings.Contains(err.Error(), "until the next start only") {
+		if err := l.Lock(t.Context(), Lock{Kind: LockUser, Name: "bob"}); err == nil || !strings.Contains(err.Error(), "not kept yet") {
 			t.Error(err)
 		}
 		check(l, "bob", "", "", "locked out")
@@ -97,7 +97,15 @@ func TestLocks(t *testing.T) {
 			t.Error(err)
 		}
 		check(l, "", "", "db-1", "locked")
+		if err := l.Reload(t.Context()); err == nil {
+			t.Error("the locks were read of a store that refuses")
+		}
 		store.fail = nil
+		if err := l.Reload(t.Context()); err != nil { // and the store gets what it had refused
+			t.Error(err)
+		}
+		check(l, "bob", "", "", "locked out")
+		check(open(), "bob", "", "", "locked out")
 
 		// What another appliance of the fleet has changed.
 		told = nil
@@ -116,7 +124,7 @@ func TestLockRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, one := range []Lock{{Kind: "house", Name: "x"}, {Kind: LockUser, Name: "Ann"}, {Kind: LockDevice, Name: "a\nb"}, {Kind: LockTarget, Name: "x", Why: "\x1b[2J"}} {
+	for _, one := range []Lock{{Kind: "house", Name: "x"}, {Kind: LockUser, Name: "Ann"}, {Kind: LockDevice, Name: "a\nb"}, {Kind: LockTarget, Name: "x", Why: "\x1b[2J"}, {Kind: LockUser, Name: "x", Until: time.Now().Add(-time.Second)}} {
 		if err := l.Lock(t.Context(), one); !errors.Is(err, ErrName) {
 			t.Errorf("%+v: %v", one, err)
 		}

@@ -199,6 +199,9 @@ func (p *Policy) Zone() *time.Location {
 	return p.zone
 }
 
+// Target finds a target by name.
+func (p *Policy) Target(name string) (Target, bool) { return p.target(name) }
+
 // target finds a target by name.
 func (p *Policy) target(name string) (Target, bool) {
 	i, found := slices.BinarySearchFunc(p.targets, name, func(t Target, name string) int {

@@ -62,7 +62,10 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 			return
 		}
 		d.log.Info("enrolment code made", "user", ask.User, "valid", ask.Valid)
-		d.trail.Write(audit.Event{Kind: audit.CodeMade, User: ask.User, By: "root", Detail: map[string]string{"valid": ask.Valid.String()}})
+		if err := d.trail.Write(audit.Event{Kind: audit.CodeMade, User: ask.User, By: "root", Detail: map[string]string{"valid": ask.Valid.String()}}); err != nil {
+			http.Error(w, "the audit log cannot be written, and no code is given out without", http.StatusServiceUnavailable)
+			return
+		}
 		json.NewEncoder(w).Encode(enrolAnswer{Code: code, Fingerprint: d.fingerprint(),
 			Listen: where(d.cfg), Pinned: d.cfg.TLS.SelfSigned})
 	})

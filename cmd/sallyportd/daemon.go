@@ -38,6 +38,7 @@ type daemon struct {
 	registry *auth.Registry
 	trail    trail
 	auditKey ed25519.PublicKey
+	access   map[string]string // hashes of the access files that are in force, by name
 	locks    *auth.Locks
 	gateway  *appliance.Gateway
 	cert     atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
@@ -99,6 +100,7 @@ func (d *daemon) build(ctx context.Context) (err error) {
 }
 
 func (d *daemon) close() {
+	d.closeTrail() // while its receivers can be reached
 	if d.acme != nil {
 		d.acme.Close()
 	}
@@ -118,7 +120,6 @@ func (d *daemon) close() {
 	if d.public != nil {
 		d.public.Close()
 	}
-	d.closeTrail()
 }
 
 func (d *daemon) serve(ctx context.Context) error {
@@ -137,6 +138,11 @@ func (d *daemon) serve(ctx context.Context) error {
 		Balancers:   d.cfg.Listen.ProxyProtocol,
 		Breach:      d.gateway.Breach,
 	}
+	unwatch := d.registry.OnRevoke(func(device auth.Device) {
+		d.gateway.EndDevice(device)
+		server.Disconnect(device.ID, auth.ErrRevoked)
+	})
+	defer unwatch()
 	tcp, udp, err := d.listen()
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -144,6 +150,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	defer tcp.Close()
 	defer udp.Close()
 
+	if err := d.passOn(); err != nil {
+		return err
+	}
 	control, err := d.listenControl()
 	if err != nil {
 		return fmt.Errorf("listen for enrol-code: %w", err)
@@ -181,11 +190,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	wg.Go(func() { d.gateway.WatchTime(serving) })
 	wg.Go(func() { d.prune(serving) })
 	wg.Go(func() { d.followLocks(serving) })
-	unwatch := d.registry.OnRevoke(func(device auth.Device) {
-		d.gateway.EndDevice(device)
-		server.Disconnect(device.ID, auth.ErrRevoked)
-	})
-	defer unwatch()
+	wg.Go(func() { d.keepLocks(serving) })
 
 	if d.acme != nil {
 		if err := d.acme.manage(serving); err != nil {
@@ -242,9 +247,11 @@ func (d *daemon) loadPolicy() error {
 	for name, data := range files {
 		e.Detail[name] = fmt.Sprintf("sha256:%x", sha256.Sum256(data))
 	}
-	if err := d.trail.Write(e); err != nil {
-		return fmt.Errorf("write the audit log: %w", err)
+	if maps.Equal(e.Detail, d.access) {
+		return nil
 	}
+	d.access = e.Detail
+	d.write(e) // a right that was taken away goes even where that cannot be written
 	d.gateway.SetPolicy(p)
 	return nil
 }

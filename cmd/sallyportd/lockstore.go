@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"sallyport/appliance/auth"
@@ -28,7 +29,26 @@ func (s lockStore) PutLock(ctx context.Context, l auth.Lock) error {
 
 // DeleteLock implements auth.LockStore.
 func (s lockStore) DeleteLock(ctx context.Context, kind auth.LockKind, name string) error {
-	return s.RemoveLock(ctx, string(kind), name)
+	if err := s.RemoveLock(ctx, string(kind), name); !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// keepLocks gives the database the locks that it has not taken, until ctx ends.
+func (d *daemon) keepLocks(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := d.locks.Reload(ctx); err != nil && ctx.Err() == nil {
+				d.log.Warn("the locks are not read", "cause", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // followLocks takes up locks that others change in the database, until ctx ends.

@@ -24,7 +24,7 @@ type trail struct {
 
 func (t trail) Read(f audit.Filter) iter.Seq2[audit.Event, error] { return audit.Read(t.folder, f) }
 
-// openTrail opens the audit log and its receivers.
+// openTrail opens the audit log.
 func (d *daemon) openTrail() error {
 	key, err := auth.OpenAuditKey(d.supply.State())
 	if err != nil {
@@ -41,7 +41,20 @@ func (d *daemon) openTrail() error {
 		return fmt.Errorf("open the audit log: %w", err)
 	}
 	d.trail.folder = os.DirFS(dir)
-	for _, e := range c.Export {
+	d.write(audit.Event{Kind: audit.DaemonStart, Client: software()})
+	return nil
+}
+
+// write writes an event that tells of what happens in any case.
+func (d *daemon) write(e audit.Event) {
+	if err := d.trail.Write(e); err != nil {
+		d.log.Error("an event is not in the audit log", "event", e.Kind, "object", e.Object, "user", e.User, "cause", err)
+	}
+}
+
+// passOn begins to pass the audit log on to its receivers, which may lie behind any of the appliance's networks.
+func (d *daemon) passOn() error {
+	for _, e := range d.cfg.Audit.Export {
 		sink, err := d.sink(e)
 		if err == nil {
 			err = d.trail.Export(e.Name, sink)
@@ -50,7 +63,7 @@ func (d *daemon) openTrail() error {
 			return fmt.Errorf("audit receiver %s: %w", e.Name, err)
 		}
 	}
-	return d.trail.Write(audit.Event{Kind: audit.DaemonStart, Client: software()})
+	return nil
 }
 
 // sink makes a receiver of the audit log, which is reached by the uplink.
@@ -118,7 +131,7 @@ func (d *daemon) closeTrail() {
 	if d.trail.Log == nil {
 		return
 	}
-	d.trail.Write(audit.Event{Kind: audit.DaemonStop})
+	d.write(audit.Event{Kind: audit.DaemonStop})
 	if err := d.trail.Close(); err != nil {
 		d.log.Error("the audit log was not closed in order", "cause", err)
 	}

@@ -204,6 +204,7 @@ func (b *bastion) wholeTrail() {
 // TestRightEndsWithTime: a session ends when the right to it does, and is told before.
 func TestRightEndsWithTime(t *testing.T) {
 	b, bob := withFolder(t)
+	p := b.heldBy(bob, "https") // before there is such a policy
 	end := time.Now().Add(25 * time.Second).UTC()
 	b.policy("window.cedar", fmt.Sprintf("@id(\"until then\")\nforbid (principal == User::\"bob\", action, resource)\nwhen { context.now > datetime(%q) };\n", end.Format("2006-01-02T15:04:05Z")))
 	b.eventually(5*time.Second, "the policy is taken", func() error {
@@ -212,7 +213,6 @@ func TestRightEndsWithTime(t *testing.T) {
 		}
 		return nil
 	})
-	p := b.heldBy(bob, "https")
 	b.ends(p, 50*time.Second, `the time of this right is over: db-1:22 denied by policy "until then"`)
 	if !strings.Contains(p.Output(), "this session ends within a minute") {
 		t.Errorf("it was not told before: %s", p.Output())

@@ -41,7 +41,11 @@ func TestRevocation(t *testing.T) {
 			}
 			fmt.Fprintf(&groups, "  %s: [%s]\n", w.name, member)
 			if !removed || w.name != "target" {
-				fmt.Fprintf(&targets, "  - {name: t-%s, vnet: hub, address: 10.99.0.10, protocols: {tcp: 7777}}\n", w.name)
+				address := "10.99.0.10"
+				if w.name == "lock-target" { // one of its own: a lock holds whatever name leads there
+					address = `"fd99::10"`
+				}
+				fmt.Fprintf(&targets, "  - {name: t-%s, vnet: hub, address: %s, protocols: {tcp: 7777}}\n", w.name, address)
 			}
 			if !removed || w.name != "rule" && w.name != "target" {
 				rules.WriteString(rule)
@@ -52,6 +56,7 @@ func TestRevocation(t *testing.T) {
 	b, _ := withFolder(t)
 	b.policy("access.yaml", access(false))
 	b.swallow("10.99.0.10:7777")
+	b.swallow("[fd99::10]:7777")
 	b.eventually(5*time.Second, "the access files are taken", func() error {
 		if r := b.client("admin", "policy", "why", "--user", "revoke", "--target", "t-revoke"); r.exit != 0 {
 			return fmt.Errorf("%v", r)
