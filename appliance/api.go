@@ -126,7 +126,10 @@ func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 		return nil, frame.Refuse(policy.CodePort, "port must be 1-65535", "")
 	}
 	f.open.Port = uint16(port)
-	if f.grant, err = g.policy.Load().Decide(f.request(&f.peer, f.begun)); err != nil {
+	if f.grant, err = g.policy.Load().Decide(f.request(&f.peer, f.begun)); err == nil {
+		err = f.barred(p)
+	}
+	if err != nil {
 		f.refused(reasonOf(err), err)
 		return nil, err
 	}

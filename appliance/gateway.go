@@ -232,6 +232,8 @@ type flow struct {
 	incoming *frame.Incoming
 	open     frame.OpenRequest
 	grant    policy.Grant
+	decided  atomic.Pointer[[]string]       // the policies that allow it at its address
+	ended    atomic.Bool                    // the audit log has the end
 	granted  bool                           // the audit log has the decision
 	timed    atomic.Bool                    // its right may end by itself, as the latest policy has it
 	told     atomic.Int64                   // the shortest time.Duration that the person was told is left
@@ -361,7 +363,7 @@ func (g *Gateway) Close() {
 func (f *flow) refused(why frame.Reason, err error) {
 	f.gateway.Metrics.flowRefused(string(why.Code))
 	if f.granted {
-		f.gateway.record(f.ending(relay.Result{}, why.Code, why.Sentence))
+		f.recordEnd(relay.Result{}, why)
 	} else {
 		f.gateway.recordOf(f.peer.User, f.refusal(why))
 	}
@@ -424,9 +426,11 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.DecideAddress(f.grant, addr); err != nil {
+	decided, err := p.DecideAddress(f.grant, addr)
+	if err != nil {
 		return nil, err
 	}
+	f.decided.Store(&decided.Policies)
 	at := netip.AddrPortFrom(addr, f.grant.Port)
 	f.addr.Store(&at)
 	written := f.writeDecision()
@@ -512,7 +516,7 @@ func (f *flow) logEnd(r relay.Result) {
 		reason = endReason(f, r.Err)
 		cause = string(reason.Code)
 	}
-	f.gateway.record(f.ending(r, reason.Code, reason.Sentence))
+	f.recordEnd(r, reason)
 	if breach, ok := breachOf(r.Err); ok {
 		f.gateway.Metrics.breach(breach.Code)
 		level, why = slog.LevelWarn, []any{"why", breach.Sentence}
@@ -525,13 +529,13 @@ func (f *flow) logEnd(r relay.Result) {
 // panicked ends a flow whose own goroutine met a bug.
 func (f *flow) panicked(e *panicError) {
 	s := f.stream.Load()
+	f.recordEnd(relay.Result{}, e.reason())
 	if s == nil {
 		f.gateway.Metrics.flowRefused(string(frame.Internal))
 		f.incoming.Refuse(&frame.StreamError{Reason: e.reason()})
 		return
 	}
 	f.gateway.Metrics.flowEnded(relay.Result{}, string(frame.Internal))
-	f.gateway.record(f.ending(relay.Result{}, frame.Internal, e.reason().Sentence))
 	s.Reset(e.reason())
 }
 

@@ -54,7 +54,7 @@ func (g *Gateway) sessions(p frame.Peer, all bool) ([]api.Session, error) {
 // listed is the flow's session as the API shows it.
 func (f *flow) listed() api.Session {
 	now := f.latest()
-	l := api.Session{ID: hex.EncodeToString(f.session[:]), Flow: hex.EncodeToString(f.id[:6]), User: f.peer.User, Device: f.peer.Device,
+	l := api.Session{ID: f.sessionID(), Flow: hex.EncodeToString(f.id[:6]), User: f.peer.User, Device: f.peer.Device,
 		Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Port: f.grant.Port, Rule: f.grant.Rule,
 		Transport: now.Transport, Source: now.Remote.Addr().String(), Client: frame.Clip(now.Software, 64), Since: f.begun.UTC(),
 		IdleLimit: f.grant.Idle, Ends: f.grant.Expires, Bandwidth: f.grant.Bandwidth}

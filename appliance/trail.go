@@ -48,14 +48,25 @@ func (g *Gateway) record(e audit.Event) error {
 // event is one that tells of a flow.
 func (f *flow) event(kind string) audit.Event {
 	now := f.latest()
-	e := audit.Event{Kind: kind, Session: hex.EncodeToString(f.session[:]), Flow: hex.EncodeToString(f.id[:6]), User: f.peer.User, Device: f.peer.Device,
+	e := audit.Event{Kind: kind, Session: f.sessionID(), Flow: hex.EncodeToString(f.id[:6]), User: f.peer.User, Device: f.peer.Device,
 		Source: now.Remote.String(), Transport: now.Transport, Client: now.Software, Target: frame.Clip(cmp.Or(f.grant.Target, f.open.Target), 255), VNet: f.grant.VNet,
 		Protocol: frame.Clip(cmp.Or(f.grant.Protocol, f.open.Protocol), 16), Port: cmp.Or(f.grant.Port, f.open.Port)}
 	e.Policies = f.grant.Policies
+	if d := f.decided.Load(); d != nil {
+		e.Policies = *d
+	}
 	if addr := f.addr.Load(); addr != nil {
 		e.Address = addr.String()
 	}
 	return e
+}
+
+// sessionID is the session's id in hex; empty for a question that no session comes of.
+func (f *flow) sessionID() string {
+	if f.session == ([16]byte{}) {
+		return ""
+	}
+	return hex.EncodeToString(f.session[:])
 }
 
 // refusal is the event that there will be no flow.
@@ -68,11 +79,14 @@ func (f *flow) refusal(why frame.Reason) audit.Event {
 	return e
 }
 
-// ending is the event that an open flow has ended.
-func (f *flow) ending(r relay.Result, code frame.Code, why string) audit.Event {
+// recordEnd writes, once, that a flow has ended, or will not begin although it was allowed.
+func (f *flow) recordEnd(r relay.Result, why frame.Reason) {
+	if !f.ended.CompareAndSwap(false, true) {
+		return
+	}
 	e := f.event(audit.FlowEnd)
-	e.Up, e.Down, e.Duration, e.Code, e.Why = r.Up, r.Down, time.Since(f.begun).Milliseconds(), string(code), why
-	return e
+	e.Up, e.Down, e.Duration, e.Code, e.Why = r.Up, r.Down, time.Since(f.begun).Milliseconds(), string(why.Code), why.Sentence
+	f.gateway.record(e)
 }
 
 // ofCaller is an event of what somebody asks the appliance itself.
