@@ -23,7 +23,8 @@ type watched struct {
 	version  version
 	fd       int // -1 while there is no content
 	folder   bool
-	errno    syscall.Errno
+	errno    syscall.Errno // why it cannot be read now
+	said     syscall.Errno // the same, as the log has it
 }
 
 // A stamp tells two states of a file apart.

@@ -205,7 +205,16 @@ func (s *supervisor) kill(w *child, cause error) {
 
 // announce sends the worker the files that have changed, if any have or it is to look again in any case.
 func (s *supervisor) announce(w *child, always bool) {
-	if !s.held.refreshFiles() && !always {
+	changed := s.held.refreshFiles()
+	for _, f := range s.held.files {
+		if f.fd < 0 || f.errno == f.said && !always {
+			continue
+		}
+		if f.said = f.errno; f.errno != 0 {
+			s.Log.Warn("what cannot be read keeps its last content", "file", f.path, "cause", f.errno)
+		}
+	}
+	if !changed && !always {
 		return
 	}
 	s.Log.Info("files changed")

@@ -29,6 +29,7 @@ type rig struct {
 	plan    atomic.Pointer[Plan]
 	stop    context.CancelFunc
 	result  chan error
+	log     *testLog
 }
 
 // freePort finds a TCP address that nobody listens on.
@@ -50,13 +51,13 @@ func start(t *testing.T, plan Plan, args ...string) *rig {
 
 func startIn(t *testing.T, runDir string, plan Plan, args ...string) *rig {
 	t.Helper()
-	r := &rig{t: t, control: freePort(t), runDir: runDir, result: make(chan error, 1)}
+	r := &rig{t: t, control: freePort(t), runDir: runDir, result: make(chan error, 1), log: &testLog{t: t}}
 	r.set(plan)
 	ctx, cancel := context.WithCancel(t.Context())
 	r.stop = cancel
 	p := Parent{
 		Plan: func() (Plan, error) { return *r.plan.Load(), nil }, RunDir: runDir, Args: append([]string{"test", "worker"}, args...),
-		Log: slog.New(slog.NewTextHandler(&testLog{t: t}, nil)),
+		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	}
 	go func() { r.result <- p.Run(ctx) }()
 	t.Cleanup(func() { r.end() })
@@ -124,15 +125,33 @@ func (r *rig) pid() int {
 	return pid
 }
 
-// testLog shows the parent's log lines with the test.
+// logs wants a line in the parent's log, soon.
+func (r *rig) logs(text string) {
+	r.t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !r.log.has(text); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("the log does not say %q", text)
+		}
+	}
+}
+
+// testLog shows the parent's log lines with the test, and keeps them.
 type testLog struct {
-	t  *testing.T
-	mu sync.Mutex
+	t    *testing.T
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *testLog) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Contains(l.text.Bytes(), []byte(text))
 }
 
 func (l *testLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.text.Write(p)
 	fmt.Fprintf(l.t.Output(), "%s", p)
 	return len(p), nil
 }
@@ -404,6 +423,7 @@ func TestFolder(t *testing.T) {
 	}
 	r.ask("exit 1")
 	r.want("a.yaml=1,c.cedar=three", "files %s", dir)
+	r.logs("what cannot be read keeps its last content")
 	file := filepath.Join(t.TempDir(), "access.yaml")
 	r.want("error: open "+file+": not in the plan", "files %s", file)
 }

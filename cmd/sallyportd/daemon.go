@@ -70,7 +70,7 @@ func (d *daemon) build(ctx context.Context) (err error) {
 			Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached,
 			Bench: d.cfg.Limits.Bench, BenchRate: int64(d.cfg.Limits.BenchMbit) * 1e6 / 8},
 	}
-	if err := d.loadPolicy(); err != nil {
+	if _, err := d.loadPolicy(); err != nil {
 		return err
 	}
 	if err := d.prepareCertificate(); err != nil {
@@ -221,10 +221,10 @@ func (d *daemon) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-d.supply.Changed():
-			if err := d.loadPolicy(); err != nil {
+			if changed, err := d.loadPolicy(); err != nil {
 				d.log.Error("the access file is not taken, the old one stays", "cause", err)
 			} else {
-				d.log.Info("access file taken", "file", d.cfg.Access)
+				d.log.Info("access file taken", "file", d.cfg.Access, "changed", changed)
 			}
 		case <-daily.C:
 		}
@@ -234,26 +234,27 @@ func (d *daemon) watch(ctx context.Context) {
 	}
 }
 
-func (d *daemon) loadPolicy() error {
+// loadPolicy takes up the access files, and says whether they are others than before.
+func (d *daemon) loadPolicy() (changed bool, err error) {
 	files, err := d.supply.Files(d.cfg.Access)
 	if err != nil {
-		return fmt.Errorf("read the access files: %w", err)
+		return false, fmt.Errorf("read the access files: %w", err)
 	}
 	p, err := parsePolicy(d.cfg, files, policyOptions(d.cfg))
 	if err != nil {
-		return err
+		return false, err
 	}
 	e := audit.Event{Kind: audit.AccessChanged, Object: d.cfg.Access, Detail: map[string]string{}}
 	for name, data := range files {
 		e.Detail[name] = fmt.Sprintf("sha256:%x", sha256.Sum256(data))
 	}
 	if maps.Equal(e.Detail, d.access) {
-		return nil
+		return false, nil
 	}
 	d.access = e.Detail
 	d.write(e) // a right that was taken away goes even where that cannot be written
 	d.gateway.SetPolicy(p)
-	return nil
+	return true, nil
 }
 
 // parsePolicy reads access files, and has the policy pass the tests that stand in them.
