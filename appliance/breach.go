@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"sallyport/frame"
 )
@@ -36,7 +33,7 @@ func (g *Gateway) Breach(p frame.Peer, err error) {
 		return
 	}
 	g.Metrics.breach(r.Code)
-	unsaid, ok := g.breaches.say(p.Device)
+	unsaid, ok := g.breaches.say(p.Device, breachEvery, breachBurst)
 	if !ok {
 		return
 	}
@@ -51,35 +48,3 @@ const (
 	breachBurst = 10
 	breachEvery = 10 * time.Second
 )
-
-// breaches remembers who was in the log how often. There is one entry for each enrolled device at most, and one for
-// strangers, so that they cannot use up what a device may say, nor the other way round.
-type breaches struct {
-	mu sync.Mutex
-	of map[string]*quota // by device; "" is for strangers
-}
-
-type quota struct {
-	lines  *rate.Limiter
-	unsaid int
-}
-
-// say asks for a line, and tells how many were asked for in vain since the last one.
-func (b *breaches) say(device string) (unsaid int, ok bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	q := b.of[device]
-	if q == nil {
-		if b.of == nil {
-			b.of = make(map[string]*quota)
-		}
-		q = &quota{lines: rate.NewLimiter(rate.Every(breachEvery), breachBurst)}
-		b.of[device] = q
-	}
-	if !q.lines.Allow() {
-		q.unsaid++
-		return 0, false
-	}
-	unsaid, q.unsaid = q.unsaid, 0
-	return unsaid, true
-}

@@ -85,7 +85,8 @@ type Gateway struct {
 	policy   atomic.Pointer[policy.Policy]
 	live     live
 	relays   sync.WaitGroup // of the flows that are open
-	breaches breaches
+	breaches quotas         // of the log
+	events   quotas         // of the audit log
 	benches  benches
 	comings  comings
 	rooms    rooms

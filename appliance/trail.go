@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"sallyport/appliance/audit"
 	"sallyport/frame"
 	"sallyport/relay"
@@ -101,15 +99,10 @@ const sameComing = 10 * time.Minute
 // maxComings bounds what is remembered of who has come in.
 const maxComings = 20_000
 
-// Refusals of strangers are written as often as this; how many were not is in the next that is.
-const strangersPerSecond, strangersAtOnce = 10, 200
-
-// comings are who has come in lately, and how many strangers were turned away. Its zero value is nobody.
+// comings are who has come in lately. Its zero value is nobody.
 type comings struct {
-	mu        sync.Mutex
-	last      map[coming]time.Time
-	strangers *talker
-	persons   map[string]*talker
+	mu   sync.Mutex
+	last map[coming]time.Time
 }
 
 type coming struct {
@@ -134,16 +127,6 @@ func (c *comings) written(key coming, now time.Time) {
 	c.last[key] = now
 }
 
-// stranger says whether the refusal of a stranger is to be written, and how many were not since the last.
-func (c *comings) stranger(now time.Time) (before int, write bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.strangers == nil {
-		c.strangers = &talker{limit: rate.NewLimiter(strangersPerSecond, strangersAtOnce)}
-	}
-	return c.strangers.may(now)
-}
-
 // cameIn writes that a device has signed in. While nothing can be written people come in all the same, so that
 // administrators can see to it; what they do there is written, or refused.
 func (g *Gateway) cameIn(p frame.Peer) {
@@ -154,12 +137,12 @@ func (g *Gateway) cameIn(p frame.Peer) {
 }
 
 // What a person can bring about again and again, at no cost of theirs, is written as often as this; how many were not is
-// in the next that is.
-const eventsPerSecond, eventsAtOnce, maxPersons = 10, 200, 20_000
+// in the next that is. All strangers together are one.
+const eventsEvery, eventsAtOnce = time.Second / 10, 200
 
 // recordOf writes an event that a person can bring about as often as they like, unless they do.
 func (g *Gateway) recordOf(user string, e audit.Event) error {
-	before, write := g.comings.person(user, time.Now())
+	before, write := g.events.say(user, eventsEvery, eventsAtOnce)
 	if !write {
 		return nil
 	}
@@ -169,45 +152,9 @@ func (g *Gateway) recordOf(user string, e audit.Event) error {
 	return g.record(e)
 }
 
-// person says whether an event of a person is to be written, and how many were not since the last.
-func (c *comings) person(user string, now time.Time) (before int, write bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	p := c.persons[user]
-	if p == nil {
-		if p = (&talker{limit: rate.NewLimiter(eventsPerSecond, eventsAtOnce)}); c.persons == nil || len(c.persons) >= maxPersons {
-			c.persons = map[string]*talker{}
-		}
-		c.persons[user] = p
-	}
-	return p.may(now)
-}
-
-// A talker is somebody of whom events are written, not more often than a limit.
-type talker struct {
-	limit     *rate.Limiter
-	unwritten int
-}
-
-func (t *talker) may(now time.Time) (before int, write bool) {
-	if !t.limit.AllowN(now, 1) {
-		t.unwritten++
-		return 0, false
-	}
-	before, t.unwritten = t.unwritten, 0
-	return before, true
-}
-
 // turnedAway writes that somebody was not let in.
 func (g *Gateway) turnedAway(p frame.Peer, device string, why frame.Reason) {
-	before, write := g.comings.stranger(time.Now())
-	if !write {
-		return
-	}
 	e := ofCaller(audit.SignInRefused, p)
 	e.Device, e.Code, e.Why = device, string(why.Code), why.Sentence
-	if before > 0 {
-		e.Detail = map[string]string{"unwritten_before": fmt.Sprint(before)}
-	}
-	g.record(e)
+	g.recordOf("", e)
 }

@@ -188,10 +188,10 @@ func TestTrailOfSignIns(t *testing.T) {
 			refused++
 		}
 	}
-	if refused < strangersAtOnce || refused > 2*strangersAtOnce {
+	if refused < eventsAtOnce || refused > 2*eventsAtOnce {
 		t.Errorf("of 1000 refusals %d are written", refused)
 	}
-	time.Sleep(time.Second / strangersPerSecond * 2)
+	time.Sleep(eventsEvery * 2)
 	p := frame.Peer{Transport: "https", Remote: s.peer.Remote}
 	s.Admit(context.Background(), &frame.Hello{Device: make([]byte, 32)}, &p)
 	all := s.book.all()
