@@ -59,10 +59,12 @@ func (c call) auditPage() (any, error) {
 	return page, nil
 }
 
+// mustBe refuses a query whose parameter has another form.
+func mustBe(q url.Values, name, form string) error {
+	return frame.Refuse("E_USAGE", fmt.Sprintf("%s must be %s, not %q", name, form, frame.Clip(q.Get(name), 64)), "")
+}
+
 func filterOf(q url.Values) (f audit.Filter, err error) {
-	bad := func(name, form string) error {
-		return frame.Refuse("E_USAGE", fmt.Sprintf("%s must be %s, not %q", name, form, frame.Clip(q.Get(name), 64)), "")
-	}
 	f = audit.Filter{User: q.Get("user"), Target: q.Get("target")}
 	if kind := q.Get("event"); kind != "" {
 		f.Kinds = []string{kind, kind + "."}
@@ -70,13 +72,13 @@ func filterOf(q url.Values) (f audit.Filter, err error) {
 	for name, t := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
 		if q.Has(name) {
 			if *t, err = time.Parse(time.RFC3339Nano, q.Get(name)); err != nil {
-				return f, bad(name, "a time such as 2026-11-23T10:00:00Z")
+				return f, mustBe(q, name, "a time such as 2026-11-23T10:00:00Z")
 			}
 		}
 	}
 	if q.Has("after") {
 		if f.After, err = strconv.ParseUint(q.Get("after"), 10, 64); err != nil {
-			return f, bad("after", "the number of an event")
+			return f, mustBe(q, "after", "the number of an event")
 		}
 	}
 	return f, nil

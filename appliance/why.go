@@ -1,7 +1,6 @@
 package appliance
 
 import (
-	"fmt"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -33,9 +32,6 @@ func (c call) why() (any, error) {
 
 // requestOf reads a request that may never have been made. Without a time it is made now.
 func requestOf(q url.Values) (r policy.Request, err error) {
-	bad := func(name, form string) error {
-		return frame.Refuse("E_USAGE", fmt.Sprintf("%s must be %s, not %q", name, form, frame.Clip(q.Get(name), 64)), "")
-	}
 	r = policy.Request{User: q.Get("user"), Target: q.Get("target"), VNet: q.Get("vnet"), Protocol: q.Get("protocol"), Transport: q.Get("transport"),
 		Opaque: true, Time: time.Now()}
 	if groups := q.Get("groups"); groups != "" {
@@ -44,26 +40,26 @@ func requestOf(q url.Values) (r policy.Request, err error) {
 	for name, addr := range map[string]*netip.Addr{"address": &r.Address, "source": &r.Source} {
 		if q.Has(name) {
 			if *addr, err = netip.ParseAddr(q.Get(name)); err != nil {
-				return r, bad(name, "an IP address")
+				return r, mustBe(q, name, "an IP address")
 			}
 		}
 	}
 	if q.Has("port") {
 		port, err := strconv.ParseUint(q.Get("port"), 10, 16)
 		if err != nil {
-			return r, bad("port", "1-65535")
+			return r, mustBe(q, "port", "1-65535")
 		}
 		r.Port = uint16(port)
 	}
 	if q.Has("at") {
 		if r.Time, err = time.Parse(time.RFC3339, q.Get("at")); err != nil {
-			return r, bad("at", "a time such as 2026-11-23T10:00:00Z")
+			return r, mustBe(q, "at", "a time such as 2026-11-23T10:00:00Z")
 		}
 	}
 	if q.Has("mfa_age") {
 		age, err := time.ParseDuration(q.Get("mfa_age"))
 		if err != nil || age < 0 {
-			return r, bad("mfa_age", "how long ago, such as 5m")
+			return r, mustBe(q, "mfa_age", "how long ago, such as 5m")
 		}
 		r.MFA = r.Time.Add(-age)
 	}

@@ -240,16 +240,16 @@ func (d *daemon) loadPolicy() (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read the access files: %w", err)
 	}
-	p, err := parsePolicy(d.cfg, files, policyOptions(d.cfg))
-	if err != nil {
-		return false, err
-	}
 	e := audit.Event{Kind: audit.AccessChanged, Object: d.cfg.Access, Detail: map[string]string{}}
 	for name, data := range files {
 		e.Detail[name] = fmt.Sprintf("sha256:%x", sha256.Sum256(data))
 	}
 	if maps.Equal(e.Detail, d.access) {
 		return false, nil
+	}
+	p, err := parsePolicy(d.cfg, files, policyOptions(d.cfg))
+	if err != nil {
+		return false, err
 	}
 	d.access = e.Detail
 	d.write(e) // a right that was taken away goes even where that cannot be written
