@@ -103,15 +103,7 @@ func TestPostgresGoesAndComes(t *testing.T) {
 func TestWatchAcrossRestarts(t *testing.T) {
 	p := ownServer(t)
 	database := p.database(t)
-	open := func() *Store {
-		s, err := Open(t.Context(), Config{URL: p.url(database), Timeout: slow})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { s.Close() })
-		return s
-	}
-	writer, reader := open(), open()
+	writer, reader := p.open(t, database), p.open(t, database)
 	w := watch(t, reader)
 	w.want(t, Change{})
 	for round := range 3 {
@@ -137,15 +129,7 @@ func TestWatchAcrossRestarts(t *testing.T) {
 func TestPollingMakesUpForSilence(t *testing.T) {
 	p := theServer(t)
 	database := p.database(t)
-	open := func() *Store {
-		s, err := Open(t.Context(), Config{URL: p.url(database), Timeout: slow})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { s.Close() })
-		return s
-	}
-	writer, reader := open(), open()
+	writer, reader := p.open(t, database), p.open(t, database)
 	w := watch(t, reader)
 	w.want(t, Change{})
 	// Nobody is notified of what is written behind the store's back.
@@ -153,4 +137,15 @@ func TestPollingMakesUpForSilence(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.want(t, Change{OfLock, "x"})
+}
+
+// open opens a store on a database of the server.
+func (p *server) open(t *testing.T, database string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), Config{URL: p.url(database), Timeout: slow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
 }

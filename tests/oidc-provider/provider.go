@@ -183,12 +183,21 @@ func fill(t *testing.T, page *http.Response, user string) (to string, form url.V
 	return u.String(), form
 }
 
+// without says that the provider is not to be had. Root, as whom everything is tested, has to have it.
+func without(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
 // install returns a folder with the server and what it needs.
 func install(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("oidc-provider needs %s", name)
+			without(t, "oidc-provider needs %s: make packages installs it", name)
 		}
 	}
 	sum := sha256.New()
@@ -222,7 +231,7 @@ func install(t *testing.T) string {
 	npm := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev")
 	npm.Dir = next
 	if out, err := npm.CombinedOutput(); err != nil {
-		t.Skipf("oidc-provider cannot be installed: %v\n%s", err, out)
+		without(t, "oidc-provider cannot be installed: %v\n%s", err, out)
 	}
 	if err := os.Rename(next, dir); err != nil {
 		if _, exists := os.Stat(dir); exists != nil {
