@@ -65,22 +65,34 @@ func (r *raw) tls(alpn string) *tls.Config {
 
 func (r *raw) https() *rawConn {
 	r.t.Helper()
-	c, err := r.Client.DialContext(r.t.Context(), "tcp", r.address)
+	c, err := r.dialHTTPS()
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	return c
+}
+
+// dialHTTPS makes a connection on which nothing was said.
+func (r *raw) dialHTTPS() (*rawConn, error) {
+	c, err := r.Client.DialContext(r.t.Context(), "tcp", r.address)
+	if err != nil {
+		return nil, err
 	}
 	conn := tls.Client(c, r.tls("http/1.1"))
 	r.t.Cleanup(func() { c.Close() })
 	conn.SetDeadline(time.Now().Add(15 * time.Second))
 	if _, err := io.WriteString(conn, "GET /v1/flow HTTP/1.1\r\nHost: lab\r\nConnection: Upgrade\r\nUpgrade: sallyport/1\r\n\r\n"); err != nil {
-		r.t.Fatal(err)
+		return nil, err
 	}
 	in := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(in, nil)
-	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		r.t.Fatalf("upgrade: %v, %v", resp, err)
+	if err != nil {
+		return nil, err
 	}
-	return &rawConn{ReadWriteCloser: readWriteCloser{in, conn, conn}, deadline: conn.SetDeadline, state: conn.ConnectionState(), key: r.key}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return nil, fmt.Errorf("the upgrade was answered with %s", resp.Status)
+	}
+	return &rawConn{ReadWriteCloser: readWriteCloser{in, conn, conn}, deadline: conn.SetDeadline, state: conn.ConnectionState(), key: r.key}, nil
 }
 
 type readWriteCloser struct {
