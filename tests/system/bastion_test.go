@@ -39,7 +39,12 @@ var programs = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	os.Setenv("SALLYPORT_NO_AGENT", "1") // where an agent is wanted, a test says so
+	stop := watched.processes()
 	code := m.Run()
+	for _, betrayal := range stop() {
+		fmt.Println(betrayal)
+		code = 1
+	}
 	if dir, err := programs(); err == nil {
 		os.RemoveAll(dir)
 	}
@@ -60,6 +65,8 @@ type bastion struct {
 	pinned  string // the certificate's fingerprint
 	address string // the appliance, host:port
 	wrap    []string
+	secrets *secrets
+	daemons *[]*lab.Process // all that there were
 }
 
 // settings of a bastion; the zero value attaches vnet0 by a packet link.
@@ -100,7 +107,9 @@ func start(t *testing.T, s settings) *bastion {
 	}
 	l := lab.New(t)
 	b := &bastion{Lab: l, t: t, bin: bin, dir: filepath.Join(l.Dir, "appliance"), home: filepath.Join(l.Dir, "home"),
-		run: filepath.Join(l.Dir, "run"), address: lab.ApplianceAddr4.String() + ":443", url: "https://" + lab.ApplianceAddr4.String()}
+		run: filepath.Join(l.Dir, "run"), address: lab.ApplianceAddr4.String() + ":443", url: "https://" + lab.ApplianceAddr4.String(), secrets: &secrets{}, daemons: &[]*lab.Process{}}
+	watched.add(b.secrets)
+	t.Cleanup(func() { b.betrayed(*b.daemons) }) // when the daemon has ended
 	for _, dir := range []string{b.dir, b.home} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -162,6 +171,7 @@ func (b *bastion) serve() {
 	b.t.Helper()
 	command := append(slices.Clone(b.wrap), b.bin+"/sallyportd", "serve", "--config", filepath.Join(b.dir, "sallyport.yaml"), "--run-dir", b.run)
 	b.daemon = lab.Start(b.t, b.Appliance.Command(context.Background(), command[0], command[1:]...))
+	*b.daemons = append(*b.daemons, b.daemon)
 	b.eventually(15*time.Second, "the appliance is ready", func() error {
 		select {
 		case <-b.daemon.Done():
@@ -200,6 +210,7 @@ func (b *bastion) code(user string, more ...string) (code string) {
 		b.t.Fatalf("enrol-code printed %q: %v", out, err)
 	}
 	b.pinned = answer.Fingerprint
+	b.secrets.hide("an enrolment code", []byte(answer.Code), "")
 	return answer.Code
 }
 
