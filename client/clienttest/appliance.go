@@ -265,6 +265,7 @@ func (a *Appliance) Flow(ctx context.Context, carrier frame.Carrier, p frame.Pee
 		select {
 		case <-c.closed: // for which there is a better reason
 		default:
+			c.Close() // or else the end of what serves would be told as that of the flow
 			s.SetDeadline(time.Unix(1, 0))
 		}
 	})
