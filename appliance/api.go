@@ -99,9 +99,10 @@ func statusOf(c frame.Code) int {
 	return http.StatusBadRequest
 }
 
-func (g *Gateway) targets(user string) []api.Target {
+func (g *Gateway) targets(p frame.Peer) []api.Target {
 	list := []api.Target{}
-	for _, t := range g.policy.Load().Visible(user) {
+	standing, _ := g.standing(p.Device)
+	for _, t := range g.policy.Load().Visible(p.User, standing.Groups...) {
 		list = append(list, api.Target{Name: t.Name, VNet: t.VNet, Protocols: protocols(t.Offers), Labels: t.Labels, HostKeys: t.HostKeys})
 	}
 	return list

@@ -271,7 +271,7 @@ func TestFlowEnds(t *testing.T) {
 		code frame.Code
 	}{
 		"policy": {func(s *site) { s.SetPolicy(s.parse(strings.Replace(siteAccess, "[ann, bob]", "[bob]", 1))) }, "E_TARGET_UNKNOWN"},
-		"device": {func(s *site) { s.EndDevice(auth.Device{ID: "dev-1"}) }, frame.Code(auth.ErrRevoked.Code)},
+		"device": {func(s *site) { s.EndDevice("dev-1", auth.ErrRevoked) }, frame.Code(auth.ErrRevoked.Code)},
 		"drain":  {func(s *site) { s.Drain(context.Background(), 50*time.Millisecond) }, frame.Draining},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -367,7 +367,7 @@ func TestFlowOfAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	s.EndDevice(auth.Device{ID: "dev-1"})
+	s.EndDevice("dev-1", auth.ErrRevoked)
 	s.SetPolicy(s.parse(strings.Replace(siteAccess, "[ann, bob]", "[bob]", 1)))
 	io.WriteString(f, "SSH-2.0-still\r\n")
 	if got, err := io.ReadAll(io.LimitReader(f, 29)); !strings.HasSuffix(string(got), "still\r\n") || err != nil {

@@ -75,6 +75,7 @@ type Gateway struct {
 	Banner   string // a line that people are told when they come in; may be empty
 	VNets    map[string]VNet
 	Devices  Devices
+	People   People // nil: nobody signs in, and all devices have enrolled with codes
 	Locks    Locks
 	Audit    Audit
 	AuditKey ed25519.PublicKey // by which the audit log is verified
@@ -121,9 +122,14 @@ func (l Limits) withDefaults() Limits {
 // SetPolicy replaces the policy. Flows that the new one would not allow as they stand end.
 func (g *Gateway) SetPolicy(p *policy.Policy) {
 	g.policy.Store(p)
+	g.review(p, "the rules have changed")
+}
+
+// review ends the flows that p does not allow as they stand.
+func (g *Gateway) review(p *policy.Policy, because string) {
 	g.live.each(func(f *flow) {
 		if err := f.still(p, f.latest(), time.Now()); err != nil {
-			f.end(rulesChanged(err))
+			f.end(changed(because, err))
 		}
 	})
 }
@@ -159,10 +165,10 @@ func needsApproval(target string, groups []string) error {
 		"there is no way to ask them yet; ask an administrator")
 }
 
-// rulesChanged says why a flow ends that was allowed when it began.
-func rulesChanged(err error) error {
+// changed says why a flow ends that was allowed when it began.
+func changed(because string, err error) error {
 	reason := reasonOf(err)
-	reason.Sentence = "the rules have changed: " + reason.Sentence
+	reason.Sentence = because + ": " + reason.Sentence
 	return &frame.StreamError{Reason: reason}
 }
 
@@ -179,10 +185,14 @@ func (g *Gateway) EndLocked(l auth.Lock) {
 	})
 }
 
-// barred says why a person with a device may not go on, whatever the rules say: the device is revoked, or there is a lock.
+// barred says why a person with a device may not go on, whatever the rules say: the device is revoked, its sign-in is over,
+// or there is a lock.
 func (g *Gateway) barred(p frame.Peer) error {
 	if g.Devices.Revoked(p.Device) {
 		return auth.ErrRevoked
+	}
+	if _, err := g.standing(p.Device); err != nil {
+		return err
 	}
 	return g.Locks.Check(p.User, p.Device, "")
 }
@@ -214,11 +224,11 @@ func (f *flow) leadsTo(target string) bool {
 	return t.Host == f.grant.Host || addr != nil && t.Host == addr.Addr().String()
 }
 
-// EndDevice ends the live flows of a revoked device.
-func (g *Gateway) EndDevice(d auth.Device) {
+// EndDevice ends the live flows of a device that may not go on, and says why.
+func (g *Gateway) EndDevice(id string, why error) {
 	g.live.each(func(f *flow) {
-		if f.peer.Device == d.ID {
-			f.end(reasonError(auth.ErrRevoked))
+		if f.peer.Device == id {
+			f.end(reasonError(why))
 		}
 	})
 }
@@ -252,8 +262,9 @@ type flow struct {
 }
 
 func (f *flow) request(from *frame.Peer, now time.Time) policy.Request {
-	return policy.Request{User: f.peer.User, Target: f.open.Target, VNet: f.open.VNet, Protocol: f.open.Protocol, Port: f.open.Port,
-		Opaque: true, Source: from.Remote.Addr(), Transport: from.Transport, Time: now}
+	r := f.gateway.requestOf(*from, now)
+	r.Target, r.VNet, r.Protocol, r.Port, r.Opaque = f.open.Target, f.open.VNet, f.open.Protocol, f.open.Port, true
+	return r
 }
 
 // Flow serves one stream of an admitted client: an api flow, or one to a target, or one that measures.

@@ -194,7 +194,7 @@ func (f *flow) mayResume(p frame.Peer) error {
 		return reasonError(err)
 	}
 	if err := f.still(f.gateway.policy.Load(), &p, time.Now()); err != nil {
-		return rulesChanged(err)
+		return changed("the rules have changed", err)
 	}
 	return nil
 }

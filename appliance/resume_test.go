@@ -188,7 +188,7 @@ func TestResumeIsRefused(t *testing.T) {
 	t.Run("Revoked", func(t *testing.T) {
 		s, v := begin(t)
 		v.lose()
-		s.EndDevice(auth.Device{ID: s.peer.Device})
+		s.EndDevice(s.peer.Device, auth.ErrRevoked)
 		s.until("the flow has ended", func() bool { return s.live.count() == 0 })
 		refused(t, v, "E_DEVICE_REVOKED")
 		v.stream.Close()

@@ -51,7 +51,7 @@ var routes = []route{
 		do: func(call) (any, error) { return json.RawMessage(openAPI), nil }},
 	{method: "GET", path: "/api/v1/me", role: person, says: "who the appliance takes the caller for", answers: api.Me{}, do: call.me},
 	{method: "GET", path: "/api/v1/targets", role: person, says: "the targets that the caller may see", answers: []api.Target(nil),
-		do: func(c call) (any, error) { return c.gateway.targets(c.peer.User), nil }},
+		do: func(c call) (any, error) { return c.gateway.targets(c.peer), nil }},
 	{method: "GET", path: "/api/v1/grant", role: person, says: "what a flow would be granted, or why it would be refused; nothing is dialled",
 		query:   map[string]string{"target": "a name or, in address mode, an address", "port": "default: the target's", "protocol": "ssh, rdp or tcp; default: the target's"},
 		answers: api.Grant{}, do: func(c call) (any, error) { return c.gateway.grant(c.peer, c.URL.Query()) }},
@@ -127,8 +127,9 @@ func asking[T any](do func(call, T) (any, error)) func(call) (any, error) {
 }
 
 func (c call) me() (any, error) {
+	standing, err := c.gateway.standing(c.peer.Device)
 	return api.Me{Appliance: c.gateway.Name, User: c.peer.User, Device: c.peer.Device, Transport: c.peer.Transport, Source: c.peer.Remote.Addr().String(),
-		Admin: c.gateway.isAdmin(c.peer), Time: time.Now().UTC()}, nil
+		Admin: c.gateway.isAdmin(c.peer), Time: time.Now().UTC(), Groups: standing.Groups, MFA: standing.MFA, SignedInUntil: standing.Expires}, err
 }
 
 func (c call) revoke() (any, error) {

@@ -17,7 +17,9 @@ import (
 
 // allows says whether the policy lets a person do something that is not a flow.
 func (g *Gateway) allows(action string, p frame.Peer, target, vnet string) bool {
-	_, err := g.policy.Load().Allows(action, policy.Request{User: p.User, Target: target, VNet: vnet, Source: p.Remote.Addr(), Transport: p.Transport, Time: time.Now()})
+	r := g.requestOf(p, time.Now())
+	r.Target, r.VNet = target, vnet
+	_, err := g.policy.Load().Allows(action, r)
 	return err == nil
 }
 

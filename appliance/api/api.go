@@ -23,6 +23,10 @@ type Me struct {
 	Source    string    `json:"source"`
 	Admin     bool      `json:"admin"`
 	Time      time.Time `json:"time"`
+
+	Groups        []string  `json:"groups,omitempty"` // that the identity provider has named
+	MFA           time.Time `json:"mfa,omitzero"`     // when a second factor was used to sign in
+	SignedInUntil time.Time `json:"signed_in_until,omitzero"`
 }
 
 // A Target is one that the caller may see.

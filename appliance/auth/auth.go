@@ -51,6 +51,7 @@ type Device struct {
 	Version    string    // of the client
 
 	Revoked time.Time // zero while the device is good
+	SignIn  string    // the sign-in that it acts by; empty for one that enrolled with a code
 }
 
 // An Error is a no that a person can act on: one plain sentence without a full stop, and what to do.

@@ -41,6 +41,17 @@ func (m *Memory) Device(_ context.Context, id string) (Device, error) {
 	return d, nil
 }
 
+// Put implements Store.
+func (m *Memory) Put(_ context.Context, d Device) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if old, known := m.devices[d.ID]; known && (!old.Revoked.IsZero() || old.User != d.User) {
+		return ErrRaced
+	}
+	m.put(d)
+	return nil
+}
+
 // Revoke implements Store.
 func (m *Memory) Revoke(_ context.Context, id string, at time.Time) error {
 	m.mu.Lock()

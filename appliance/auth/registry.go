@@ -116,6 +116,32 @@ func (r *Registry) Device(key ed25519.PublicKey) (Device, error) {
 	return d, nil
 }
 
+// Add takes in a device whose person has signed in. One that is known stays the same device, if it is the same person's
+// and not revoked.
+func (r *Registry) Add(ctx context.Context, d Device) (Device, error) {
+	d.ID, d.Enrolled = DeviceID(d.Key), r.now()
+	if err := (Enrolment{User: d.User, Key: d.Key, Name: d.Name, Platform: d.Platform}).check(); err != nil {
+		return Device{}, err
+	}
+	if old, known := r.device(d.ID); known {
+		if err := old.mayEnrol(Enrolment{Key: d.Key}, d.User); err != nil {
+			return Device{}, err
+		}
+		d.Enrolled, d.LastSeen, d.LastSource, d.Version = old.Enrolled, old.LastSeen, old.LastSource, old.Version
+	}
+	if err := r.store.Put(ctx, d); err != nil {
+		return Device{}, fmt.Errorf("keep the new device: %w", err)
+	}
+	r.learn(d)
+	return d, nil
+}
+
+// SignInOf is the sign-in that a device acts by; empty for one that enrolled with a code, and for none.
+func (r *Registry) SignInOf(id string) string {
+	d, _ := r.device(id)
+	return d.SignIn
+}
+
 // Revoked says whether a device was enrolled and is barred now.
 func (r *Registry) Revoked(id string) bool {
 	d, known := r.device(id)

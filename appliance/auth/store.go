@@ -12,6 +12,9 @@ type Store interface {
 	Devices(context.Context) ([]Device, error)
 	Device(ctx context.Context, id string) (Device, error) // ErrUnknownDevice if there is none
 
+	// Put adds a device, or renews one of the same key and person that is not revoked. ErrRaced says that it may not.
+	Put(context.Context, Device) error
+
 	// Revoke ends a device for ever. To revoke a revoked one is no error.
 	Revoke(ctx context.Context, id string, at time.Time) error
 

@@ -139,7 +139,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		Breach:      d.gateway.Breach,
 	}
 	unwatch := d.registry.OnRevoke(func(device auth.Device) {
-		d.gateway.EndDevice(device)
+		d.gateway.EndDevice(device.ID, auth.ErrRevoked)
 		server.Disconnect(device.ID, auth.ErrRevoked)
 	})
 	defer unwatch()

@@ -70,6 +70,11 @@ func (s deviceStore) Device(ctx context.Context, id string) (auth.Device, error)
 	return fromStore(d), deviceFault(err, auth.ErrUnknownDevice)
 }
 
+// Put implements auth.Store.
+func (s deviceStore) Put(ctx context.Context, d auth.Device) error {
+	return deviceFault(s.PutDevice(ctx, toStore([]auth.Device{d})[0]), auth.ErrUnknownDevice)
+}
+
 // Revoke implements auth.Store.
 func (s deviceStore) Revoke(ctx context.Context, id string, at time.Time) error {
 	_, err := s.RevokeDevice(ctx, id, at)
@@ -135,14 +140,14 @@ func deviceFault(err, none error) error {
 
 func fromStore(d store.Device) auth.Device {
 	return auth.Device{ID: d.ID, User: d.User, Name: d.Name, Platform: d.Platform, Key: d.Key, Enrolled: d.Enrolled,
-		LastSeen: d.LastSeen, LastSource: d.LastSource, Version: d.Version, Revoked: d.Revoked}
+		LastSeen: d.LastSeen, LastSource: d.LastSource, Version: d.Version, Revoked: d.Revoked, SignIn: d.SignIn}
 }
 
 func toStore(devices []auth.Device) []store.Device {
 	kept := make([]store.Device, 0, len(devices))
 	for _, d := range devices {
 		kept = append(kept, store.Device{ID: d.ID, User: d.User, Name: d.Name, Platform: d.Platform, Key: d.Key, Enrolled: d.Enrolled,
-			LastSeen: d.LastSeen, LastSource: d.LastSource, Version: d.Version, Revoked: d.Revoked})
+			LastSeen: d.LastSeen, LastSource: d.LastSource, Version: d.Version, Revoked: d.Revoked, SignIn: d.SignIn})
 	}
 	return kept
 }
