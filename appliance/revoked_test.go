@@ -32,7 +32,7 @@ func TestRevokedWhileConnected(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.peer.Device = device.ID
-	stop := s.reg.OnRevoke(s.EndDevice)
+	stop := s.reg.OnRevoke(func(d auth.Device) { s.EndDevice(d.ID, auth.ErrRevoked) })
 	defer stop()
 
 	questions, _, err := s.open(frame.OpenRequest{Protocol: "api"})

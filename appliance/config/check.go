@@ -52,6 +52,7 @@ func (c *checker) check() {
 	}
 	c.checkLimits()
 	c.checkAudit()
+	c.checkIdentity()
 	c.checkBanner()
 	c.checkState()
 	c.accessPath()

@@ -28,20 +28,21 @@ import (
 
 // Config is sallyport.yaml. Relative paths are relative to its folder; in a parsed Config all are joined with it.
 type Config struct {
-	Name    string          `yaml:"name"`    // what people see; default "sallyport"
-	Listen  Listen          `yaml:"listen"`  // where people come in; default address ":443"
-	TLS     TLS             `yaml:"tls"`     // the certificate; must be given
-	State   string          `yaml:"state"`   // the folder of all that is kept; default /var/lib/sallyport
-	Store   Store           `yaml:"store"`   // the database; default: one of its own in State
-	Uplink  string          `yaml:"uplink"`  // how the appliance itself reaches services: kernel, listen or a VNet's name; default kernel
-	VNets   map[string]VNet `yaml:"vnets"`   // the networks of the targets, by name; at least one
-	Access  string          `yaml:"access"`  // the policy file; default access.yaml
-	Metrics Metrics         `yaml:"metrics"` // for Prometheus; default none
-	RunAs   string          `yaml:"run_as"`  // user name or number of the worker when the parent starts as root; default sallyport if there is such a user, else nobody
-	Drain   Drain           `yaml:"drain"`
-	Limits  Limits          `yaml:"limits"`
-	Audit   Audit           `yaml:"audit"`
-	Banner  string          `yaml:"banner"` // a line that people are told when they connect; default none
+	Name     string          `yaml:"name"`    // what people see; default "sallyport"
+	Listen   Listen          `yaml:"listen"`  // where people come in; default address ":443"
+	TLS      TLS             `yaml:"tls"`     // the certificate; must be given
+	State    string          `yaml:"state"`   // the folder of all that is kept; default /var/lib/sallyport
+	Store    Store           `yaml:"store"`   // the database; default: one of its own in State
+	Uplink   string          `yaml:"uplink"`  // how the appliance itself reaches services: kernel, listen or a VNet's name; default kernel
+	VNets    map[string]VNet `yaml:"vnets"`   // the networks of the targets, by name; at least one
+	Access   string          `yaml:"access"`  // the policy file; default access.yaml
+	Metrics  Metrics         `yaml:"metrics"` // for Prometheus; default none
+	RunAs    string          `yaml:"run_as"`  // user name or number of the worker when the parent starts as root; default sallyport if there is such a user, else nobody
+	Drain    Drain           `yaml:"drain"`
+	Limits   Limits          `yaml:"limits"`
+	Audit    Audit           `yaml:"audit"`
+	Identity Identity        `yaml:"identity"` // how people sign in; default: they do not, and devices enrol with codes
+	Banner   string          `yaml:"banner"`   // a line that people are told when they connect; default none
 }
 
 // Listen is where people come in, in one of three forms: the kernel's sockets (Address), a VNet's own stack (VNet),
@@ -213,6 +214,7 @@ func (c Config) withDefaults() Config {
 	c.Uplink = cmp.Or(c.Uplink, "kernel")
 	c.Access = cmp.Or(c.Access, defaultAccess)
 	c.Drain.Grace = cmp.Or(c.Drain.Grace, 30*time.Second)
+	c.Identity = c.Identity.withDefaults()
 	c.Audit.Sync = cmp.Or(c.Audit.Sync, 100*time.Millisecond)
 	c.Audit.KeepDays = cmp.Or(c.Audit.KeepDays, 365)
 	c.Audit.KeepMB = cmp.Or(c.Audit.KeepMB, 4096)

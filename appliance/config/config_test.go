@@ -58,6 +58,14 @@ run_as: sallyport
 drain: {grace: 5m}
 limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, bench: 4, bench_mbit: 1000}
 banner: what you do here is written down
+identity:
+  url: https://bastion.example
+  lasts: 8h
+  refresh: 5m
+  token: 2m
+  providers:
+    - {name: corp, issuer: "https://id.corp.example", client_id: sallyport, client_secret_file: corp.secret, scopes: [openid, groups], user: email, groups: roles, mfa: {amr: [mfa], acr: [gold]}}
+  local: {password_alone: true}
 audit:
   sync: 1s
   wait: true
@@ -116,6 +124,8 @@ func TestFull(t *testing.T) {
 		Access: "conf/policy/access.yaml", Metrics: Metrics{"127.0.0.1:9090"}, RunAs: "sallyport", Drain: Drain{5 * time.Minute},
 		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, 4, 1000},
 		Banner: "what you do here is written down",
+		Identity: Identity{URL: "https://bastion.example", Lasts: 8 * time.Hour, Refresh: 5 * time.Minute, Token: 2 * time.Minute, Local: Local{true}, Providers: []Provider{
+			{"corp", "https://id.corp.example", "sallyport", "conf/corp.secret", []string{"openid", "groups"}, "email", "roles", MFA{[]string{"mfa"}, []string{"gold"}}}}},
 		Audit: Audit{time.Second, true, 30, 100, []Export{{Name: "siem", Syslog: "siem.example:6514", CA: "conf/siem.pem"}, {Name: "copy", File: "conf/audit.jsonl"},
 			{Name: "hook", Webhook: "https://hook.example/in", TokenFile: "conf/hook.token"}, {Name: "otel", OTLP: "https://otel.example/v1/logs"}}},
 	}
@@ -161,7 +171,7 @@ func fakeStat(files map[string]fs.FileMode) func(string) (fs.FileInfo, error) {
 func TestFiles(t *testing.T) {
 	files := map[string]fs.FileMode{
 		"/c/server.crt": 0o644, "/etc/server.key": 0o600, "/c/wg.key": 0o600, "/c/psk": 0o400, "/c/db.password": 0o600, "/c/policy/access.yaml": 0o644,
-		"/c/siem.pem": 0o644, "/c/hook.token": 0o600,
+		"/c/siem.pem": 0o644, "/c/hook.token": 0o600, "/c/corp.secret": 0o600,
 	}
 	if _, err := ParseFiles("/c/s", []byte(full), fakeStat(files)); err != nil {
 		t.Errorf("all is there: %v", err)
@@ -170,7 +180,7 @@ func TestFiles(t *testing.T) {
 	if _, err := ParseFiles("/c/s", []byte(full), fakeStat(files)); err != nil {
 		t.Errorf("a folder of access files: %v", err)
 	}
-	files["/c/db.password"] = 0o644
+	files["/c/db.password"], files["/c/corp.secret"] = 0o644, 0o644
 	files["/etc/server.key"], files["/c/wg.key"], files["/c/psk"] = 0o640, 0o604, 0o600|fs.ModeDir
 	delete(files, "/c/server.crt")
 	delete(files, "/c/policy/access.yaml")
@@ -180,7 +190,8 @@ func TestFiles(t *testing.T) {
 /c/s:6:74: /c/db.password can be read by others (mode 0644); chmod 600 /c/db.password
 /c/s:17:27: /c/wg.key can be read by others (mode 0604); chmod 600 /c/wg.key
 /c/s:21:33: /c/psk is not a file
-/c/s:30:9: there is no file /c/policy/access.yaml`
+/c/s:30:9: there is no file /c/policy/access.yaml
+/c/s:42:97: /c/corp.secret can be read by others (mode 0644); chmod 600 /c/corp.secret`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
