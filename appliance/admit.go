@@ -2,11 +2,13 @@ package appliance
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
+	"sallyport/appliance/auth/token"
 	"sallyport/frame"
 )
 
@@ -18,6 +20,13 @@ func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (w *fr
 		}
 	}()
 	device, err := g.device(h, p)
+	fresh := false
+	if err == nil {
+		fresh, err = g.checkToken(h, p)
+	}
+	if err == nil {
+		_, err = g.standing(device.ID)
+	}
 	if err == nil {
 		err = g.Locks.Check(device.User, device.ID, "")
 	}
@@ -34,9 +43,41 @@ func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (w *fr
 	g.Metrics.signIn(p.Transport, "ok")
 	g.Devices.Touch(device.ID, p.Remote.Addr(), p.Software)
 	limits := g.Limits.withDefaults()
-	return &frame.Welcome{
+	w = &frame.Welcome{
 		Time: time.Now().UnixMilli(), Name: g.Name, Notice: g.Banner, User: device.User, Device: device.ID, Flows: uint16(min(limits.FlowsPerUser, 1<<16-1)),
-	}, nil
+	}
+	if !fresh {
+		err = g.addToken(w, device)
+	}
+	return w, err
+}
+
+// addToken gives a device that has signed in a token for its next connections.
+func (g *Gateway) addToken(w *frame.Welcome, d auth.Device) error {
+	standing, err := g.standing(d.ID)
+	if err != nil || g.Tokens == nil || standing.SignIn == "" {
+		return err
+	}
+	text, err := g.Tokens.Sign(token.Claims{User: d.User, SignIn: standing.SignIn, Groups: standing.Groups, MFA: standing.MFA}, d.Key)
+	w.Token = []byte(text)
+	return err
+}
+
+// checkToken refuses a token that is not this device's. One that has expired says no more than none. Fresh is one that
+// will do for half of its life yet.
+func (g *Gateway) checkToken(h *frame.Hello, p *frame.Peer) (fresh bool, err error) {
+	if len(h.Token) == 0 || g.Tokens == nil {
+		return false, nil
+	}
+	c, err := g.Tokens.Verify(string(h.Token), h.Device)
+	if err == nil || errors.Is(err, token.ErrExpired) {
+		return time.Until(c.Expires) > c.Expires.Sub(c.Issued)/2, nil
+	}
+	var detail *token.Detail
+	if errors.As(err, &detail) {
+		g.Log.Warn("access token refused", "source", p.Remote.Addr(), "device", auth.DeviceID(h.Device), "why", detail.Reason)
+	}
+	return false, err
 }
 
 func (g *Gateway) device(h *frame.Hello, p *frame.Peer) (auth.Device, error) {

@@ -35,6 +35,7 @@ import (
 	"sallyport/appliance/api"
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
+	"sallyport/appliance/auth/token"
 	"sallyport/appliance/policy"
 	"sallyport/frame"
 	"sallyport/relay"
@@ -75,7 +76,10 @@ type Gateway struct {
 	Banner   string // a line that people are told when they come in; may be empty
 	VNets    map[string]VNet
 	Devices  Devices
-	People   People // nil: nobody signs in, and all devices have enrolled with codes
+	People   People        // nil: nobody signs in, and all devices have enrolled with codes
+	Accounts Accounts      // nil likewise
+	Tokens   *token.Signer // makes access tokens; nil likewise
+	URL      string        // of the appliance, as browsers have it; empty likewise
 	Locks    Locks
 	Audit    Audit
 	AuditKey ed25519.PublicKey // by which the audit log is verified

@@ -62,7 +62,19 @@ var routes = []route{
 		do:    func(c call) (any, error) { return c.gateway.sessions(c.peer, c.URL.Query().Has("all")) }},
 	{method: "POST", path: "/api/v1/sessions/end", role: person, says: "end sessions: one's own, and for administrators anybody's; the answer lists them",
 		asks: api.EndSessions{}, answers: []api.Session(nil), do: asking(func(c call, ask api.EndSessions) (any, error) { return c.gateway.endSessions(c.peer, ask) })},
-	{method: "POST", path: "/api/v1/logout", role: person, says: "revoke the caller's own device", do: call.logout},
+	{method: "POST", path: "/api/v1/logout", role: person, says: "end the caller's sign-in and revoke their device", do: call.logout,
+		query: map[string]string{"everywhere": "all of the caller's devices"}},
+	{method: "GET", path: "/api/v1/accounts", role: administrator, says: "those who may sign in", answers: []api.Account(nil), do: call.accounts},
+	{method: "POST", path: "/api/v1/accounts", role: administrator, says: "make a local account; the answer is the link by which its owner sets it up",
+		asks: api.NewAccount{}, answers: api.Setup{}, do: asking(call.addAccount)},
+	{method: "POST", path: "/api/v1/accounts/{user}/reset", role: administrator, says: "take all credentials off a local account, end its sign-ins, and make a new set-up link",
+		answers: api.Setup{}, do: call.resetAccount},
+	{method: "POST", path: "/api/v1/accounts/{user}/disable", role: administrator, says: "bar an account and end its sign-ins",
+		do: func(c call) (any, error) { return c.changeAccount("disabled") }},
+	{method: "POST", path: "/api/v1/accounts/{user}/enable", role: administrator, says: "let an account in again",
+		do: func(c call) (any, error) { return c.changeAccount("enabled") }},
+	{method: "DELETE", path: "/api/v1/accounts/{user}", role: administrator, says: "remove an account and end its sign-ins",
+		do: func(c call) (any, error) { return c.changeAccount("removed") }},
 	{method: "GET", path: "/api/v1/devices", role: administrator, says: "all devices", answers: []api.Device(nil),
 		do: func(c call) (any, error) { return devices(c.gateway.Devices.List()), nil }},
 	{method: "DELETE", path: "/api/v1/devices/{id}", role: administrator, says: "revoke a device and end its sessions", do: call.revoke},
@@ -141,6 +153,9 @@ func (c call) revokeDevice(id string) error {
 	all := c.gateway.Devices.List()
 	i := slices.IndexFunc(all, func(d auth.Device) bool { return d.ID == id })
 	err := c.gateway.Devices.Revoke(id)
+	if c.gateway.People != nil && i >= 0 {
+		err = errors.Join(err, c.gateway.People.SignOut(c.Context(), id))
+	}
 	if i < 0 || !all[i].Revoked.IsZero() {
 		return err
 	}
@@ -152,7 +167,16 @@ func (c call) revokeDevice(id string) error {
 }
 
 func (c call) logout() (any, error) {
-	return nil, c.revokeDevice(c.peer.Device)
+	if !c.URL.Query().Has("everywhere") {
+		return nil, c.revokeDevice(c.peer.Device)
+	}
+	var faults []error
+	for _, d := range c.gateway.Devices.List() {
+		if d.User == c.peer.User && d.Revoked.IsZero() {
+			faults = append(faults, c.revokeDevice(d.ID))
+		}
+	}
+	return nil, errors.Join(faults...)
 }
 
 // ofLock is an event about a lock that the caller makes or takes off.

@@ -106,6 +106,7 @@ func NewDirect(h Home, p *Profile, o Options) (*Direct, error) {
 	d.home = h
 	d.dial.Check = d.check
 	d.dial.Memory = h.memory()
+	d.dial.Token = func() []byte { return h.token(p.Name) }
 	return d, nil
 }
 
@@ -165,6 +166,9 @@ func (d *Direct) check(w *frame.Welcome) error {
 				pins = append(pins, k)
 			}
 		}
+	}
+	if len(w.Token) > 0 {
+		d.home.keepToken(d.profile.Name, w.Token)
 	}
 	if !slices.EqualFunc(pins, d.profile.Identity, bytes.Equal) {
 		d.profile.Identity = pins
@@ -337,6 +341,9 @@ func (d *Direct) connect(ctx context.Context, dead *transport.Session) (s *trans
 	d.drop()
 	s, err = d.dial.Dial(ctx)
 	if err != nil {
+		if r, _ := frame.ReasonOf(err); r.Code == frame.Auth {
+			d.home.dropToken(d.profile.Name) // which may be of another device, and the next connection needs none
+		}
 		return nil, false, d.profile.Trust.explain(ctx, d.profile.Address, err)
 	}
 	d.setSession(s)

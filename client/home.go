@@ -158,6 +158,7 @@ func (h Home) Forget(name string) error {
 	if err := h.writeProfiles(all); err != nil {
 		return err
 	}
+	h.dropToken(name)
 	if err := os.Remove(h.keyFile(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

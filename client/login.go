@@ -15,7 +15,7 @@ import (
 // LoginOptions say how to enrol this device.
 type LoginOptions struct {
 	URL     string // of the appliance
-	Code    string // the enrolment code
+	Code    string // the enrolment code; empty: the person signs in in a browser
 	User    string // whom the code is for; may be empty
 	Device  string // what the person calls this device; default: the host's name
 	Profile string // what the appliance is called here; default: its host
@@ -23,10 +23,13 @@ type LoginOptions struct {
 	CAFile      string // PEM certificates to verify the appliance by
 	Fingerprint string // or SHA-256 of its public key; default: the system's roots
 
+	// Browse is told of the page that the person opens, in a browser of any machine, and of the code to compare.
+	Browse func(url, code string)
+
 	Options
 }
 
-// Login makes a device key and enrols it with a code. The key, and what is to be known of the appliance, are kept only
+// Login makes a device key and enrols it, with a code or by a browser. The key, and what is to be known of the appliance, are kept only
 // when that has succeeded; the appliance becomes the default one.
 func Login(ctx context.Context, h Home, o LoginOptions) (*Profile, error) {
 	p, err := o.profile()
@@ -43,6 +46,12 @@ func Login(ctx context.Context, h Home, o LoginOptions) (*Profile, error) {
 	kept, err := h.stageKey(p.Name, key) // now: a code is not to be used up for a key that cannot be kept
 	if err != nil {
 		return nil, err
+	}
+	if o.Code == "" {
+		if err := o.byBrowser(ctx, p, key); err != nil {
+			kept.discard()
+			return nil, err
+		}
 	}
 	d := newDirect(p, frame.PrivateKey(key), frame.Hello{Code: o.Code, User: o.User, Name: frame.Clip(o.device(), 64)}, o.Options)
 	defer d.Close()
@@ -63,6 +72,7 @@ func Login(ctx context.Context, h Home, o LoginOptions) (*Profile, error) {
 	if err := kept.commit(); err != nil {
 		return nil, err
 	}
+	h.dropToken(p.Name) // of the device before
 	return p, h.put(*p, true)
 }
 

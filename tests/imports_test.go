@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"host":                               {},
 	"transport":                          {"frame"},
 	"appliance/api":                      {},
-	"appliance":                          {"appliance/api", "appliance/audit", "appliance/auth", "appliance/policy", "frame", "relay"},
+	"appliance":                          {"appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/token", "appliance/policy", "frame", "relay"},
 	"appliance/audit":                    {},
 	"appliance/auth":                     {},
 	"appliance/auth/lockout":             {"appliance/auth"},
@@ -38,6 +38,8 @@ var allowed = map[string][]string{
 	"appliance/auth/token":               {"appliance/auth"},
 	"appliance/auth/totp":                {"appliance/auth"},
 	"appliance/config":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
+	"appliance/people":                   {"appliance/auth", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/signin", "appliance/store"},
+	"appliance/portal":                   {"appliance/api", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/signin", "appliance/auth/totp", "appliance/people"},
 	"appliance/policy":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy/yamlfile":          {"appliance/policy/spell"},
 	"appliance/policy/spell":             {},
@@ -48,7 +50,7 @@ var allowed = map[string][]string{
 	"bench/lab":                          {"bench"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/audit", "appliance/auth", "appliance/config", "appliance/policy", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/people", "appliance/policy", "appliance/portal", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.

@@ -45,6 +45,9 @@ type Client struct {
 	Signer  frame.Signer
 	Hello   frame.Hello // what it says of itself; clock and proof are added
 
+	// Token is an access token for the next HELLO, as it is at that time; nil: there is none.
+	Token func() []byte
+
 	// Check says whether a WELCOME comes from the right appliance; nil accepts any that TLS accepted.
 	Check func(*frame.Welcome) error
 
@@ -59,6 +62,9 @@ type Client struct {
 
 func (c *Client) hello() frame.Hello {
 	h := c.Hello
+	if c.Token != nil {
+		h.Token = c.Token()
+	}
 	h.Time = time.Now().UnixMilli()
 	return h
 }

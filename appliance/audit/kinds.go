@@ -14,6 +14,9 @@ const (
 	DeviceRevoked  = "device.revoked"
 	CodeMade       = "code.made"
 
+	SignInEnded    = "sign-in.ended"
+	AccountChanged = "account.changed"
+
 	DecisionAllowed = "decision.allowed"
 	DecisionRefused = "decision.refused"
 

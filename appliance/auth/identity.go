@@ -2,7 +2,9 @@ package auth
 
 import (
 	"crypto/ed25519"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -48,6 +50,15 @@ func openSigning(path string) (ed25519.PrivateKey, error) {
 
 // Sign returns the signature of message. Callers begin it with a context string of their own.
 func (i *Identity) Sign(message []byte) []byte { return ed25519.Sign(i.key, message) }
+
+// Derive returns a key of its own for a purpose, which everybody who has the identity key can make again (RFC 5869).
+func (i *Identity) Derive(purpose string) [32]byte {
+	key, err := hkdf.Key(sha256.New, i.key.Seed(), nil, "sallyport "+purpose, 32)
+	if err != nil {
+		panic(err) // of a length that SHA-256 cannot make
+	}
+	return [32]byte(key)
+}
 
 // Public returns the key that clients pin.
 func (i *Identity) Public() ed25519.PublicKey { return i.key.Public().(ed25519.PublicKey) }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"runtime"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -17,8 +19,10 @@ import (
 
 func (c *command) login() *cli.Command {
 	return &cli.Command{
-		Name: "login", Usage: "enrol this device with an appliance", ArgsUsage: "URL",
-		Description: `An administrator of the appliance gives you an enrolment code. It is asked
+		Name: "login", Usage: "sign in to an appliance on this device", ArgsUsage: "URL",
+		Description: `You sign in in a browser, of this computer or any other: the page that opens
+shows which device asks, and you confirm that it is yours. Where nobody signs
+in, or for a robot, an administrator gives you an enrolment code. It is asked
 for, or read from a file: it is never an argument, which others on this
 computer could see.
 
@@ -28,7 +32,8 @@ computer could see.
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "user", Usage: "`NAME` of the person whom the code is for"},
 			&cli.StringFlag{Name: "name", Usage: "what to call this device; default: the computer's `NAME`"},
-			&cli.StringFlag{Name: "code-file", Usage: "read the enrolment code from `FILE`; - is stdin"},
+			&cli.StringFlag{Name: "code-file", Usage: "read an enrolment code from `FILE`; - is stdin"},
+			&cli.BoolFlag{Name: "no-browser", Usage: "open no browser, only show the address"},
 			&cli.StringFlag{Name: "ca", Usage: "trust the certificates in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "fingerprint", Usage: "trust the certificate whose key has this `SHA-256`"},
 		},
@@ -44,14 +49,20 @@ computer could see.
 			if err != nil {
 				return err
 			}
-			code, err := c.code(x.Context, x.String("code-file"))
-			if err != nil {
-				return err
-			}
-			p, err := client.Login(x.Context, home, client.LoginOptions{
-				URL: url, Code: code, User: x.String("user"), Device: x.String("name"), Profile: c.appliance,
+			o := client.LoginOptions{
+				URL: url, User: x.String("user"), Device: x.String("name"), Profile: c.appliance,
 				CAFile: x.String("ca"), Fingerprint: x.String("fingerprint"), Options: c.options(),
-			})
+				Browse: func(url, code string) { c.browse(x.Context, url, code, !x.Bool("no-browser")) },
+			}
+			var p *client.Profile
+			if !x.IsSet("code-file") {
+				p, err = client.Login(x.Context, home, o)
+			}
+			if x.IsSet("code-file") || errors.Is(err, client.ErrNoSignIn) {
+				if o.Code, err = c.code(x.Context, x.String("code-file")); err == nil {
+					p, err = client.Login(x.Context, home, o)
+				}
+			}
 			if err != nil {
 				return err
 			}
@@ -62,6 +73,45 @@ computer could see.
 			return nil
 		},
 	}
+}
+
+// browse shows the person where to sign in, and opens the page there if a browser is at hand.
+func (c *command) browse(ctx context.Context, url, code string, open bool) {
+	if c.json {
+		c.print(map[string]string{"stage": "browser", "url": url, "code": code})
+		return
+	}
+	c.say("sign in at " + url)
+	c.say("and confirm the device with the code " + code)
+	if open && openBrowser(ctx, url) {
+		c.say("your browser opens; waiting for you to confirm")
+		return
+	}
+	c.say("open it in a browser of any computer; waiting for you to confirm")
+}
+
+// openBrowser opens a page in the person's browser, where there is a desktop.
+func openBrowser(ctx context.Context, url string) bool {
+	var name string
+	var args []string
+	switch {
+	case os.Getenv("SSH_CONNECTION") != "":
+		return false
+	case runtime.GOOS == "darwin":
+		name = "open"
+	case runtime.GOOS == "windows":
+		name, args = "rundll32", []string{"url.dll,FileProtocolHandler"}
+	case os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "":
+		return false
+	default:
+		name = "xdg-open"
+	}
+	cmd := exec.CommandContext(ctx, name, append(args, url)...)
+	if cmd.Start() != nil {
+		return false
+	}
+	go cmd.Wait() // it may stay for as long as the browser does
+	return true
 }
 
 // code gets the enrolment code from a file, stdin or the person.
@@ -127,7 +177,10 @@ func (c *command) secret(ctx context.Context, tty *os.File, prompt string) ([]by
 func (c *command) logout() *cli.Command {
 	return &cli.Command{
 		Name: "logout", Usage: "give this device's sign-in up, here and at the appliance",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "local", Usage: "only here, without telling the appliance"}},
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "local", Usage: "only here, without telling the appliance"},
+			&cli.BoolFlag{Name: "everywhere", Usage: "all of your devices, not only this one"},
+		},
 		Action: func(x *cli.Context) error {
 			if err := none(x); err != nil {
 				return err
@@ -140,11 +193,14 @@ func (c *command) logout() *cli.Command {
 			if err != nil {
 				return err
 			}
+			if x.Bool("local") && x.Bool("everywhere") {
+				return usage("--local and --everywhere exclude each other", "")
+			}
 			if !x.Bool("local") {
 				c.appliance = p.Name
-				err := c.ask(func(api *client.API) error { return api.Logout(x.Context) })
+				err := c.ask(func(api *client.API) error { return api.Logout(x.Context, x.Bool("everywhere")) })
 				switch r, _ := frame.ReasonOf(err); {
-				case err == nil, r.Code == "E_DEVICE_REVOKED", r.Code == "E_DEVICE_UNKNOWN":
+				case err == nil, r.Code == "E_DEVICE_REVOKED", r.Code == "E_DEVICE_UNKNOWN", r.Code == "E_SIGNED_OUT":
 				default:
 					if !c.json {
 						c.say("still signed in; sallyport logout --local forgets that without telling the appliance")

@@ -23,7 +23,9 @@ import (
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
+	"sallyport/appliance/people"
 	"sallyport/appliance/policy"
+	"sallyport/appliance/portal"
 	"sallyport/appliance/store"
 	"sallyport/frame"
 	"sallyport/transport"
@@ -31,21 +33,27 @@ import (
 
 // daemon is an appliance that runs.
 type daemon struct {
-	cfg      *config.Config
-	supply   supply
-	log      *slog.Logger
-	store    *store.Store
-	registry *auth.Registry
-	trail    trail
-	auditKey ed25519.PublicKey
-	access   map[string]string // hashes of the access files that are in force, by name
-	locks    *auth.Locks
-	gateway  *appliance.Gateway
-	cert     atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
-	acme     *acme                           // nil without
-	networks map[string]network
-	public   network // the stack that people come in by, if it is no VNet's
-	ready    atomic.Bool
+	cfg       *config.Config
+	supply    supply
+	log       *slog.Logger
+	store     *store.Store
+	registry  *auth.Registry
+	trail     trail
+	auditKey  ed25519.PublicKey
+	access    map[string]string // hashes of the access files that are in force, by name
+	locks     *auth.Locks
+	identity  *auth.Identity
+	people    people.SignIns
+	signIns   *auth.SignIns
+	portal    http.Handler      // nil where nobody can sign in
+	refresher *people.Refresher // nil without identity providers
+	server    atomic.Pointer[transport.Server]
+	gateway   *appliance.Gateway
+	cert      atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
+	acme      *acme                           // nil without
+	networks  map[string]network
+	public    network // the stack that people come in by, if it is no VNet's
+	ready     atomic.Bool
 }
 
 // runDaemon builds an appliance of its parts, serves until ctx ends, lets flows end, and stops.
@@ -96,13 +104,16 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		return err
 	}
 	d.gateway.Locks = d.locks
-	return nil
+	return d.openPeople(ctx)
 }
 
 func (d *daemon) close() {
 	d.closeTrail() // while its receivers can be reached
 	if d.acme != nil {
 		d.acme.Close()
+	}
+	if d.signIns != nil {
+		d.signIns.Close()
 	}
 	if d.registry != nil {
 		if err := d.registry.Close(); err != nil {
@@ -123,21 +134,18 @@ func (d *daemon) close() {
 }
 
 func (d *daemon) serve(ctx context.Context) error {
-	identity, err := auth.OpenIdentity(d.supply.State())
-	if err != nil {
-		return err
-	}
 	server := &transport.Server{
 		Handler:     d.gateway,
-		Identity:    signer{identity},
+		Identity:    signer{d.identity},
 		Certificate: d.show,
 		Protocols:   []string{acmeProtocol},
 		Software:    software(),
-		HTTP:        d.health(),
+		HTTP:        d.pages(),
 		MaxPending:  d.cfg.Limits.Unauthenticated,
 		Balancers:   d.cfg.Listen.ProxyProtocol,
 		Breach:      d.gateway.Breach,
 	}
+	d.server.Store(server)
 	unwatch := d.registry.OnRevoke(func(device auth.Device) {
 		d.gateway.EndDevice(device.ID, auth.ErrRevoked)
 		server.Disconnect(device.ID, auth.ErrRevoked)
@@ -191,6 +199,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	wg.Go(func() { d.prune(serving) })
 	wg.Go(func() { d.followLocks(serving) })
 	wg.Go(func() { d.keepLocks(serving) })
+	wg.Go(func() { d.followPeople(serving) })
 
 	if d.acme != nil {
 		if err := d.acme.manage(serving); err != nil {
@@ -359,9 +368,15 @@ func ownNames(cfg *config.Config) []string {
 	return names
 }
 
-// health answers whoever asks on 443 whether the appliance lives and wants new people.
-func (d *daemon) health() http.Handler {
+// pages answers whoever asks on 443 without saying HELLO: whether the appliance lives and wants new people, and how they
+// sign in.
+func (d *daemon) pages() http.Handler {
 	mux := http.NewServeMux()
+	if d.portal != nil {
+		mux.Handle("/", d.portal)
+	} else {
+		mux.HandleFunc("POST /api/v1/login", func(w http.ResponseWriter, _ *http.Request) { portal.NoSignIn(w) })
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !d.ready.Load() {

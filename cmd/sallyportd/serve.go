@@ -177,6 +177,11 @@ func files(path string, c *config.Config) []string {
 	if c.Store.PasswordFile != "" {
 		list = append(list, c.Store.PasswordFile)
 	}
+	for _, p := range c.Identity.Providers {
+		if p.ClientSecretFile != "" {
+			list = append(list, p.ClientSecretFile)
+		}
+	}
 	for _, v := range c.VNets {
 		if v.Link.Kind == config.LinkWireGuard {
 			list = append(list, v.Link.WireGuard.PrivateKeyFile)

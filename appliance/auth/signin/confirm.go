@@ -3,6 +3,7 @@ package signin
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -111,4 +112,18 @@ func (s *Service) decide(ctx context.Context, l Login, change func(*Login) error
 		return View{}, err
 	}
 	return l.view(), nil
+}
+
+// Guess has somebody at source try a code of another kind, which find knows or not. Wrong ones count as those of logins do.
+func (s *Service) Guess(source netip.Addr, find func() (known bool, err error)) error {
+	try, err := s.Guesses.Begin(lockout.Attempt{Account: auth.Network(source).String(), Source: source})
+	if err != nil {
+		return err
+	}
+	known, err := find()
+	var told *auth.Error
+	if known || !errors.As(err, &told) { // it was right, or it was not looked at
+		try.Cancel()
+	}
+	return err
 }

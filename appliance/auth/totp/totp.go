@@ -13,10 +13,13 @@
 package totp
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/base32"
 	"fmt"
+	"image/png"
 	"log/slog"
+	"net/url"
 	"strings"
 	"time"
 
@@ -58,6 +61,28 @@ func New(issuer, user string) (Secret, error) {
 		return Secret{}, fmt.Errorf("make a one-time password secret: %w", err)
 	}
 	return Secret{Text: key.Secret(), URL: key.URL()}, nil
+}
+
+// Again is the Secret whose Text is known.
+func Again(issuer, user, text string) Secret {
+	u := url.URL{Scheme: "otpauth", Host: "totp", Path: "/" + issuer + ":" + user,
+		RawQuery: url.Values{"secret": {text}, "issuer": {issuer}, "algorithm": {"SHA1"}, "digits": {"6"}, "period": {"30"}}.Encode()}
+	return Secret{Text: text, URL: u.String()}
+}
+
+// Picture is the URL as a QR code, in PNG. It is as secret as the Secret.
+func (s Secret) Picture() ([]byte, error) {
+	key, err := otp.NewKeyFromURL(s.URL)
+	if err != nil {
+		return nil, fmt.Errorf("draw a one-time password secret: %w", err)
+	}
+	img, err := key.Image(220, 220)
+	if err != nil {
+		return nil, fmt.Errorf("draw a one-time password secret: %w", err)
+	}
+	var b bytes.Buffer
+	err = png.Encode(&b, img)
+	return b.Bytes(), err
 }
 
 // Verify reports whether code, as a person typed it, is one of secret at the time now, and of which thirty seconds. It

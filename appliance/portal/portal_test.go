@@ -1,0 +1,347 @@
+package portal
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pquerna/otp/totp"
+
+	"sallyport/appliance/api"
+	"sallyport/appliance/auth"
+	"sallyport/appliance/auth/lockout"
+	"sallyport/appliance/auth/passkey"
+	"sallyport/appliance/auth/passkey/passkeytest"
+	"sallyport/appliance/auth/password"
+	"sallyport/appliance/auth/pending"
+	"sallyport/appliance/auth/signin"
+	"sallyport/appliance/people"
+	"sallyport/appliance/store"
+)
+
+const secretSentence = "four words and a half"
+
+// A house is the pages of an appliance with a real database, and a browser.
+type house struct {
+	t        *testing.T
+	accounts *people.Accounts
+	url      string
+	browser  *http.Client
+	refused  []error
+	enrolled []signin.Enrolment
+	key      *passkeytest.Authenticator
+	clock    time.Time
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	db, err := store.Open(t.Context(), store.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	h := &house{t: t, accounts: &people.Accounts{Store: db, Box: people.NewBox([32]byte{1})}, key: passkeytest.New(t, "bastion.example"), clock: time.Now()}
+	waiting := pending.NewMemory(pending.Config{})
+	rp, err := passkey.New(passkey.Config{Host: "bastion.example", Waiting: waiting})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hasher := password.New(password.Config{Memory: 64, Passes: 1})
+	service := signin.New(signin.Config{Accounts: h.accounts, Passkeys: rp, Passwords: hasher, Visits: waiting, Cookies: lockout.NewCookies([32]byte{2}, time.Now),
+		Clock: func() time.Time { return h.clock }})
+	// Requests go to the pages under the name that cookies and passkeys belong to.
+	handler, err := New(Config{Name: "bastion", URL: "https://bastion.example", Service: service, Accounts: h.accounts, Passwords: hasher, Passkeys: rp,
+		Enrol: func(_ context.Context, e signin.Enrolment) (auth.Device, error) {
+			h.enrolled = append(h.enrolled, e)
+			return auth.Device{ID: auth.DeviceID(e.Key), User: e.Person.User}, nil
+		},
+		SetUp:   func(string, netip.Addr) {},
+		Refused: func(_ string, _ netip.Addr, err error) { h.refused = append(h.refused, err) }, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.url = "https://bastion.example"
+	h.browser = h.newBrowser(handler)
+	return h
+}
+
+// direct hands requests to a handler without a network.
+type direct struct{ http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.RemoteAddr = "192.0.2.7:4711"
+	w := httptest.NewRecorder()
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	d.ServeHTTP(w, r)
+	resp := w.Result()
+	resp.Request = r
+	return resp, nil
+}
+
+func (h *house) newBrowser(handler http.Handler) *http.Client {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return &http.Client{Jar: jar, Transport: direct{handler}}
+}
+
+// post fills in a form, and returns what the page says.
+func (h *house) post(path string, form url.Values) (int, string) {
+	h.t.Helper()
+	return h.send("POST", path, "application/x-www-form-urlencoded", form.Encode(), h.url)
+}
+
+func (h *house) send(method, path, kind, body, origin string) (int, string) {
+	h.t.Helper()
+	r, err := http.NewRequest(method, h.url+path, strings.NewReader(body))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", kind)
+	if origin != "" {
+		r.Header.Set("Origin", origin)
+	}
+	resp, err := h.browser.Do(r)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// want fails the test if a page does not say what it should.
+func (h *house) want(status int, says string) func(int, string) string {
+	h.t.Helper()
+	return func(got int, page string) string {
+		h.t.Helper()
+		if got != status || !strings.Contains(page, says) {
+			h.t.Fatalf("%d, want %d with %q:\n%s", got, status, says, page)
+		}
+		return page
+	}
+}
+
+var hiddenSecret = regexp.MustCompile(`name="secret" value="([A-Z2-7]+)"`)
+
+// setUp makes an account by its set-up pages, and returns the secret of its one-time codes and its recovery codes.
+func (h *house) setUp(user string) (secret string, recovery []string) {
+	h.t.Helper()
+	code, err := h.accounts.Add(h.t.Context(), user)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	page := h.want(200, "Welcome, "+user)(h.post("/setup", url.Values{"code": {code}}))
+	secret = hiddenSecret.FindStringSubmatch(page)[1]
+	form := func(password, again, one string) url.Values {
+		return url.Values{"code": {code}, "secret": {secret}, "password": {password}, "again": {again}, "totp": {one}}
+	}
+	h.want(403, "the two passwords differ")(h.post("/setup/finish", form(secretSentence, "another", h.code(secret))))
+	h.want(403, "at least 12")(h.post("/setup/finish", form("short", "short", h.code(secret))))
+	h.want(403, "the code is wrong")(h.post("/setup/finish", form(secretSentence, secretSentence, "000000")))
+	page = h.want(200, "shown only now")(h.post("/setup/finish", form(secretSentence, secretSentence, h.code(secret))))
+	for _, m := range regexp.MustCompile(`<li>([0-9A-Z-]+)</li>`).FindAllStringSubmatch(page, -1) {
+		recovery = append(recovery, m[1])
+	}
+	h.want(403, "this set-up link is not known here any more")(h.post("/setup", url.Values{"code": {code}}))
+	return secret, recovery
+}
+
+func (h *house) code(secret string) string {
+	h.t.Helper()
+	code, err := totp.GenerateCode(secret, h.clock)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return code
+}
+
+// A device waits for its login.
+type device struct {
+	h       *house
+	key     ed25519.PrivateKey
+	started api.LoginStarted
+	counter uint64
+}
+
+func (h *house) device() *device {
+	h.t.Helper()
+	pub, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	d := &device{h: h, key: key}
+	body, _ := json.Marshal(api.LoginStart{Key: b64.EncodeToString(pub), Name: "laptop", Platform: "linux/amd64"})
+	status, text := h.send("POST", "/api/v1/login", "application/json", string(body), "")
+	if err := json.Unmarshal([]byte(text), &d.started); err != nil || status != 201 {
+		h.t.Fatalf("%d: %s", status, text)
+	}
+	return d
+}
+
+func (d *device) poll() (api.LoginState, string) {
+	d.h.t.Helper()
+	d.h.clock = d.h.clock.Add(3 * time.Second)
+	d.counter++
+	body, _ := json.Marshal(api.LoginPoll{ID: d.started.ID, Counter: d.counter, Signature: b64.EncodeToString(ed25519.Sign(d.key, signin.PollMessage(d.started.ID, d.counter)))})
+	status, text := d.h.send("POST", "/api/v1/login/poll", "application/json", string(body), "")
+	var state api.LoginState
+	var no api.Failure
+	if err := errors.Join(json.Unmarshal([]byte(text), &state), json.Unmarshal([]byte(text), &no)); err != nil {
+		d.h.t.Fatalf("%d: %s", status, text)
+	}
+	return state, no.Code
+}
+
+// TestLogin: an account is set up, signs in by password and one-time code, and makes a device its own.
+func TestLogin(t *testing.T) {
+	h := newHouse(t)
+	secret, recovery := h.setUp("ann")
+	if len(recovery) != 10 {
+		t.Fatalf("%d recovery codes", len(recovery))
+	}
+	d := h.device()
+	if state, _ := d.poll(); state.State != "waiting" {
+		t.Fatalf("%+v", state)
+	}
+	h.want(403, "the user name or the password is wrong")(h.post("/login/password", url.Values{"user": {"ann"}, "password": {"wrong"}}))
+	h.want(200, "authenticator app")(h.post("/login/password", url.Values{"user": {"ann"}, "password": {secretSentence}}))
+	h.want(403, "this page is too old")(h.post("/login/confirm", url.Values{"code": {d.started.Code}})) // before the second step
+	h.want(403, "the code is wrong")(h.post("/login/factor", url.Values{"method": {"totp"}, "code": {"000000"}}))
+	h.clock = h.clock.Add(time.Minute) // the code of the setup is used up
+	h.want(200, "/login/device")(h.post("/login/factor", url.Values{"method": {"totp"}, "code": {h.code(secret)}}))
+	h.want(403, "no login waits under this code")(h.post("/login/device", url.Values{"code": {"BBBB-BBBB"}}))
+	page := h.want(200, "Is this your device?")(h.post("/login/device", url.Values{"code": {strings.ToLower(d.started.Code)}}))
+	for _, says := range []string{d.started.Code, "laptop", "linux/amd64", "192.0.2.7"} {
+		if !strings.Contains(page, says) {
+			t.Errorf("the page does not show %q", says)
+		}
+	}
+	if len(h.enrolled) != 0 {
+		t.Fatal("enrolled before somebody has confirmed")
+	}
+	h.want(200, "Signed in")(h.post("/login/confirm", url.Values{"code": {d.started.Code}}))
+	state, _ := d.poll()
+	if state.State != "enrolled" || state.User != "ann" || len(h.enrolled) != 1 || h.enrolled[0].Person.MFA.IsZero() || h.enrolled[0].Person.Method != "password+totp" {
+		t.Fatalf("%+v, %+v", state, h.enrolled)
+	}
+	if _, code := d.poll(); code != "E_LOGIN_USED" || len(h.enrolled) != 1 {
+		t.Errorf("a second poll: %s", code)
+	}
+	h.want(403, "this page is too old")(h.post("/login/confirm", url.Values{"code": {h.device().started.Code}})) // one sign-in is for one device
+
+	// The person says no.
+	d = h.device()
+	h.want(200, "Denied")(h.post("/login/deny", url.Values{"code": {d.started.Code}}))
+	if _, code := d.poll(); code != "E_LOGIN_DENIED" {
+		t.Errorf("a denied login: %s", code)
+	}
+	// With a recovery code, once.
+	for _, says := range []string{"/login/device", "the code is wrong or has been used"} {
+		h.post("/login/password", url.Values{"user": {"ann"}, "password": {secretSentence}})
+		if _, page := h.post("/login/factor", url.Values{"method": {"recovery"}, "code": {recovery[3]}}); !strings.Contains(page, says) {
+			t.Errorf("not %q: %s", says, page)
+		}
+	}
+}
+
+// TestPasskey: a passkey that was made at the setup signs in by itself.
+func TestPasskey(t *testing.T) {
+	h := newHouse(t)
+	code, err := h.accounts.Add(t.Context(), "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := func(path, body string) (a struct {
+		ID      string
+		Options json.RawMessage
+	}) {
+		t.Helper()
+		status, text := h.send("POST", path, "application/json", body, h.url)
+		if err := json.Unmarshal([]byte(text), &a); err != nil || status != 200 {
+			t.Fatalf("%d: %s", status, text)
+		}
+		return a
+	}
+	ask := asked("/setup/passkey", fmt.Sprintf(`{"code":%q}`, code))
+	answer := fmt.Sprintf(`{"id":%q,"response":%s}`, ask.ID, h.key.Create(ask.Options))
+	h.want(200, "Your account is ready")(h.post("/setup/finish", url.Values{"code": {code}, "password": {secretSentence}, "again": {secretSentence}, "passkey": {answer}}))
+	d := h.device()
+	ask = asked("/login/passkey", `{"visit":false}`)
+	h.want(200, "/login/device")(h.send("POST", "/login/passkey/answer", "application/json", fmt.Sprintf(`{"id":%q,"response":%s}`, ask.ID, h.key.Get(ask.Options)), h.url))
+	h.want(200, "Signed in")(h.post("/login/confirm", url.Values{"code": {d.started.Code}}))
+	if state, _ := d.poll(); state.State != "enrolled" || h.enrolled[0].Person.Method != "passkey" {
+		t.Errorf("%+v, %+v", state, h.enrolled)
+	}
+}
+
+// TestOthersPages: no page but the appliance's own may have a browser do anything.
+func TestOthersPages(t *testing.T) {
+	h := newHouse(t)
+	h.setUp("ann")
+	form := url.Values{"user": {"ann"}, "password": {secretSentence}}.Encode()
+	for _, origin := range []string{"https://evil.example", "https://bastion.example:8443", "http://bastion.example", "null"} {
+		h.want(403, "another page")(h.send("POST", "/login/password", "application/x-www-form-urlencoded", form, origin))
+	}
+	for _, path := range []string{"/login/password", "/login/confirm", "/login/deny", "/setup/finish", "/api/v1/login", "/api/v1/login/poll"} {
+		if status, _ := h.send("GET", path+"?"+form, "", "", ""); status != 405 && status != 403 && status != 404 {
+			t.Errorf("GET %s: %d", path, status)
+		}
+	}
+	status, page := h.send("GET", "/login", "", "", "")
+	if status != 200 || strings.Contains(page, "<style") || strings.Contains(page, "onclick") || strings.Contains(page, "<script>") {
+		t.Errorf("%d: %s", status, page)
+	}
+	if status, _ := h.send("POST", "/login/password", "application/x-www-form-urlencoded", "password="+strings.Repeat("x", 1<<20), h.url); status == 200 {
+		t.Error("a body of a megabyte is read")
+	}
+}
+
+// TestDisabled: a disabled account is told so, and a removed one is unknown.
+func TestDisabled(t *testing.T) {
+	h := newHouse(t)
+	h.setUp("ann")
+	form := url.Values{"user": {"ann"}, "password": {secretSentence}}
+	if err := h.accounts.Disable(t.Context(), "ann"); err != nil {
+		t.Fatal(err)
+	}
+	h.want(403, "this account is locked")(h.post("/login/password", form))
+	if err := h.accounts.Enable(t.Context(), "ann"); err != nil {
+		t.Fatal(err)
+	}
+	h.want(200, "authenticator app")(h.post("/login/password", form))
+	code, err := h.accounts.Reset(t.Context(), "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.want(403, "the user name or the password is wrong")(h.post("/login/password", form))
+	h.want(200, "Welcome, ann")(h.post("/setup", url.Values{"code": {code}}))
+	if err := h.accounts.Remove(t.Context(), "ann"); err != nil {
+		t.Fatal(err)
+	}
+	for _, do := range []func(context.Context, string) error{h.accounts.Remove, h.accounts.Disable, h.accounts.Enable,
+		func(ctx context.Context, user string) error { _, err := h.accounts.Reset(ctx, user); return err }} {
+		if err := do(t.Context(), "ann"); !errors.Is(err, people.ErrNoAccount) {
+			t.Errorf("%v", err)
+		}
+	}
+}

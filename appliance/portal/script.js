@@ -1,0 +1,78 @@
+// What the pages do with script: passkeys, and the code that stands behind # in the address. It reaches no server and no
+// log there; between two pages it is kept for this tab alone.
+"use strict";
+
+const codeKey = "sallyport-code";
+
+function takeCode() {
+  const code = location.hash.slice(1);
+  if (code === "") return;
+  history.replaceState(null, "", location.pathname);
+  if (location.pathname === "/setup") {
+    const field = document.getElementById("setup-code");
+    if (field) {
+      field.value = decodeURIComponent(code);
+      document.getElementById("setup-form").submit();
+    }
+    return;
+  }
+  sessionStorage.setItem(codeKey, code);
+}
+
+function offerCode() {
+  const field = document.getElementById("device-code");
+  const code = sessionStorage.getItem(codeKey);
+  if (field && code && field.value === "") field.value = decodeURIComponent(code);
+}
+
+async function post(path, body) {
+  const answer = await fetch(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
+  const said = await answer.json();
+  if (!answer.ok) throw new Error(said.error + (said.hint ? "; " + said.hint : ""));
+  return said;
+}
+
+function complain(err) {
+  const at = document.getElementById("passkey-error");
+  at.textContent = err.name === "NotAllowedError" ? "No passkey was used." : err.message;
+  at.hidden = false;
+}
+
+async function usePasskey(button) {
+  const visit = button.dataset.visit === "yes";
+  const ask = await post("/login/passkey", {visit});
+  const options = PublicKeyCredential.parseRequestOptionsFromJSON(ask.options.publicKey);
+  const made = await navigator.credentials.get({publicKey: options});
+  const done = await post("/login/passkey/answer", {id: ask.id, visit, response: made.toJSON()});
+  location.assign(done.to);
+}
+
+async function newPasskey(button) {
+  const ask = await post("/setup/passkey", {code: button.dataset.code});
+  const options = PublicKeyCredential.parseCreationOptionsFromJSON(ask.options.publicKey);
+  const made = await navigator.credentials.create({publicKey: options});
+  document.getElementById("passkey-answer").value = JSON.stringify({id: ask.id, response: made.toJSON()});
+  document.getElementById("passkey-made").hidden = false;
+  document.getElementById("totp").required = false;
+}
+
+function onClick(id, act) {
+  const button = document.getElementById(id);
+  if (!button) return;
+  button.addEventListener("click", async () => {
+    document.getElementById("passkey-error").hidden = true;
+    button.disabled = true;
+    try {
+      await act(button);
+    } catch (err) {
+      complain(err);
+    } finally {
+      button.disabled = false;
+    }
+  });
+}
+
+takeCode();
+offerCode();
+onClick("passkey", usePasskey);
+onClick("new-passkey", newPasskey);

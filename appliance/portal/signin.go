@@ -1,0 +1,176 @@
+package portal
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"sallyport/appliance/auth/lockout"
+	"sallyport/appliance/auth/passkey"
+	"sallyport/appliance/auth/signin"
+)
+
+const visitLife = 10 * time.Minute
+
+func (p *portal) signInPages(mux *http.ServeMux) {
+	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) { p.show(w, "login", http.StatusOK, p.choices()) })
+	mux.HandleFunc("POST /login/password", p.password)
+	mux.HandleFunc("POST /login/factor", p.factor)
+	mux.HandleFunc("POST /login/passkey", p.beginPasskey)
+	mux.HandleFunc("POST /login/passkey/answer", p.finishPasskey)
+	mux.HandleFunc("POST /login/at/{provider}", p.toProvider)
+	mux.HandleFunc("GET /login/{provider}", p.fromProvider)
+	mux.HandleFunc("GET /login/device", func(w http.ResponseWriter, r *http.Request) { p.show(w, "device", http.StatusOK, page{}) })
+	mux.HandleFunc("POST /login/device", p.device)
+	mux.HandleFunc("POST /login/confirm", p.confirm)
+	mux.HandleFunc("POST /login/deny", p.deny)
+}
+
+// choices are the ways to sign in.
+func (p *portal) choices() page { return page{Providers: p.Providers, Passkeys: p.Passkeys != nil} }
+
+func from(r *http.Request) signin.From {
+	return signin.From{Source: source(r), Known: cookie(r, knownCookie)}
+}
+
+// entered goes on with what a step has gained.
+func (p *portal) entered(w http.ResponseWriter, v signin.Visit) {
+	setCookie(w, visitCookie, v.Secret, visitLife, http.SameSiteStrictMode)
+	if v.Known != "" {
+		setCookie(w, knownCookie, v.Known, lockout.CookieLife, http.SameSiteStrictMode)
+	}
+	if v.SignedIn {
+		p.show(w, "onward", http.StatusOK, page{To: "/login/device", User: v.User})
+		return
+	}
+	p.show(w, "factor", http.StatusOK, page{User: v.User, Next: v.Next})
+}
+
+func (p *portal) password(w http.ResponseWriter, r *http.Request) {
+	user := r.PostFormValue("user")
+	v, err := p.Service.Password(r.Context(), user, r.PostFormValue("password"), from(r))
+	if err != nil {
+		p.failed(w, r, "login", user, err, p.choices())
+		return
+	}
+	p.entered(w, v)
+}
+
+func (p *portal) factor(w http.ResponseWriter, r *http.Request) {
+	visit, code := cookie(r, visitCookie), r.PostFormValue("code")
+	step := p.Service.TOTP
+	next := []string{"totp"}
+	if r.PostFormValue("method") == "recovery" {
+		step, next = p.Service.Recovery, []string{"recovery"}
+	}
+	v, err := step(r.Context(), visit, code, from(r))
+	if err != nil {
+		p.failed(w, r, "factor", r.PostFormValue("user"), err, page{Next: next})
+		return
+	}
+	p.entered(w, v)
+}
+
+// passkeyAnswer is what a browser's script says after navigator.credentials.
+type passkeyAnswer struct {
+	ID       string          `json:"id"`
+	Visit    bool            `json:"visit"` // of the account whose password was right, and not of anybody
+	Response json.RawMessage `json:"response"`
+}
+
+func (a passkeyAnswer) visit(r *http.Request) string {
+	if a.Visit {
+		return cookie(r, visitCookie)
+	}
+	return ""
+}
+
+func (p *portal) beginPasskey(w http.ResponseWriter, r *http.Request) {
+	var in passkeyAnswer
+	if !ask(w, r, &in) {
+		return
+	}
+	out, err := p.Service.BeginPasskey(r.Context(), in.visit(r))
+	if err != nil {
+		failure(w, err)
+		return
+	}
+	answerAsk(w, out)
+}
+
+func answerAsk(w http.ResponseWriter, a passkey.Ask) {
+	answer(w, http.StatusOK, map[string]any{"id": a.ID, "options": a.Options})
+}
+
+func (p *portal) finishPasskey(w http.ResponseWriter, r *http.Request) {
+	var in passkeyAnswer
+	if !ask(w, r, &in) {
+		return
+	}
+	v, err := p.Service.FinishPasskey(r.Context(), in.visit(r), in.ID, in.Response, from(r))
+	if err != nil {
+		p.Refused("", source(r), err)
+		failure(w, err)
+		return
+	}
+	setCookie(w, visitCookie, v.Secret, visitLife, http.SameSiteStrictMode)
+	if v.Known != "" {
+		setCookie(w, knownCookie, v.Known, lockout.CookieLife, http.SameSiteStrictMode)
+	}
+	answer(w, http.StatusOK, map[string]string{"to": "/login/device"})
+}
+
+// toProvider sends a browser to an identity provider: by a page, since form-action would follow a redirect.
+func (p *portal) toProvider(w http.ResponseWriter, r *http.Request) {
+	browser := signin.NewBrowser()
+	to, err := p.Service.BeginProvider(r.Context(), r.PathValue("provider"), browser, r.PostFormValue("fresh") != "")
+	if err != nil {
+		p.failed(w, r, "login", "", err, p.choices())
+		return
+	}
+	setCookie(w, browserCookie, browser, visitLife, http.SameSiteLaxMode)
+	p.show(w, "onward", http.StatusOK, page{To: to})
+}
+
+func (p *portal) fromProvider(w http.ResponseWriter, r *http.Request) {
+	v, err := p.Service.FinishProvider(r.Context(), r.PathValue("provider"), cookie(r, browserCookie), r.URL.Query())
+	dropCookie(w, browserCookie)
+	if err != nil {
+		p.failed(w, r, "again", "", err, page{})
+		return
+	}
+	p.entered(w, v)
+}
+
+// device shows which device a code is of.
+func (p *portal) device(w http.ResponseWriter, r *http.Request) {
+	code := r.PostFormValue("code")
+	view, err := p.Service.Open(r.Context(), code, source(r))
+	if err == nil && view.State != signin.Waiting {
+		err = signin.ErrDecided
+	}
+	if err != nil {
+		p.failed(w, r, "device", "", err, page{})
+		return
+	}
+	p.show(w, "confirm", http.StatusOK, page{View: &view, Code: view.Code})
+}
+
+func (p *portal) confirm(w http.ResponseWriter, r *http.Request) {
+	view, err := p.Service.Confirm(r.Context(), cookie(r, visitCookie), r.PostFormValue("code"), source(r))
+	if err != nil {
+		p.failed(w, r, "device", "", err, page{})
+		return
+	}
+	dropCookie(w, visitCookie)
+	p.show(w, "done", http.StatusOK, page{View: &view})
+}
+
+func (p *portal) deny(w http.ResponseWriter, r *http.Request) {
+	view, err := p.Service.Deny(r.Context(), r.PostFormValue("code"), source(r))
+	if err != nil {
+		p.failed(w, r, "device", "", err, page{})
+		return
+	}
+	p.show(w, "denied", http.StatusOK, page{View: &view})
+}

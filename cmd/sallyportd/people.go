@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"sallyport/appliance/audit"
+	"sallyport/appliance/auth"
+	"sallyport/appliance/auth/lockout"
+	"sallyport/appliance/auth/oidc"
+	"sallyport/appliance/auth/passkey"
+	"sallyport/appliance/auth/password"
+	"sallyport/appliance/auth/pending"
+	"sallyport/appliance/auth/signin"
+	"sallyport/appliance/auth/token"
+	"sallyport/appliance/config"
+	"sallyport/appliance/people"
+	"sallyport/appliance/portal"
+	"sallyport/frame"
+)
+
+// standings is what sign-ins say of devices.
+type standings struct {
+	*auth.Registry
+	signIns *auth.SignIns
+}
+
+// Standing implements appliance.People.
+func (s standings) Standing(device string) (auth.Standing, error) {
+	return s.signIns.Standing(s.SignInOf(device))
+}
+
+// SignOut implements appliance.People.
+func (s standings) SignOut(ctx context.Context, device string) error {
+	id := s.SignInOf(device)
+	if id == "" {
+		return nil
+	}
+	if err := s.signIns.End(ctx, id); !errors.Is(err, auth.ErrSignedOut) {
+		return err
+	}
+	return nil
+}
+
+// openPeople reads who has signed in. What has ended ends the flows that it carried, also where nobody can sign in any
+// more.
+func (d *daemon) openPeople(ctx context.Context) error {
+	var err error
+	if d.identity, err = auth.OpenIdentity(d.supply.State()); err != nil {
+		return err
+	}
+	d.people = people.SignIns{Store: d.store, Box: people.NewBox(d.identity.Derive("database box v1"))}
+	d.signIns, err = auth.OpenSignIns(ctx, d.people, time.Now, func(n auth.SignIn, why error) {
+		if why == nil {
+			d.gateway.PeopleChanged()
+			return
+		}
+		d.gateway.SignInEnded(n, why)
+		if s := d.server.Load(); s != nil {
+			s.Disconnect(n.Device, why)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	d.gateway.People = standings{d.registry, d.signIns}
+	if d.cfg.Identity.URL == "" {
+		return nil
+	}
+	return d.openSignIn()
+}
+
+// openSignIn makes the pages on which people sign in.
+func (d *daemon) openSignIn() error {
+	cfg := d.cfg.Identity
+	u, err := url.Parse(cfg.URL)
+	if err != nil {
+		return err
+	}
+	d.gateway.URL = cfg.URL
+	if d.gateway.Tokens, err = token.New(token.Config{Fleet: cfg.URL, Lifetime: cfg.Token}, d.identity); err != nil {
+		return err
+	}
+	accounts := &people.Accounts{Store: d.store, Box: d.people.Box}
+	d.gateway.Accounts = accounts
+	waiting := pending.NewMemory(pending.Config{})
+	hasher := password.New(password.Config{})
+	c := signin.Config{Accounts: accounts, Passwords: hasher, Cookies: lockout.NewCookies(d.identity.Derive("cookies v1"), time.Now),
+		Visits: waiting, PasswordAlone: cfg.Local.PasswordAlone}
+	if _, err := netip.ParseAddr(u.Hostname()); err != nil { // passkeys belong to names
+		if c.Passkeys, err = passkey.New(passkey.Config{Host: u.Hostname(), Origins: []string{cfg.URL}, Title: d.cfg.Name, Waiting: waiting}); err != nil {
+			return err
+		}
+	}
+	set, err := d.identityProviders(waiting)
+	if err != nil {
+		return err
+	}
+	var names []string
+	if set != nil {
+		c.Providers, names = set, set.Names()
+		d.refresher = &people.Refresher{SignIns: d.people, Providers: set, Every: cfg.Refresh, Log: d.log, Ended: func(n auth.SignIn) {
+			if err := d.signIns.End(context.Background(), n.ID); err != nil {
+				d.log.Warn("a sign-in is not ended in the database", "user", n.User, "cause", err)
+			}
+		}}
+	}
+	d.portal, err = portal.New(portal.Config{Name: d.cfg.Name, URL: cfg.URL, Service: signin.New(c), Providers: names, Accounts: accounts, Passwords: hasher,
+		Passkeys: c.Passkeys, Enrol: d.enrol, Refused: d.signInRefused, Log: d.log,
+		SetUp: func(user string, source netip.Addr) { d.gateway.AccountSetUp(user, source.String()) }})
+	return err
+}
+
+// identityProviders are those that are configured; nil for none.
+func (d *daemon) identityProviders(waiting pending.Store) (*oidc.Set, error) {
+	var list []oidc.Config
+	out := d.uplink()
+	client := &http.Client{Transport: out.transport()}
+	for _, p := range d.cfg.Identity.Providers {
+		out.allow(p.Issuer)
+		secret, err := d.clientSecret(p)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, oidc.Config{Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: secret, RedirectURL: d.cfg.Identity.URL + "/login/" + p.Name,
+			Scopes: p.Scopes, UserClaim: p.User, GroupsClaim: p.Groups, AMR: p.MFA.AMR, ACR: p.MFA.ACR, HTTP: client})
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	return oidc.NewSet(waiting, list...)
+}
+
+func (d *daemon) clientSecret(p config.Provider) (string, error) {
+	if p.ClientSecretFile == "" {
+		return "", nil
+	}
+	text, err := d.supply.File(p.ClientSecretFile)
+	if err != nil {
+		return "", fmt.Errorf("read the client secret of provider %s: %w", p.Name, err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// enrol makes the device of a confirmed login its person's: the sign-in first, without which the device may do nothing.
+func (d *daemon) enrol(ctx context.Context, e signin.Enrolment) (auth.Device, error) {
+	n, err := d.people.Add(ctx, e, d.cfg.Identity.Lasts)
+	if err != nil {
+		return auth.Device{}, err
+	}
+	d.signIns.Learn(n)
+	device, err := d.registry.Add(ctx, auth.Device{User: n.User, Name: e.Name, Platform: e.Platform, Key: e.Key, SignIn: n.ID})
+	if err == nil {
+		detail := map[string]string{"method": e.Person.Method}
+		err = d.trail.Write(audit.Event{Kind: audit.DeviceEnrolled, User: n.User, Device: device.ID, Object: device.Name, Source: e.Source.String(), Detail: detail})
+	}
+	if err != nil {
+		if ended := d.signIns.End(ctx, n.ID); ended != nil {
+			d.log.Warn("a sign-in that came to nothing is not ended in the database", "user", n.User, "cause", ended)
+		}
+		return auth.Device{}, err
+	}
+	if err := d.store.NoteLogin(ctx, n.User, n.Began); err != nil {
+		d.log.Warn("a login is not noted", "user", n.User, "cause", err)
+	}
+	d.log.Info("device enrolled", "user", n.User, "device", device.ID, "name", device.Name, "source", e.Source, "by", e.Person.Method)
+	return device, nil
+}
+
+// signInRefused notes why somebody has not signed in: exactly in the log, and as they were told in the audit log.
+func (d *daemon) signInRefused(user string, source netip.Addr, why error) {
+	user = frame.Clip(user, 64)
+	var detail *oidc.Detail
+	cause := why.Error()
+	if errors.As(why, &detail) {
+		cause = detail.Error()
+	}
+	code, sentence := auth.ErrControlDown.Code, cause
+	var e *auth.Error
+	if errors.As(why, &e) {
+		code, sentence = e.Code, e.Sentence
+	}
+	d.log.Info("sign-in refused", "source", source, "user", user, "cause", code, "why", frame.Clip(cause, 600))
+	d.gateway.SignInRefused(audit.Event{Kind: audit.SignInRefused, User: user, Source: source.String(), Transport: "browser", Code: code, Why: sentence})
+}
+
+// followPeople asks identity providers about sign-ins until ctx ends.
+func (d *daemon) followPeople(ctx context.Context) {
+	if d.refresher != nil {
+		d.refresher.Run(ctx)
+	}
+}
