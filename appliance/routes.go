@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"context"
 	_ "embed"
 	"encoding/hex"
 	"encoding/json"
@@ -154,7 +155,7 @@ func (c call) revokeDevice(id string) error {
 	i := slices.IndexFunc(all, func(d auth.Device) bool { return d.ID == id })
 	err := c.gateway.Devices.Revoke(id)
 	if c.gateway.People != nil && i >= 0 {
-		err = errors.Join(err, c.gateway.People.SignOut(c.Context(), id))
+		err = errors.Join(err, c.gateway.People.SignOut(context.WithoutCancel(c.Context()), id)) // which may be the caller's own
 	}
 	if i < 0 || !all[i].Revoked.IsZero() {
 		return err

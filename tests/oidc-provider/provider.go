@@ -99,7 +99,7 @@ func (p *Provider) read(out io.Reader, done chan<- struct{}) {
 	}
 }
 
-// Do has the provider "rotate" its key, go "down" or come "up" again.
+// Do has the provider "rotate" its key, "demote" ann, go "down" or come "up" again.
 func (p *Provider) Do(t *testing.T, word string) {
 	t.Helper()
 	if _, err := fmt.Fprintln(p.in, word); err != nil {

@@ -1,6 +1,6 @@
 // An identity provider for tests, on loopback: node server.mjs PORT REDIRECT-URI. Whoever types a login is it.
-// It takes one word a line: "rotate" makes a new signing key and forgets the old one, "down" closes the port, "up"
-// opens it again. Each is answered with a line of the same word.
+// It takes one word a line: "rotate" makes a new signing key and forgets the old one, "demote" takes ann out of all groups,
+// "down" closes the port, "up" opens it again. Each is answered with a line of the same word.
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import http from 'node:http';
 import readline from 'node:readline';
@@ -57,6 +57,10 @@ readline.createInterface({ input: process.stdin }).on('line', (word) => {
   switch (word) {
     case 'rotate':
       answer = provider();
+      say(word);
+      break;
+    case 'demote':
+      claims.ann.groups = [];
       say(word);
       break;
     case 'down':
