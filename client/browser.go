@@ -17,6 +17,7 @@ import (
 
 	"sallyport/appliance/api"
 	"sallyport/frame"
+	"sallyport/transport"
 )
 
 // ErrNoSignIn is the answer of an appliance at which nobody signs in: it enrols devices with codes.
@@ -88,9 +89,16 @@ func (a asker) post(ctx context.Context, path string, in, out any) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	begun := time.Now()
 	resp, err := a.http.Do(req)
 	if err != nil {
-		return a.profile.Trust.explain(ctx, a.profile.Address, err)
+		if told := a.profile.Trust.explain(ctx, a.profile.Address, err); told != err {
+			return told
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return &transport.PathError{Attempts: []transport.Attempt{{Transport: "https", Address: a.profile.Address, Err: errors.Unwrap(err), Took: time.Since(begun)}}}
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxLoginAnswer))

@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 	"appliance/policy/spell":             {},
 	"appliance/store":                    {},
 	"client":                             {"appliance/api", "frame", "relay", "transport"},
-	"client/clienttest":                  {"client", "frame", "transport"},
+	"client/clienttest":                  {"appliance/api", "client", "frame", "transport"},
 	"bench":                              {},
 	"bench/lab":                          {"bench"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},

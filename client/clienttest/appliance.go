@@ -57,6 +57,7 @@ type Config struct {
 	Listen              string        // default 127.0.0.1:0
 	HostKeys            []string      // pinned for the target "pinned"
 	Old                 bool          // it is of a time before sallyport bench
+	SignIn              bool          // people sign in: each login is confirmed when it has been asked about twice
 
 	// After is an appliance that was stopped and starts again: same address, certificate, identity and devices.
 	After *Appliance
@@ -81,6 +82,7 @@ type Appliance struct {
 	opened  []frame.OpenRequest
 	hellos  []frame.Hello
 	once    bool // OnceCode was used
+	logins  []*login
 }
 
 type device struct {
@@ -113,7 +115,9 @@ func Start(t testing.TB, c Config) *Appliance {
 			if !c.Now.IsZero() {
 				w.Header().Set("Date", c.Now.UTC().Format(http.TimeFormat))
 			}
-			http.NotFound(w, r)
+			if !c.SignIn || !a.signIn(w, r) {
+				http.NotFound(w, r)
+			}
 		}),
 	}
 	l, err := net.Listen("tcp", cmp.Or(c.Listen, "127.0.0.1:0"))
@@ -218,7 +222,11 @@ func (a *Appliance) admit(h *frame.Hello, p *frame.Peer) (*frame.Welcome, error)
 		return nil, frame.Refuse("E_DEVICE_REVOKED", "this device has been revoked", "ask an administrator")
 	}
 	p.User, p.Device = User, d.ID
-	return &frame.Welcome{Name: "clienttest", User: User, Device: d.ID, Identity: a.config.Successors, Time: time.Now().Add(a.config.Ahead).UnixMilli()}, nil
+	w := &frame.Welcome{Name: "clienttest", User: User, Device: d.ID, Identity: a.config.Successors, Time: time.Now().Add(a.config.Ahead).UnixMilli()}
+	if a.config.SignIn && len(h.Token) == 0 {
+		w.Token = []byte("token of " + d.ID)
+	}
+	return w, nil
 }
 
 // Refusals are what targets of these names answer.
@@ -403,6 +411,15 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 			return
 		}
 		reply(404, object{"code": "E_DEVICE_UNKNOWN", "error": "this device is not enrolled here", "hint": "sallyport admin devices lists them"})
+	case r.URL.Path == "/api/v1/accounts" && r.Method == "GET":
+		reply(200, []object{{"user": User, "created": since, "last_login": since, "factors": []string{"password", "totp"}}, {"user": "bob", "created": since},
+			{"user": "carol\x1b", "source": "https://id.example", "created": since, "disabled": since}})
+	case r.URL.Path == "/api/v1/accounts", r.URL.Path == "/api/v1/accounts/bob/reset":
+		reply(200, object{"user": "bob", "link": "https://bastion.example/setup#ABCD"})
+	case strings.HasPrefix(r.URL.Path, "/api/v1/accounts/bob"):
+		reply(200, object{})
+	case strings.HasPrefix(r.URL.Path, "/api/v1/accounts/"):
+		reply(404, object{"code": "E_ACCOUNT_UNKNOWN", "error": "there is no such account here", "hint": "sallyport admin accounts lists them"})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/policy/why":
 		allowed := r.URL.Query().Get("user") == User
 		reply(200, object{"allowed": allowed, "text": "ann → echo: allowed by \"all\"\n  permit\x1b \"all\"\n", "policies": []object{}})

@@ -17,7 +17,7 @@ func (c *command) accounts() *cli.Command {
 	return &cli.Command{
 		Name: "accounts", Usage: "list who may sign in, and make or bar accounts",
 		Description: "  sallyport admin accounts\n  sallyport admin accounts add ann\n  sallyport admin accounts disable bob\n\n" +
-			"A new account comes with a link, which you hand to its owner by a way that you\ntrust. With it they choose a password and a second factor; it works once and\nfor a day.",
+			"A new account comes with a link, which you hand to its owner by a way that\nyou trust. With it they choose a password and a second factor; it works once\nand for a day.",
 		Subcommands: []*cli.Command{
 			{Name: "list", Usage: "list all accounts", Action: list},
 			c.withLink("add", "make a local account", func(ctx context.Context, a *client.API, user string) (api.Setup, error) {

@@ -117,10 +117,11 @@ func TestPromptInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a := clienttest.Start(t, clienttest.Config{})
 	env := environment(t.TempDir())
 	var stderr watched
 	env.Stdin, env.Stderr = tty, &stderr
-	cancel, status := started(env, "login", "bastion.example")
+	cancel, status := started(env, "login", a.Address, "--ca", a.CAFile)
 	stderr.await(t, "enrolment code: ")
 	time.Sleep(50 * time.Millisecond)
 	cancel()
