@@ -76,6 +76,8 @@ type Gateway struct {
 	VNets    map[string]VNet
 	Devices  Devices
 	Locks    Locks
+	Access   Access // nil: the access files are not in a database
+	Accounts Accounts
 	Audit    Audit
 	AuditKey ed25519.PublicKey // by which the audit log is verified
 	Log      *slog.Logger
@@ -134,7 +136,7 @@ func (f *flow) still(p *policy.Policy, from *frame.Peer, now time.Time) error {
 	again := f.request(from, now)
 	again.Protocol, again.Port = f.grant.Protocol, f.grant.Port
 	g, err := p.Decide(again)
-	if err == nil {
+	if err == nil && p == f.gateway.policy.Load() { // and not one that is only thought of
 		f.timed.Store(g.Timed || g.Lifetime > 0)
 	}
 	switch {

@@ -29,6 +29,13 @@ const (
 	ApprovalGiven   = "approval.given"
 	ApprovalRefused = "approval.refused"
 
+	AccountCreated  = "account.created"
+	AccountSetUp    = "account.setup"
+	AccountDisabled = "account.disabled"
+	AccountEnabled  = "account.enabled"
+	AccountRemoved  = "account.removed"
+	SignInEnded     = "sign-in.ended"
+
 	AccessChanged = "access.changed"
 	Locked        = "lock.made"
 	Unlocked      = "lock.removed"
@@ -53,6 +60,8 @@ var levels = map[string]slog.Level{
 	SessionKilled:   slog.LevelWarn,
 	ApprovalRefused: slog.LevelWarn,
 	DeviceRevoked:   slog.LevelWarn,
+	AccountDisabled: slog.LevelWarn,
+	AccountRemoved:  slog.LevelWarn,
 	Locked:          slog.LevelWarn,
 	Torn:            slog.LevelError,
 	Trouble:         slog.LevelError,

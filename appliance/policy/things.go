@@ -117,3 +117,9 @@ func words(v any) string {
 	}
 	return fmt.Sprint(v)
 }
+
+// HasGroup says whether access.yaml has a group: others count nowhere.
+func (p *Policy) HasGroup(name string) bool {
+	_, known := p.groups[name]
+	return known
+}
