@@ -167,6 +167,10 @@ func (c call) apply(ask api.ApplyAccess) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !ask.DryRun { // of two here, the second finds the first one's version before it writes anything
+		c.gateway.applying.Lock()
+		defer c.gateway.applying.Unlock()
+	}
 	was, err := versions.Version(c.Context(), 0)
 	if err != nil && !errors.Is(err, ErrNoVersion) {
 		return nil, err

@@ -51,7 +51,9 @@ func (c call) addAccount(ask api.AddAccount) (any, error) {
 	if len(ask.Groups) > 0 {
 		e.Detail = map[string]string{"groups": strings.Join(ask.Groups, ",")}
 	}
-	return c.settingUp(e, func() (api.SetUp, error) { return c.gateway.Accounts.Add(c.Context(), ask.User, slices.Compact(slices.Sorted(slices.Values(ask.Groups)))) })
+	return c.settingUp(e, func() (api.SetUp, error) {
+		return c.gateway.Accounts.Add(c.Context(), ask.User, slices.Compact(slices.Sorted(slices.Values(ask.Groups))))
+	})
 }
 
 func (c call) resetAccount(ask api.ResetAccount) (any, error) {

@@ -92,6 +92,7 @@ type Gateway struct {
 	benches  benches
 	comings  comings
 	rooms    rooms
+	applying sync.Mutex // held while a version of the access files is compared and put in force
 }
 
 // Limits of a Gateway. The zero value means the defaults.

@@ -430,6 +430,10 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 		}
 		reply(200, object{})
 	default:
+		if status, v, ok := a.answerAccess(r); ok {
+			reply(status, v)
+			return
+		}
 		reply(404, "nothing here")
 	}
 }
