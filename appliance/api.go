@@ -91,8 +91,10 @@ func statusOf(c frame.Code) int {
 	switch c {
 	case "E_ADMIN":
 		return http.StatusForbidden
-	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN", "E_ACCOUNT_UNKNOWN", "E_NO_SIGN_IN":
+	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN", "E_NO_SIGN_IN", "E_VERSION_UNKNOWN", "E_ACCOUNT_UNKNOWN", "E_SIGNIN_UNKNOWN":
 		return http.StatusNotFound
+	case "E_CONFLICT", "E_ACCOUNT_TAKEN":
+		return http.StatusConflict
 	case frame.Internal:
 		return http.StatusInternalServerError
 	}

@@ -80,7 +80,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.book = new(notebook)
-	s.Gateway = &Gateway{Name: "site", Audit: s.book, VNets: map[string]VNet{"hub": s.vnet}, Devices: s.reg, Metrics: NewMetrics(),
+	s.Gateway = &Gateway{Name: "site", Audit: s.book, VNets: map[string]VNet{"hub": s.vnet}, Devices: s.reg, Accounts: new(guests), Metrics: NewMetrics(),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	if s.Locks, err = auth.OpenLocks(t.Context(), forgetful{}, time.Now, s.EndLocked); err != nil {
 		t.Fatal(err)

@@ -77,10 +77,10 @@ type Gateway struct {
 	VNets    map[string]VNet
 	Devices  Devices
 	People   People        // nil: nobody signs in, and all devices have enrolled with codes
-	Accounts Accounts      // nil likewise
 	Tokens   *token.Signer // makes access tokens; nil likewise
-	URL      string        // of the appliance, as browsers have it; empty likewise
 	Locks    Locks
+	Access   Access // nil: the access files are not in a database
+	Accounts Accounts
 	Audit    Audit
 	AuditKey ed25519.PublicKey // by which the audit log is verified
 	Log      *slog.Logger
@@ -95,6 +95,7 @@ type Gateway struct {
 	benches  benches
 	comings  comings
 	rooms    rooms
+	applying sync.Mutex // held while a version of the access files is compared and put in force
 }
 
 // Limits of a Gateway. The zero value means the defaults.
@@ -144,7 +145,7 @@ func (f *flow) still(p *policy.Policy, from *frame.Peer, now time.Time) error {
 	again := f.request(from, now)
 	again.Protocol, again.Port = f.grant.Protocol, f.grant.Port
 	g, err := p.Decide(again)
-	if err == nil {
+	if err == nil && p == f.gateway.policy.Load() { // and not one that is only thought of
 		f.timed.Store(g.Timed || g.Lifetime > 0)
 	}
 	switch {

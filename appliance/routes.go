@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/hex"
@@ -34,6 +35,7 @@ type route struct {
 	query        map[string]string // parameters, and what they mean
 	asks         any               // of the type of the body; nil: there is none
 	answers      any               // of the type of the answer; nil: an empty object
+	most         int64             // bytes of the body; default maxAsk
 	do           func(c call) (any, error)
 }
 
@@ -65,17 +67,6 @@ var routes = []route{
 		asks: api.EndSessions{}, answers: []api.Session(nil), do: asking(func(c call, ask api.EndSessions) (any, error) { return c.gateway.endSessions(c.peer, ask) })},
 	{method: "POST", path: "/api/v1/logout", role: person, says: "end the caller's sign-in and revoke their device", do: call.logout,
 		query: map[string]string{"everywhere": "all of the caller's devices"}},
-	{method: "GET", path: "/api/v1/accounts", role: administrator, says: "those who may sign in", answers: []api.Account(nil), do: call.accounts},
-	{method: "POST", path: "/api/v1/accounts", role: administrator, says: "make a local account; the answer is the link by which its owner sets it up",
-		asks: api.NewAccount{}, answers: api.Setup{}, do: asking(call.addAccount)},
-	{method: "POST", path: "/api/v1/accounts/{user}/reset", role: administrator, says: "take all credentials off a local account, end its sign-ins, and make a new set-up link",
-		answers: api.Setup{}, do: call.resetAccount},
-	{method: "POST", path: "/api/v1/accounts/{user}/disable", role: administrator, says: "bar an account and end its sign-ins",
-		do: func(c call) (any, error) { return c.changeAccount("disabled") }},
-	{method: "POST", path: "/api/v1/accounts/{user}/enable", role: administrator, says: "let an account in again",
-		do: func(c call) (any, error) { return c.changeAccount("enabled") }},
-	{method: "DELETE", path: "/api/v1/accounts/{user}", role: administrator, says: "remove an account and end its sign-ins",
-		do: func(c call) (any, error) { return c.changeAccount("removed") }},
 	{method: "GET", path: "/api/v1/devices", role: administrator, says: "all devices", answers: []api.Device(nil),
 		do: func(c call) (any, error) { return devices(c.gateway.Devices.List()), nil }},
 	{method: "DELETE", path: "/api/v1/devices/{id}", role: administrator, says: "revoke a device and end its sessions", do: call.revoke},
@@ -93,6 +84,22 @@ var routes = []route{
 	{method: "GET", path: "/api/v1/audit/key", role: administrator, says: "the key by which the audit log is verified", answers: api.AuditKey{},
 		do: func(c call) (any, error) { return api.AuditKey{Key: hex.EncodeToString(c.gateway.AuditKey)}, nil }},
 	{method: "DELETE", path: "/api/v1/locks/{kind}/{name}", role: administrator, says: "take a lock off", do: call.unlock},
+	{method: "GET", path: "/api/v1/access", role: administrator, says: "the versions of the access files, the latest first", answers: []api.AccessVersion(nil), do: call.accessList},
+	{method: "GET", path: "/api/v1/access/diff", role: administrator, says: "what differs between two versions of the access files", answers: []api.AccessChange(nil), do: call.accessDiff,
+		query: map[string]string{"from": "a version, or active", "to": "a version, or active"}},
+	{method: "GET", path: "/api/v1/access/{version}", role: administrator, says: "a version of the access files, or active for that in force", answers: api.AccessVersion{}, do: call.accessShow},
+	{method: "POST", path: "/api/v1/access", role: administrator, says: "compare access files with those in force, and put them in force", most: maxAccessAsk,
+		asks: api.ApplyAccess{}, answers: api.AccessPlan{}, do: asking(call.apply)},
+	{method: "GET", path: "/api/v1/accounts", role: administrator, says: "all accounts", answers: []api.Account(nil), do: call.accounts},
+	{method: "POST", path: "/api/v1/accounts", role: administrator, says: "make a local account, and a link to set it up by", asks: api.AddAccount{}, answers: api.SetUp{}, do: asking(call.addAccount)},
+	{method: "POST", path: "/api/v1/accounts/{name}", role: administrator, says: "disable an account and end all that is its, or enable it again", asks: api.SetAccount{}, do: asking(call.setAccount)},
+	{method: "DELETE", path: "/api/v1/accounts/{name}", role: administrator, says: "remove an account and end all that is its", do: call.removeAccount},
+	{method: "POST", path: "/api/v1/accounts/{name}/reset", role: administrator, says: "take credentials off an account, and make a link to set it up anew by",
+		asks: api.ResetAccount{}, answers: api.SetUp{}, do: asking(call.resetAccount)},
+	{method: "GET", path: "/api/v1/signins", role: administrator, says: "the sign-ins that last", answers: []api.SignIn(nil), do: call.signIns,
+		query: map[string]string{"user": "of this person"}},
+	{method: "POST", path: "/api/v1/signins/end", role: administrator, says: "end a sign-in, or all of a person; the answer lists them", asks: api.EndSignIns{}, answers: []api.SignIn(nil),
+		do: asking(call.endSignIns)},
 }
 
 // apiFor is the appliance's API as p sees it.
@@ -113,7 +120,7 @@ func (g *Gateway) serveRoute(w http.ResponseWriter, req *http.Request, r route, 
 			reply(w, nil, g.caught(v, ofPeer(p)...))
 		}
 	}()
-	req.Body = http.MaxBytesReader(w, req.Body, maxAsk)
+	req.Body = http.MaxBytesReader(w, req.Body, cmp.Or(r.most, maxAsk))
 	if err := g.barred(p); err != nil { // since the connection began
 		reply(w, nil, err)
 		return

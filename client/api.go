@@ -144,35 +144,6 @@ func (a *API) Logout(ctx context.Context, everywhere bool) error {
 	return a.call(ctx, http.MethodPost, path, nil, nil)
 }
 
-// Accounts lists those who may sign in, for administrators.
-func (a *API) Accounts(ctx context.Context) (list []api.Account, err error) {
-	return list, a.call(ctx, http.MethodGet, "accounts", nil, &list)
-}
-
-// AddAccount makes a local account, for administrators. The link in the answer is secret.
-func (a *API) AddAccount(ctx context.Context, user string) (s api.Setup, err error) {
-	return s, a.call(ctx, http.MethodPost, "accounts", api.NewAccount{User: user}, &s)
-}
-
-// ResetAccount takes a local account's credentials off and makes a new link, for administrators.
-func (a *API) ResetAccount(ctx context.Context, user string) (s api.Setup, err error) {
-	return s, a.call(ctx, http.MethodPost, "accounts/"+url.PathEscape(user)+"/reset", nil, &s)
-}
-
-// BarAccount disables an account, or enables it again, for administrators.
-func (a *API) BarAccount(ctx context.Context, user string, bar bool) error {
-	what := "enable"
-	if bar {
-		what = "disable"
-	}
-	return a.call(ctx, http.MethodPost, "accounts/"+url.PathEscape(user)+"/"+what, nil, nil)
-}
-
-// RemoveAccount removes an account, for administrators.
-func (a *API) RemoveAccount(ctx context.Context, user string) error {
-	return a.call(ctx, http.MethodDelete, "accounts/"+url.PathEscape(user), nil, nil)
-}
-
 // maxAnswer bounds what an answer may take of memory: a name for each of 100,000 targets and some more.
 const maxAnswer = 64 << 20
 

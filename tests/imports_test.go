@@ -25,7 +25,8 @@ var allowed = map[string][]string{
 	"host":                               {},
 	"transport":                          {"frame"},
 	"appliance/api":                      {},
-	"appliance":                          {"appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/token", "appliance/policy", "frame", "relay"},
+	"appliance":                          {"appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/token", "appliance/policy", "frame", "relay"},
+	"appliance/access":                   {"appliance/auth", "appliance/policy", "appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/audit":                    {},
 	"appliance/auth":                     {},
 	"appliance/auth/lockout":             {"appliance/auth"},
@@ -50,7 +51,7 @@ var allowed = map[string][]string{
 	"bench/lab":                          {"bench"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/people", "appliance/policy", "appliance/portal", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/people", "appliance/policy", "appliance/portal", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.

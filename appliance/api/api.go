@@ -193,24 +193,3 @@ type LoginState struct {
 	User   string `json:"user,omitempty"`
 	Device string `json:"device,omitempty"`
 }
-
-// An Account is a person who may sign in.
-type Account struct {
-	User      string    `json:"user"`
-	Source    string    `json:"source,omitempty"` // the issuer that vouches for the person; empty for a local account
-	Created   time.Time `json:"created"`
-	Disabled  time.Time `json:"disabled,omitzero"`
-	LastLogin time.Time `json:"last_login,omitzero"`
-	Factors   []string  `json:"factors,omitempty"` // of a local account: password, totp, passkey
-}
-
-// A NewAccount is a local account to be made.
-type NewAccount struct {
-	User string `json:"user"`
-}
-
-// A Setup is the link by which a person sets their account up, once. It is secret.
-type Setup struct {
-	User string `json:"user"`
-	Link string `json:"link"`
-}

@@ -14,9 +14,6 @@ const (
 	DeviceRevoked  = "device.revoked"
 	CodeMade       = "code.made"
 
-	SignInEnded    = "sign-in.ended"
-	AccountChanged = "account.changed"
-
 	DecisionAllowed = "decision.allowed"
 	DecisionRefused = "decision.refused"
 
@@ -31,6 +28,14 @@ const (
 	ApprovalAsked   = "approval.asked"
 	ApprovalGiven   = "approval.given"
 	ApprovalRefused = "approval.refused"
+
+	AccountCreated  = "account.created"
+	AccountSetUp    = "account.setup"
+	AccountReady    = "account.ready"
+	AccountDisabled = "account.disabled"
+	AccountEnabled  = "account.enabled"
+	AccountRemoved  = "account.removed"
+	SignInEnded     = "sign-in.ended"
 
 	AccessChanged = "access.changed"
 	Locked        = "lock.made"
@@ -56,6 +61,8 @@ var levels = map[string]slog.Level{
 	SessionKilled:   slog.LevelWarn,
 	ApprovalRefused: slog.LevelWarn,
 	DeviceRevoked:   slog.LevelWarn,
+	AccountDisabled: slog.LevelWarn,
+	AccountRemoved:  slog.LevelWarn,
 	Locked:          slog.LevelWarn,
 	Torn:            slog.LevelError,
 	Trouble:         slog.LevelError,

@@ -566,15 +566,28 @@ func (c *checker) join(path string) string {
 	return filepath.Join(c.folder, path)
 }
 
-// accessPath is a file's path, or that of a folder of such files.
+// accessPath is where the access files are: in the database, or at a path.
 func (c *checker) accessPath() {
-	if c.stat != nil {
-		if info, err := c.stat(c.join(c.Access)); err == nil && info.Mode().IsDir() {
-			c.Access = c.join(c.Access)
+	switch {
+	case c.Access != InDatabase:
+		if c.Has("access_seed") {
+			c.Fault(c.KeyAt("access_seed"), "set access: database, or leave it out", "access_seed is what a database begins with, and the access files are not in one")
+		}
+		c.fileOrFolder(&c.Access, "access")
+	case c.Has("access_seed"):
+		c.fileOrFolder(&c.Seed, "access_seed")
+	}
+}
+
+// fileOrFolder is a file's path, or that of a folder of such files.
+func (c *checker) fileOrFolder(path *string, key string) {
+	if c.stat != nil && *path != "" {
+		if info, err := c.stat(c.join(*path)); err == nil && info.Mode().IsDir() {
+			*path = c.join(*path)
 			return
 		}
 	}
-	c.path(&c.Access, false, "access")
+	c.path(path, false, key)
 }
 
 // path joins a file's path with the folder and wants the file to be there; a secret one for its owner only.

@@ -28,16 +28,17 @@ import (
 
 // Config is sallyport.yaml. Relative paths are relative to its folder; in a parsed Config all are joined with it.
 type Config struct {
-	Name     string          `yaml:"name"`    // what people see; default "sallyport"
-	Listen   Listen          `yaml:"listen"`  // where people come in; default address ":443"
-	TLS      TLS             `yaml:"tls"`     // the certificate; must be given
-	State    string          `yaml:"state"`   // the folder of all that is kept; default /var/lib/sallyport
-	Store    Store           `yaml:"store"`   // the database; default: one of its own in State
-	Uplink   string          `yaml:"uplink"`  // how the appliance itself reaches services: kernel, listen or a VNet's name; default kernel
-	VNets    map[string]VNet `yaml:"vnets"`   // the networks of the targets, by name; at least one
-	Access   string          `yaml:"access"`  // the policy file; default access.yaml
-	Metrics  Metrics         `yaml:"metrics"` // for Prometheus; default none
-	RunAs    string          `yaml:"run_as"`  // user name or number of the worker when the parent starts as root; default sallyport if there is such a user, else nobody
+	Name     string          `yaml:"name"`        // what people see; default "sallyport"
+	Listen   Listen          `yaml:"listen"`      // where people come in; default address ":443"
+	TLS      TLS             `yaml:"tls"`         // the certificate; must be given
+	State    string          `yaml:"state"`       // the folder of all that is kept; default /var/lib/sallyport
+	Store    Store           `yaml:"store"`       // the database; default: one of its own in State
+	Uplink   string          `yaml:"uplink"`      // how the appliance itself reaches services: kernel, listen or a VNet's name; default kernel
+	VNets    map[string]VNet `yaml:"vnets"`       // the networks of the targets, by name; at least one
+	Access   string          `yaml:"access"`      // the policy file, a folder of such files, or InDatabase; default access.yaml
+	Seed     string          `yaml:"access_seed"` // the file or folder that an empty database begins with; only with InDatabase
+	Metrics  Metrics         `yaml:"metrics"`     // for Prometheus; default none
+	RunAs    string          `yaml:"run_as"`      // user name or number of the worker when the parent starts as root; default sallyport if there is such a user, else nobody
 	Drain    Drain           `yaml:"drain"`
 	Limits   Limits          `yaml:"limits"`
 	Audit    Audit           `yaml:"audit"`
@@ -195,6 +196,17 @@ type Limits struct {
 	Detached        int           `yaml:"detached"`        // flows without a connection at once; default 2000
 	Bench           int           `yaml:"bench"`           // people who measure at once; default 2
 	BenchMbit       int           `yaml:"bench_mbit"`      // Mbit/s that each of them may move; default 500
+}
+
+// InDatabase is Config.Access where the access files are versions in the database, and sallyport admin apply changes them.
+const InDatabase = "database"
+
+// AccessPath is the file or folder that access files are read from; empty where there is none.
+func (c *Config) AccessPath() string {
+	if c.Access == InDatabase {
+		return c.Seed
+	}
+	return c.Access
 }
 
 const (

@@ -43,7 +43,7 @@ func (a *Accounts) local(ctx context.Context, row store.Account, err error) (sig
 	if err != nil {
 		return signin.Account{}, false, err
 	}
-	out := signin.Account{User: row.Name, Locked: !row.Disabled.IsZero()}
+	out := signin.Account{User: row.Name, Groups: row.Groups, Locked: !row.Disabled.IsZero()}
 	if out.Handle, err = handles.DecodeString(row.Subject); err != nil {
 		return out, false, fmt.Errorf("the passkey handle of %s: %w", row.Name, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,11 +25,22 @@ type SignIns struct {
 // SignIns implements auth.SignInStore.
 func (s SignIns) SignIns(ctx context.Context) ([]auth.SignIn, error) {
 	rows, err := s.Store.SignIns(ctx, "", time.Now())
+	if err != nil {
+		return nil, err
+	}
+	accounts, err := s.Store.Accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	groups := map[string][]string{}
+	for _, a := range accounts {
+		groups[a.Name] = a.Groups
+	}
 	all := make([]auth.SignIn, 0, len(rows))
 	for _, n := range rows {
-		all = append(all, fromRow(n))
+		all = append(all, fromRow(n, groups[n.Account]))
 	}
-	return all, err
+	return all, nil
 }
 
 // SignIn implements auth.SignInStore.
@@ -37,7 +49,14 @@ func (s SignIns) SignIn(ctx context.Context, id string) (auth.SignIn, error) {
 	if errors.Is(err, store.ErrNotFound) {
 		return auth.SignIn{}, auth.ErrSignedOut
 	}
-	return fromRow(n), err
+	if err != nil {
+		return auth.SignIn{}, err
+	}
+	a, err := s.Store.Account(ctx, n.Account)
+	if errors.Is(err, store.ErrNotFound) { // the sign-in has ended, or is about to
+		err = nil
+	}
+	return fromRow(n, a.Groups), err
 }
 
 // EndSignIn implements auth.SignInStore.
@@ -48,25 +67,34 @@ func (s SignIns) EndSignIn(ctx context.Context, id string, at time.Time) error {
 // Watch implements auth.SignInStore.
 func (s SignIns) Watch(ctx context.Context, f func(id string) error) error {
 	return s.Store.Watch(ctx, func(c store.Change) error {
-		if c.Subject != store.OfSignIn && c.Subject != "" {
-			return nil
+		switch c.Subject {
+		case store.OfSignIn, "":
+			return f(c.Key)
+		case store.OfAccount: // which may be in other groups now
+			rows, err := s.Store.SignIns(ctx, c.Key, time.Now())
+			for _, n := range rows {
+				err = errors.Join(err, f(n.ID))
+			}
+			return err
 		}
-		return f(c.Key)
+		return nil
 	})
 }
 
-func fromRow(n store.SignIn) auth.SignIn {
-	return auth.SignIn{ID: n.ID, User: n.Account, Device: n.Device, Provider: n.Provider, Groups: n.Groups, MFA: n.MFA,
+// fromRow is a sign-in with the groups that its provider names and those that its account is in here.
+func fromRow(n store.SignIn, here []string) auth.SignIn {
+	groups := slices.Compact(slices.Sorted(slices.Values(slices.Concat(n.Groups, here))))
+	return auth.SignIn{ID: n.ID, User: n.Account, Device: n.Device, Provider: n.Provider, Groups: groups, MFA: n.MFA,
 		Began: n.Created, Expires: n.Expires, Ended: n.Ended}
 }
 
 // Add puts the sign-in of an enrolment into the database, for as long as it lasts.
 func (s SignIns) Add(ctx context.Context, e signin.Enrolment, lasts time.Duration) (auth.SignIn, error) {
 	now := time.Now().Truncate(time.Microsecond)
-	n := store.SignIn{ID: e.SignIn, Account: e.Person.User, Device: auth.DeviceID(e.Key), Provider: store.Local, Groups: e.Person.Groups,
+	n := store.SignIn{ID: e.SignIn, Account: e.Person.User, Device: auth.DeviceID(e.Key), Provider: store.Local,
 		MFA: e.Person.MFA.Truncate(time.Microsecond), Created: now, Expires: now.Add(lasts), Refreshed: now}
 	if e.Person.Issuer != "" {
-		n.Provider = e.Person.Session.Provider
+		n.Provider, n.Groups = e.Person.Session.Provider, e.Person.Groups
 	}
 	if e.Person.Session.Refresh != "" {
 		secret, err := json.Marshal(e.Person.Session)
@@ -78,7 +106,7 @@ func (s SignIns) Add(ctx context.Context, e signin.Enrolment, lasts time.Duratio
 	if err := s.Store.AddSignIn(ctx, n); err != nil {
 		return auth.SignIn{}, fmt.Errorf("keep the sign-in: %w", err)
 	}
-	return fromRow(n), nil
+	return s.SignIn(ctx, n.ID)
 }
 
 func refreshLabel(id string) string { return "refresh token of " + id }
@@ -91,8 +119,8 @@ type Refresher struct {
 	}
 	Every time.Duration
 	Log   *slog.Logger
-	// Ended is told of a sign-in that a provider has ended.
-	Ended func(auth.SignIn)
+	// Ended is told the id of a sign-in that a provider has ended.
+	Ended func(id string)
 }
 
 // asked is how many providers are asked at once.
@@ -150,7 +178,7 @@ func (r *Refresher) refresh(ctx context.Context, n store.SignIn) error {
 	}
 	who, err := r.Providers.Refresh(ctx, session)
 	if errors.Is(err, oidc.ErrEnded) || errors.Is(err, oidc.ErrRefused) {
-		r.Ended(fromRow(n))
+		r.Ended(n.ID)
 		return err
 	}
 	if err != nil {

@@ -88,12 +88,22 @@ type testForm struct {
 // Parse reads access.yaml and the *.cedar files beside it strictly. The error is Faults, with every fault of all files,
 // unless o is incomplete.
 func Parse(files []File, o Options) (*Policy, error) {
+	p, _, err := read(files, o)
+	if err != nil {
+		return nil, err
+	}
+	p.ready()
+	return p, nil
+}
+
+// read reads the files into a policy that is not ready yet, and access.yaml as it is written.
+func read(files []File, o Options) (*Policy, *fileForm, error) {
 	if o.AddressSyntax == nil || o.Forbidden == nil {
-		return nil, errors.New("policy: Options.AddressSyntax and Options.Forbidden must be set")
+		return nil, nil, errors.New("policy: Options.AddressSyntax and Options.Forbidden must be set")
 	}
 	access, faults := findAccess(files)
 	if faults != nil {
-		return nil, faults
+		return nil, nil, faults
 	}
 	c := &checker{options: o}
 	c.File = yamlfile.Read(access.Name, access.Data, &c.form)
@@ -113,10 +123,9 @@ func Parse(files []File, o Options) (*Policy, error) {
 	}
 	faults = append(faults, checkStatements(p.statements)...)
 	if len(faults) > 0 {
-		return nil, faults
+		return nil, nil, faults
 	}
-	p.ready()
-	return p, nil
+	return p, &c.form, nil
 }
 
 // findAccess returns the one file that is not Cedar's.

@@ -29,16 +29,22 @@ func scanAccessFiles(row scanner) (a Access, err error) {
 	return a, err
 }
 
-// AddAccess puts a version in force after the expected one, 0 where there is none, and returns its number. ErrConflict
-// means that another version is in force.
-func (s *Store) AddAccess(ctx context.Context, expected int64, a Access) (int64, error) {
+// AddAccess puts a version in force after the expected one, 0 where there is none, and does to the accounts what it says of
+// them: all of it or nothing. It returns the version's number. ErrConflict means that another version is in force.
+func (s *Store) AddAccess(ctx context.Context, expected int64, a Access, accounts ...AccountChange) (int64, error) {
 	a.Version = expected + 1
 	err := s.change(ctx, "add a version of the access files", func(c *change) error {
 		c.note(OfAccess, "")
 		// Of two that find the same version in force, the number is for one.
-		return c.must(ErrConflict, "INSERT INTO access_versions ("+accessColumns+", files) SELECT CAST($1 AS BIGINT), $2, $3, $4, $5, $6"+
+		err := c.must(ErrConflict, "INSERT INTO access_versions ("+accessColumns+", files) SELECT CAST($1 AS BIGINT), $2, $3, $4, $5, $6"+
 			" WHERE (SELECT COALESCE(MAX(version), 0) FROM access_versions) = $7",
 			a.Version, micros(a.Created), a.By, a.Comment, data(a.Hash), data(a.Files), expected)
+		for _, change := range accounts {
+			if err == nil {
+				err = c.changeAccount(change, a.Created)
+			}
+		}
+		return err
 	})
 	if err != nil {
 		return 0, err

@@ -2,11 +2,20 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"time"
 )
 
 // Local is the source of accounts that have their credentials here.
 const Local = "local"
+
+// NewSubject is the subject of a new local account: 32 random bytes in base64url, which passkeys know the account by.
+func NewSubject() string {
+	b := make([]byte, 32)
+	rand.Read(b) // never fails: it would end the process
+	return base64.RawURLEncoding.EncodeToString(b)
+}
 
 // An Account is a person who may sign in.
 type Account struct {
@@ -16,12 +25,16 @@ type Account struct {
 	Created   time.Time
 	Disabled  time.Time // zero while it may be used
 	LastLogin time.Time
+	Groups    []string // that it is in here, beside those that its source names
 }
 
-const accountColumns = "name, source, subject, created, disabled, last_login"
+const accountColumns = "name, source, subject, created, disabled, last_login, member_of"
 
 func scanAccount(row scanner) (a Account, err error) {
-	err = row.Scan(&a.Name, &a.Source, &a.Subject, stamp{&a.Created}, stamp{&a.Disabled}, stamp{&a.LastLogin})
+	err = row.Scan(&a.Name, &a.Source, &a.Subject, stamp{&a.Created}, stamp{&a.Disabled}, stamp{&a.LastLogin}, nameList{&a.Groups})
+	if len(a.Groups) == 0 {
+		a.Groups = nil
+	}
 	return a, err
 }
 
@@ -29,10 +42,14 @@ func scanAccount(row scanner) (a Account, err error) {
 func (s *Store) AddAccount(ctx context.Context, a Account) error {
 	return s.change(ctx, "add the account "+a.Name, func(c *change) error {
 		c.note(OfAccount, a.Name)
-		_, err := c.exec("INSERT INTO accounts ("+accountColumns+") VALUES ($1, $2, $3, $4, $5, $6)",
-			a.Name, a.Source, a.Subject, micros(a.Created), micros(a.Disabled), micros(a.LastLogin))
-		return err
+		return c.addAccount(a)
 	})
+}
+
+func (c *change) addAccount(a Account) error {
+	_, err := c.exec("INSERT INTO accounts ("+accountColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		a.Name, a.Source, a.Subject, micros(a.Created), micros(a.Disabled), micros(a.LastLogin), names(a.Groups))
+	return err
 }
 
 // Accounts returns all accounts by name.
@@ -51,11 +68,15 @@ func (s *Store) AccountOf(ctx context.Context, source, subject string) (Account,
 		"SELECT "+accountColumns+" FROM accounts WHERE source = $1 AND subject = $2", source, subject)
 }
 
-// DisableAccount bars an account from a time on; the zero time lets it in again.
+// DisableAccount bars an account from a time on, ends its sign-ins and revokes its devices. The zero time lets it in again,
+// with a new device.
 func (s *Store) DisableAccount(ctx context.Context, name string, at time.Time) error {
 	return s.change(ctx, "bar the account "+name, func(c *change) error {
 		c.note(OfAccount, name)
-		return c.must(ErrNotFound, "UPDATE accounts SET disabled = $1 WHERE name = $2", micros(at), name)
+		if err := c.must(ErrNotFound, "UPDATE accounts SET disabled = $1 WHERE name = $2", micros(at), name); err != nil || at.IsZero() {
+			return err
+		}
+		return c.endAccount(name, at)
 	})
 }
 
@@ -66,13 +87,13 @@ func (s *Store) NoteLogin(ctx context.Context, name string, at time.Time) error 
 	})
 }
 
-// RemoveAccount removes an account with its credentials, and ends its sign-ins.
+// RemoveAccount removes an account with its credentials, ends its sign-ins and revokes its devices.
 func (s *Store) RemoveAccount(ctx context.Context, name string, at time.Time) error {
 	return s.change(ctx, "remove the account "+name, func(c *change) error {
-		if err := c.endSignIns("account", name, at); err != nil {
+		c.note(OfAccount, name)
+		if err := c.must(ErrNotFound, "DELETE FROM accounts WHERE name = $1", name); err != nil {
 			return err
 		}
-		c.note(OfAccount, name)
-		return c.must(ErrNotFound, "DELETE FROM accounts WHERE name = $1", name)
+		return c.endAccount(name, at)
 	})
 }

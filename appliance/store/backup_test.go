@@ -153,6 +153,8 @@ func TestAnUnsoundBackupChangesNothing(t *testing.T) {
 		})
 	}
 	const devices = "devices.000001.jsonl"
+	versions := tableVersions(t)
+	last := versions[len(versions)-1]
 	bad := map[string][]byte{
 		"empty":                 nil,
 		"no tar":                bytes.Repeat([]byte("x"), 4096),
@@ -167,7 +169,7 @@ func TestAnUnsoundBackupChangesNothing(t *testing.T) {
 		"a table of nobody's":   only(devices, func(c []byte) (string, []byte) { return "versions.000001.jsonl", c }),
 		"a file outside":        only(devices, func(c []byte) (string, []byte) { return "../devices.jsonl", c }),
 		"of a later form":       replace(headFile, `"form": 1`, `"form": 2`),
-		"of later tables":       replace(headFile, `"tables": 3`, `"tables": 4`),
+		"of later tables":       replace(headFile, fmt.Sprintf(`"tables": %d`, last), fmt.Sprintf(`"tables": %d`, last+1)),
 		"a row twice":           only(devices, func(c []byte) (string, []byte) { return devices, append(c, c...) }),
 		"a manifest of nothing": only(manifestFile, func([]byte) (string, []byte) { return manifestFile, []byte(`{"files":[]}`) }),
 		"followed by more":      append(bytes.Clone(made[:len(made)-1024]), made...),

@@ -2,14 +2,27 @@ package store
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 )
 
-// TestFromEveryVersion brings a database from each older version to the latest, with what was in it.
-func TestFromEveryVersion(t *testing.T) {
+// tableVersions are the numbers of the steps, which may have gaps.
+func tableVersions(t *testing.T) (versions []int64) {
 	steps, err := migrations.ReadDir("migrations")
 	must(t, err)
+	for _, step := range steps {
+		version, err := strconv.ParseInt(step.Name()[:5], 10, 64)
+		must(t, err)
+		versions = append(versions, version)
+	}
+	return versions
+}
+
+// TestFromEveryVersion brings a database from each older version to the latest, with what was in it.
+func TestFromEveryVersion(t *testing.T) {
+	versions := tableVersions(t)
+	last := versions[len(versions)-1]
 	from := func(t *testing.T, cfg Config, version int64) {
 		cfg.Timeout = slow
 		old, err := openTo(t.Context(), cfg, version)
@@ -19,7 +32,7 @@ func TestFromEveryVersion(t *testing.T) {
 		for range 2 { // the second time there is nothing to do
 			s, err := Open(t.Context(), cfg)
 			must(t, err)
-			if got, err := s.schema(t.Context()); got != int64(len(steps)) || err != nil {
+			if got, err := s.schema(t.Context()); got != last || err != nil {
 				t.Errorf("version %d, %v", got, err)
 			}
 			if d, err := s.Device(t.Context(), "dev-1"); err != nil || d.User != "ann" {
@@ -29,7 +42,7 @@ func TestFromEveryVersion(t *testing.T) {
 			must(t, s.Close())
 		}
 	}
-	for version := int64(1); version < int64(len(steps)); version++ {
+	for _, version := range versions[:len(versions)-1] {
 		t.Run("sqlite", func(t *testing.T) { from(t, Config{Dir: t.TempDir()}, version) })
 		t.Run("postgres", func(t *testing.T) {
 			p := theServer(t)

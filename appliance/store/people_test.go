@@ -146,13 +146,13 @@ func TestAccounts(t *testing.T) {
 		must(t, s.AddAccount(ctx, bob))
 		is(t, "a taken name", s.AddAccount(ctx, Account{Name: "ann", Source: "idp", Subject: "43"}), ErrConflict)
 		is(t, "a taken subject", s.AddAccount(ctx, Account{Name: "eve", Source: "idp", Subject: "42"}), ErrConflict)
-		if got, err := s.AccountOf(ctx, "idp", "42"); err != nil || got != bob {
+		if got, err := s.AccountOf(ctx, "idp", "42"); err != nil || !reflect.DeepEqual(got, bob) {
 			t.Errorf("%+v, %v", got, err)
 		}
 		must(t, s.DisableAccount(ctx, "ann", start))
 		must(t, s.NoteLogin(ctx, "ann", start.Add(time.Hour)))
 		ann.Disabled, ann.LastLogin = start, start.Add(time.Hour)
-		if got, err := s.Account(ctx, "ann"); err != nil || got != ann {
+		if got, err := s.Account(ctx, "ann"); err != nil || !reflect.DeepEqual(got, ann) {
 			t.Errorf("%+v, %v", got, err)
 		}
 		must(t, s.DisableAccount(ctx, "ann", time.Time{}))

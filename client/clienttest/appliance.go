@@ -411,15 +411,6 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 			return
 		}
 		reply(404, object{"code": "E_DEVICE_UNKNOWN", "error": "this device is not enrolled here", "hint": "sallyport admin devices lists them"})
-	case r.URL.Path == "/api/v1/accounts" && r.Method == "GET":
-		reply(200, []object{{"user": User, "created": since, "last_login": since, "factors": []string{"password", "totp"}}, {"user": "bob", "created": since},
-			{"user": "carol\x1b", "source": "https://id.example", "created": since, "disabled": since}})
-	case r.URL.Path == "/api/v1/accounts", r.URL.Path == "/api/v1/accounts/bob/reset":
-		reply(200, object{"user": "bob", "link": "https://bastion.example/setup#ABCD"})
-	case strings.HasPrefix(r.URL.Path, "/api/v1/accounts/bob"):
-		reply(200, object{})
-	case strings.HasPrefix(r.URL.Path, "/api/v1/accounts/"):
-		reply(404, object{"code": "E_ACCOUNT_UNKNOWN", "error": "there is no such account here", "hint": "sallyport admin accounts lists them"})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/policy/why":
 		allowed := r.URL.Query().Get("user") == User
 		reply(200, object{"allowed": allowed, "text": "ann → echo: allowed by \"all\"\n  permit\x1b \"all\"\n", "policies": []object{}})
@@ -448,6 +439,10 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 		}
 		reply(200, object{})
 	default:
+		if status, v, ok := a.answerAccess(r); ok {
+			reply(status, v)
+			return
+		}
 		reply(404, "nothing here")
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"sallyport/appliance"
+	"sallyport/appliance/access"
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
@@ -41,6 +42,7 @@ type daemon struct {
 	trail     trail
 	auditKey  ed25519.PublicKey
 	access    map[string]string // hashes of the access files that are in force, by name
+	versions  *versions         // of the access files; nil where they are not in the database
 	locks     *auth.Locks
 	identity  *auth.Identity
 	people    people.SignIns
@@ -78,8 +80,10 @@ func (d *daemon) build(ctx context.Context) (err error) {
 			Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached,
 			Bench: d.cfg.Limits.Bench, BenchRate: int64(d.cfg.Limits.BenchMbit) * 1e6 / 8},
 	}
-	if _, err := d.loadPolicy(); err != nil {
-		return err
+	if d.cfg.Access != config.InDatabase {
+		if _, err := d.loadPolicy(); err != nil {
+			return err
+		}
 	}
 	if err := d.prepareCertificate(); err != nil {
 		return err
@@ -99,7 +103,10 @@ func (d *daemon) build(ctx context.Context) (err error) {
 	if d.registry, err = auth.Open(ctx, d.supply.State(), deviceStore{d.store}, time.Now); err != nil {
 		return err
 	}
-	d.gateway.Devices = d.registry
+	d.gateway.Devices, d.gateway.Accounts = d.registry, accounts{d.store}
+	if err := d.openVersions(ctx); err != nil {
+		return err
+	}
 	if d.locks, err = auth.OpenLocks(ctx, lockStore{d.store}, time.Now, d.gateway.EndLocked); err != nil {
 		return err
 	}
@@ -200,6 +207,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	wg.Go(func() { d.followLocks(serving) })
 	wg.Go(func() { d.keepLocks(serving) })
 	wg.Go(func() { d.followPeople(serving) })
+	wg.Go(func() { d.followVersions(serving) })
 
 	if d.acme != nil {
 		if err := d.acme.manage(serving); err != nil {
@@ -245,6 +253,9 @@ func (d *daemon) watch(ctx context.Context) {
 
 // loadPolicy takes up the access files, and says whether they are others than before.
 func (d *daemon) loadPolicy() (changed bool, err error) {
+	if d.versions != nil {
+		return d.versions.takeUp(context.Background())
+	}
 	files, err := d.supply.Files(d.cfg.Access)
 	if err != nil {
 		return false, fmt.Errorf("read the access files: %w", err)
@@ -270,7 +281,10 @@ func (d *daemon) loadPolicy() (changed bool, err error) {
 func parsePolicy(cfg *config.Config, files map[string][]byte, o policy.Options) (*policy.Policy, error) {
 	var list []policy.File
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		path := cfg.Access
+		if cfg.Access == config.InDatabase && name == access.AccountsFile {
+			continue // no rules are in it
+		}
+		path := cfg.AccessPath()
 		if name != filepath.Base(path) {
 			path = filepath.Join(path, name)
 		}
@@ -280,13 +294,8 @@ func parsePolicy(cfg *config.Config, files map[string][]byte, o policy.Options) 
 	if err != nil {
 		return nil, err
 	}
-	failures, _ := p.Test()
-	var faults config.Faults
-	for _, f := range failures {
-		faults = append(faults, config.Fault{File: f.File, Line: f.Line, Column: 1, Message: fmt.Sprintf("test %q: got %s, want %s", f.Name, f.Got, f.Want)})
-	}
-	if len(faults) > 0 {
-		return nil, faults
+	if err := access.Test(p); err != nil {
+		return nil, err
 	}
 	return p, nil
 }

@@ -83,12 +83,10 @@ func (d *daemon) openSignIn() error {
 	if err != nil {
 		return err
 	}
-	d.gateway.URL = cfg.URL
 	if d.gateway.Tokens, err = token.New(token.Config{Fleet: cfg.URL, Lifetime: cfg.Token}, d.identity); err != nil {
 		return err
 	}
 	accounts := &people.Accounts{Store: d.store, Box: d.people.Box}
-	d.gateway.Accounts = accounts
 	waiting := pending.NewMemory(pending.Config{})
 	hasher := password.New(password.Config{})
 	c := signin.Config{Accounts: accounts, Passwords: hasher, Cookies: lockout.NewCookies(d.identity.Derive("cookies v1"), time.Now),
@@ -105,9 +103,9 @@ func (d *daemon) openSignIn() error {
 	var names []string
 	if set != nil {
 		c.Providers, names = set, set.Names()
-		d.refresher = &people.Refresher{SignIns: d.people, Providers: set, Every: cfg.Refresh, Log: d.log, Ended: func(n auth.SignIn) {
-			if err := d.signIns.End(context.Background(), n.ID); err != nil {
-				d.log.Warn("a sign-in is not ended in the database", "user", n.User, "cause", err)
+		d.refresher = &people.Refresher{SignIns: d.people, Providers: set, Every: cfg.Refresh, Log: d.log, Ended: func(id string) {
+			if err := d.signIns.End(context.Background(), id); err != nil {
+				d.log.Warn("a sign-in is not ended in the database", "cause", err)
 			}
 		}}
 	}

@@ -167,7 +167,10 @@ var accessFiles = []string{"*.yaml", "*.cedar"}
 
 // files are those that the worker is told the content of.
 func files(path string, c *config.Config) []string {
-	list := []string{path, c.Access}
+	list := []string{path}
+	if access := c.AccessPath(); access != "" {
+		list = append(list, access)
+	}
 	if c.TLS.Cert != "" {
 		list = append(list, c.TLS.Cert, c.TLS.Key)
 	}
@@ -241,7 +244,10 @@ func loadAll(c *cli.Context) (path string, cfg *config.Config, err error) {
 	if err != nil && !errors.As(err, &faults) {
 		return path, nil, err
 	}
-	files, unread := host.ReadFiles(cfg.Access, accessFiles)
+	if cfg.AccessPath() == "" { // the database has them
+		return path, cfg, err
+	}
+	files, unread := host.ReadFiles(cfg.AccessPath(), accessFiles)
 	switch {
 	case unread != nil && err != nil: // for a reason that is among the faults
 		return path, nil, err

@@ -187,7 +187,13 @@ rules:
 // held is an ssh that lasts until its flow ends.
 func (b *bastion) held(transport string) *lab.Process {
 	b.t.Helper()
-	cmd := b.Client.Command(b.t.Context(), "ssh", append(b.sshOptions(transport), "root@db-1", "echo held; sleep 300")...)
+	return b.heldTo(transport, "db-1")
+}
+
+// heldTo is held to a target of another name.
+func (b *bastion) heldTo(transport, target string) *lab.Process {
+	b.t.Helper()
+	cmd := b.Client.Command(b.t.Context(), "ssh", append(b.sshOptions(transport), "-o", "HostKeyAlias=db-1", "root@"+target, "echo held; sleep 300")...)
 	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+b.home, "HOME="+b.home)
 	p := lab.Start(b.t, cmd)
 	b.eventually(10*time.Second, "the flow is there", func() error {
