@@ -44,6 +44,9 @@ func (d *daemon) controlAccounts(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = auth.CheckUser(ask.User)
 	}
+	if err == nil {
+		err = d.gateway.CheckGroups(ask.Groups)
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
