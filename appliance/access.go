@@ -189,6 +189,9 @@ func (c call) apply(ask api.ApplyAccess) (any, error) {
 	v := AccessVersion{Created: time.Now(), By: c.peer.User, Comment: ask.Comment, Hash: access.Hash(packed), Files: files}
 	e := c.ofAccess(was.Number+1, v)
 	e.Detail["summary"] = access.Summary(p.changes)
+	if p.NeedsForce {
+		e.Detail["force"] = "true"
+	}
 	if err := c.gateway.demand(e); err != nil { // what gives a right is written first
 		return nil, err
 	}

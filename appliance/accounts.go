@@ -42,10 +42,8 @@ func (c call) addAccount(ask api.AddAccount) (any, error) {
 	if err := auth.CheckUser(ask.User); err != nil {
 		return nil, err
 	}
-	for _, group := range ask.Groups {
-		if !c.gateway.policy.Load().HasGroup(group) {
-			return nil, frame.Refuse("E_USAGE", fmt.Sprintf("there is no group %q", frame.Clip(group, 64)), "add it under groups in access.yaml")
-		}
+	if err := c.gateway.CheckGroups(ask.Groups); err != nil {
+		return nil, err
 	}
 	e := c.ofAccount(audit.AccountCreated, ask.User)
 	if len(ask.Groups) > 0 {
@@ -54,6 +52,16 @@ func (c call) addAccount(ask api.AddAccount) (any, error) {
 	return c.settingUp(e, func() (api.SetUp, error) {
 		return c.gateway.Accounts.Add(c.Context(), ask.User, slices.Compact(slices.Sorted(slices.Values(ask.Groups))))
 	})
+}
+
+// CheckGroups refuses groups that access.yaml does not have: they would count nowhere.
+func (g *Gateway) CheckGroups(groups []string) error {
+	for _, group := range groups {
+		if !g.policy.Load().HasGroup(group) {
+			return frame.Refuse("E_USAGE", fmt.Sprintf("there is no group %q", frame.Clip(group, 64)), "add it under groups in access.yaml")
+		}
+	}
+	return nil
 }
 
 func (c call) resetAccount(ask api.ResetAccount) (any, error) {

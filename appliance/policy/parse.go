@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"net/netip"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -134,6 +135,9 @@ func findAccess(files []File) (access File, faults Faults) {
 	for _, f := range files {
 		switch {
 		case f.isCedar():
+		case path.Base(f.Name) == "accounts.yaml":
+			faults = append(faults, Fault{File: f.Name, Line: 1, Column: 1, Message: "accounts.yaml counts only where the access files are in the database",
+				Hint: "use sallyport admin accounts, or set access: database in the configuration"})
 		case found:
 			faults = append(faults, Fault{File: f.Name, Line: 1, Column: 1, Message: "targets, groups and rules stand in one file, and " + access.Name + " is there too"})
 		default:

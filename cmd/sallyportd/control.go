@@ -69,6 +69,7 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 		json.NewEncoder(w).Encode(enrolAnswer{Code: code, Fingerprint: d.fingerprint(),
 			Listen: where(d.cfg), Pinned: d.cfg.TLS.SelfSigned})
 	})
+	mux.HandleFunc("POST /accounts", d.controlAccounts)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
@@ -161,6 +162,21 @@ func publicName(listen string) string {
 }
 
 func askForCode(ctx context.Context, cfg *config.Config, user string, valid time.Duration) (a enrolAnswer, err error) {
+	if err := askDaemon(ctx, cfg, "enrol-code", enrolRequest{User: user, Valid: valid}, &a); err != nil {
+		return enrolAnswer{}, err
+	}
+	if !a.wellFormed() {
+		return enrolAnswer{}, nonsense(cfg)
+	}
+	return a, nil
+}
+
+func nonsense(cfg *config.Config) error {
+	return fail(1, "", "the daemon's answer on %s makes no sense", filepath.Join(cfg.State, controlSocket))
+}
+
+// askDaemon asks the daemon of a configuration on its control socket.
+func askDaemon(ctx context.Context, cfg *config.Config, what string, ask, answer any) error {
 	path := filepath.Join(cfg.State, controlSocket)
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -169,30 +185,30 @@ func askForCode(ctx context.Context, cfg *config.Config, user string, valid time
 			return d.DialContext(ctx, "unix", path)
 		},
 	}}
-	body, err := json.Marshal(enrolRequest{User: user, Valid: valid})
+	body, err := json.Marshal(ask)
 	if err != nil {
-		return a, err
+		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon/enrol-code", bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon/"+what, bytes.NewReader(body))
 	if err != nil {
-		return a, err
+		return err
 	}
 	resp, err := client.Do(request)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return a, fail(1, "run it as root or as the daemon's user", "the daemon's socket %s is not for you", path)
+		return fail(1, "run it as root or as the daemon's user", "the daemon's socket %s is not for you", path)
 	case err != nil:
-		return a, fail(1, "start it with sallyportd serve, with the same configuration", "the daemon was not reached at %s", path)
+		return fail(1, "start it with sallyportd serve, with the same configuration", "the daemon was not reached at %s", path)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-		return a, fail(1, "", "%s", frame.Clip(string(bytes.TrimSpace(text)), 600))
+		return fail(1, "", "%s", frame.Clip(string(bytes.TrimSpace(text)), 600))
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&a); err != nil || !a.wellFormed() {
-		return enrolAnswer{}, fail(1, "", "the daemon's answer on %s makes no sense", path)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(answer); err != nil {
+		return nonsense(cfg)
 	}
-	return a, nil
+	return nil
 }
 
 var (

@@ -279,12 +279,16 @@ func (d *daemon) loadPolicy() (changed bool, err error) {
 
 // parsePolicy reads access files, and has the policy pass the tests that stand in them.
 func parsePolicy(cfg *config.Config, files map[string][]byte, o policy.Options) (*policy.Policy, error) {
+	if cfg.Access == config.InDatabase {
+		rules, err := access.Read(access.FromFolder(files), o)
+		if err != nil {
+			return nil, err
+		}
+		return rules.Policy, nil
+	}
 	var list []policy.File
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if cfg.Access == config.InDatabase && name == access.AccountsFile {
-			continue // no rules are in it
-		}
-		path := cfg.AccessPath()
+		path := cfg.Access
 		if name != filepath.Base(path) {
 			path = filepath.Join(path, name)
 		}

@@ -70,6 +70,7 @@ func run(ctx context.Context, e env) int {
 			checkCommand(e),
 			demoCommand(e),
 			enrolCodeCommand(e),
+			accountsCommand(e),
 			releaseCommand(e),
 			backupCommand(),
 			restoreCommand(),
