@@ -91,9 +91,9 @@ func statusOf(c frame.Code) int {
 	switch c {
 	case "E_ADMIN":
 		return http.StatusForbidden
-	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN", "E_NO_SIGN_IN", "E_VERSION_UNKNOWN", "E_ACCOUNT_UNKNOWN", "E_SIGNIN_UNKNOWN":
+	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN", "E_NO_SIGN_IN", "E_VERSION_UNKNOWN", "E_APPROVAL_UNKNOWN", "E_ACCOUNT_UNKNOWN", "E_SIGNIN_UNKNOWN":
 		return http.StatusNotFound
-	case "E_CONFLICT", "E_ACCOUNT_TAKEN":
+	case "E_CONFLICT", "E_ACCOUNT_TAKEN", "E_APPROVAL_DECIDED":
 		return http.StatusConflict
 	case frame.Internal:
 		return http.StatusInternalServerError

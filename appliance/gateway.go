@@ -27,7 +27,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,20 +71,21 @@ type Locks interface {
 
 // A Gateway serves admitted clients. Set its fields before the first of them comes.
 type Gateway struct {
-	Name     string // of the appliance, for people
-	Banner   string // a line that people are told when they come in; may be empty
-	VNets    map[string]VNet
-	Devices  Devices
-	People   People        // nil: nobody signs in, and all devices have enrolled with codes
-	Tokens   *token.Signer // makes access tokens; nil likewise
-	Locks    Locks
-	Access   Access // nil: the access files are not in a database
-	Accounts Accounts
-	Audit    Audit
-	AuditKey ed25519.PublicKey // by which the audit log is verified
-	Log      *slog.Logger
-	Limits   Limits
-	Metrics  *Metrics // nil: nothing is counted
+	Name      string // of the appliance, for people
+	Banner    string // a line that people are told when they come in; may be empty
+	VNets     map[string]VNet
+	Devices   Devices
+	People    People        // nil: nobody signs in, and all devices have enrolled with codes
+	Tokens    *token.Signer // makes access tokens; nil likewise
+	Locks     Locks
+	Approvals *auth.Approvals // nil: nobody approves anything, and what needs it is refused
+	Access    Access          // nil: the access files are not in a database
+	Accounts  Accounts
+	Audit     Audit
+	AuditKey  ed25519.PublicKey // by which the audit log is verified
+	Log       *slog.Logger
+	Limits    Limits
+	Metrics   *Metrics // nil: nothing is counted
 
 	policy   atomic.Pointer[policy.Policy]
 	live     live
@@ -107,6 +107,8 @@ type Limits struct {
 	Patience       time.Duration // for an admitted connection to ask for a flow; default 60 seconds
 	Grace          time.Duration // that a flow lives without a connection; default 60 minutes, negative: none
 	Detached       int           // flows without a connection at once; default 2000
+	Approval       time.Duration // that a request waits for somebody's yes; default 10 minutes
+	Approved       time.Duration // that a yes may last at most; default 8 hours
 	Bench          int           // people who measure at once; default 2
 	BenchRate      int64         // bytes a second that each of them may move, both directions together; default 62,500,000
 }
@@ -119,6 +121,8 @@ func (l Limits) withDefaults() Limits {
 	l.Patience = cmp.Or(l.Patience, 60*time.Second)
 	l.Grace = max(0, cmp.Or(l.Grace, 60*time.Minute))
 	l.Detached = cmp.Or(l.Detached, 2000)
+	l.Approval = cmp.Or(l.Approval, 10*time.Minute)
+	l.Approved = cmp.Or(l.Approved, 8*time.Hour)
 	l.Bench = cmp.Or(l.Bench, 2)
 	l.BenchRate = cmp.Or(l.BenchRate, 500e6/8)
 	return l
@@ -146,28 +150,22 @@ func (f *flow) still(p *policy.Policy, from *frame.Peer, now time.Time) error {
 	again.Protocol, again.Port = f.grant.Protocol, f.grant.Port
 	g, err := p.Decide(again)
 	if err == nil && p == f.gateway.policy.Load() { // and not one that is only thought of
-		f.timed.Store(g.Timed || g.Lifetime > 0)
+		f.timed.Store(g.Timed || g.Lifetime > 0 || len(g.Approval) > 0)
 	}
 	switch {
 	case err != nil:
 		return err
-	case len(g.Approval) > 0:
-		return needsApproval(f.name(), g.Approval)
 	case g.VNet != f.grant.VNet || g.Host != f.grant.Host:
 		return frame.Refuse(policy.CodeDenied, f.grant.Target+" lies elsewhere now", "connect again")
 	case g.Lifetime > 0 && now.Sub(f.begun) > g.Lifetime:
 		return lifetimeOver(g.Lifetime)
 	}
 	if addr := f.addr.Load(); addr != nil {
-		_, err = p.DecideAddress(g, addr.Addr())
-		return err
+		if g, err = p.DecideAddress(g, addr.Addr()); err != nil {
+			return err
+		}
 	}
-	return nil
-}
-
-func needsApproval(target string, groups []string) error {
-	return frame.Refuse("E_APPROVAL", fmt.Sprintf("%s needs the approval of somebody in %s", target, strings.Join(groups, " and in ")),
-		"there is no way to ask them yet; ask an administrator")
+	return f.approved(g.Approval, now)
 }
 
 // changed says why a flow ends that was allowed when it began.
@@ -240,30 +238,31 @@ func (g *Gateway) EndDevice(id string, why error) {
 
 // A flow is one connection of a person to a target, or to what the appliance measures by.
 type flow struct {
-	gateway  *Gateway
-	id       [16]byte
-	session  [16]byte
-	peer     frame.Peer                 // who opened it
-	where    atomic.Pointer[frame.Peer] // the latest connection that carries it, if that is another
-	incoming *frame.Incoming
-	open     frame.OpenRequest
-	grant    policy.Grant
-	decided  atomic.Pointer[[]string]       // the policies that allow it at its address
-	ended    atomic.Bool                    // the audit log has the end
-	granted  bool                           // the audit log has the decision
-	timed    atomic.Bool                    // its right may end by itself, as the latest policy has it
-	told     atomic.Int64                   // the shortest time.Duration that the person was told is left
-	addr     atomic.Pointer[netip.AddrPort] // of the target, once it is known
-	begun    time.Time
-	stream   atomic.Pointer[frame.Stream] // once it is open
-	conn     relay.Conn                   // to the target, likewise
-	relay    atomic.Pointer[relay.Relay]
-	expiry   *time.Timer     // of its lifetime; may be nil
-	bond     *frame.Bond     // of its first connection, until it is open
-	kept     bool            // it outlives that
-	life     context.Context // ends with it
-	end      context.CancelCauseFunc
-	detached detached
+	gateway   *Gateway
+	id        [16]byte
+	session   [16]byte
+	peer      frame.Peer                 // who opened it
+	where     atomic.Pointer[frame.Peer] // the latest connection that carries it, if that is another
+	incoming  *frame.Incoming
+	open      frame.OpenRequest
+	grant     policy.Grant
+	decided   atomic.Pointer[[]string]        // the policies that allow it at its address
+	ended     atomic.Bool                     // the audit log has the end
+	granted   bool                            // the audit log has the decision
+	approvals atomic.Pointer[[]auth.Approval] // that it goes by; nil: it needs none
+	timed     atomic.Bool                     // its right may end by itself, as the latest policy has it
+	told      atomic.Int64                    // the shortest time.Duration that the person was told is left
+	addr      atomic.Pointer[netip.AddrPort]  // of the target, once it is known
+	begun     time.Time
+	stream    atomic.Pointer[frame.Stream] // once it is open
+	conn      relay.Conn                   // to the target, likewise
+	relay     atomic.Pointer[relay.Relay]
+	expiry    *time.Timer     // of its lifetime; may be nil
+	bond      *frame.Bond     // of its first connection, until it is open
+	kept      bool            // it outlives that
+	life      context.Context // ends with it
+	end       context.CancelCauseFunc
+	detached  detached
 }
 
 func (f *flow) request(from *frame.Peer, now time.Time) policy.Request {
@@ -394,13 +393,9 @@ func (f *flow) refused(why frame.Reason, err error) {
 // reach decides, resolves, decides again and dials. A flow that it reaches a target for is in the list of live ones.
 func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 	g, limits := f.gateway, f.gateway.Limits.withDefaults()
-	p := g.policy.Load()
-	var err error
-	if f.grant, err = p.Decide(f.request(&f.peer, f.begun)); err != nil {
+	p, err := f.awaitApproval(ctx)
+	if err != nil {
 		return nil, err
-	}
-	if groups := f.grant.Approval; len(groups) > 0 {
-		return nil, needsApproval(f.name(), groups)
 	}
 	if err := g.live.add(f, limits); err != nil {
 		return nil, err
@@ -447,6 +442,9 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 	if err != nil {
 		return nil, err
 	}
+	if err := f.approved(decided.Approval, time.Now()); err != nil {
+		return nil, err
+	}
 	f.decided.Store(&decided.Policies)
 	at := netip.AddrPortFrom(addr, f.grant.Port)
 	f.addr.Store(&at)
@@ -470,6 +468,7 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 func (f *flow) writeDecision() <-chan error {
 	e := f.event(audit.DecisionAllowed)
 	e.Decision = "allow"
+	e.By, e.Object = f.approvers()
 	f.granted = true
 	written := make(chan error, 1)
 	go func() { written <- f.gateway.demand(e) }()

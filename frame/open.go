@@ -138,6 +138,9 @@ func (s *Stream) abandon() {
 	s.rest()
 }
 
+// Notify sends the person a line while they wait for an answer.
+func (in *Incoming) Notify(n Notice) { in.s.Notify(n) }
+
 // Accept grants the flow.
 func (in *Incoming) Accept(o Opened) *Stream {
 	for _, text := range []*string{&o.Target, &o.Rule, &o.Notice} {

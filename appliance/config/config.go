@@ -194,6 +194,8 @@ type Limits struct {
 	ResolveTimeout  time.Duration `yaml:"resolve_timeout"` // for the VNet's DNS to answer; default 5s
 	Grace           time.Duration `yaml:"grace"`           // that a flow lives without a connection; default 60m
 	Detached        int           `yaml:"detached"`        // flows without a connection at once; default 2000
+	Approval        time.Duration `yaml:"approval"`        // that a request waits for somebody's yes; default 10m
+	Approved        time.Duration `yaml:"approved"`        // that a yes may last at most; default 8h
 	Bench           int           `yaml:"bench"`           // people who measure at once; default 2
 	BenchMbit       int           `yaml:"bench_mbit"`      // Mbit/s that each of them may move; default 500
 }
@@ -237,6 +239,8 @@ func (c Config) withDefaults() Config {
 	c.Limits.ResolveTimeout = cmp.Or(c.Limits.ResolveTimeout, 5*time.Second)
 	c.Limits.Grace = cmp.Or(c.Limits.Grace, time.Hour)
 	c.Limits.Detached = cmp.Or(c.Limits.Detached, 2000)
+	c.Limits.Approval = cmp.Or(c.Limits.Approval, 10*time.Minute)
+	c.Limits.Approved = cmp.Or(c.Limits.Approved, 8*time.Hour)
 	c.Limits.Bench = cmp.Or(c.Limits.Bench, 2)
 	c.Limits.BenchMbit = cmp.Or(c.Limits.BenchMbit, 500)
 	return c

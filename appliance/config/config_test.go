@@ -56,7 +56,7 @@ access: policy/access.yaml
 metrics: {listen: "127.0.0.1:9090"}
 run_as: sallyport
 drain: {grace: 5m}
-limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, bench: 4, bench_mbit: 1000}
+limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, approval: 1m, approved: 1h, bench: 4, bench_mbit: 1000}
 banner: what you do here is written down
 identity:
   url: https://bastion.example
@@ -93,7 +93,7 @@ func TestDefaults(t *testing.T) {
 			DNS:       []netip.Addr{netip.MustParseAddr("10.0.0.2")},
 		}},
 		Access: "/etc/sallyport/access.yaml", Drain: Drain{30 * time.Second},
-		Limits: Limits{10000, 256, 64, 10 * time.Second, 5 * time.Second, time.Hour, 2000, 2, 500},
+		Limits: Limits{10000, 256, 64, 10 * time.Second, 5 * time.Second, time.Hour, 2000, 10 * time.Minute, 8 * time.Hour, 2, 500},
 		Audit:  Audit{Sync: 100 * time.Millisecond, KeepDays: 365, KeepMB: 4096},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -122,7 +122,7 @@ func TestFull(t *testing.T) {
 			"here": {Link: Link{Kind: LinkKernel}, Prefixes: []netip.Prefix{prefix("127.0.0.0/8"), prefix("192.168.0.0/16")}},
 		},
 		Access: "conf/policy/access.yaml", Metrics: Metrics{"127.0.0.1:9090"}, RunAs: "sallyport", Drain: Drain{5 * time.Minute},
-		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, 4, 1000},
+		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, time.Minute, time.Hour, 4, 1000},
 		Banner: "what you do here is written down",
 		Identity: Identity{URL: "https://bastion.example", Lasts: 8 * time.Hour, Refresh: 5 * time.Minute, Token: 2 * time.Minute, Local: Local{true}, Providers: []Provider{
 			{"corp", "https://id.corp.example", "sallyport", "conf/corp.secret", []string{"openid", "groups"}, "email", "roles", MFA{[]string{"mfa"}, []string{"gold"}}}}},

@@ -118,6 +118,11 @@ func words(v any) string {
 	return fmt.Sprint(v)
 }
 
+// Member says whether a person is in a group: by access.yaml, or by the groups that are named of them elsewhere.
+func (p *Policy) Member(user string, named []string, group string) bool {
+	return p.HasGroup(group) && (slices.Contains(p.groups[group], user) || slices.Contains(named, group))
+}
+
 // HasGroup says whether access.yaml has a group: others count nowhere.
 func (p *Policy) HasGroup(name string) bool {
 	_, known := p.groups[name]

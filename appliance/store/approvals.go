@@ -16,8 +16,10 @@ type Approval struct {
 	ID       string
 	User     string
 	Device   string
-	Target   string
+	Target   string // with its port
+	VNet     string
 	Protocol string
+	Reason   string   // that the person gives; may be empty
 	Groups   []string // whose members may decide
 	Asked    time.Time
 	Expires  time.Time // of the request while it is open, of what it allows afterwards
@@ -28,11 +30,11 @@ type Approval struct {
 	Decided  time.Time
 }
 
-const approvalColumns = "id, person, device, target, protocol, approvers, asked, expires, decision, decided_by, why, decided"
+const approvalColumns = "id, person, device, target, protocol, approvers, asked, expires, decision, decided_by, why, decided, vnet, reason"
 
 func scanApproval(row scanner) (a Approval, err error) {
 	err = row.Scan(&a.ID, &a.User, &a.Device, &a.Target, &a.Protocol, nameList{&a.Groups}, stamp{&a.Asked}, stamp{&a.Expires},
-		&a.Decision, &a.By, &a.Why, stamp{&a.Decided})
+		&a.Decision, &a.By, &a.Why, stamp{&a.Decided}, &a.VNet, &a.Reason)
 	return a, err
 }
 
@@ -40,8 +42,8 @@ func scanApproval(row scanner) (a Approval, err error) {
 func (s *Store) Ask(ctx context.Context, a Approval) error {
 	return s.change(ctx, "ask for approval", func(c *change) error {
 		c.note(OfApproval, a.ID)
-		_, err := c.exec("INSERT INTO approvals ("+approvalColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-			a.ID, a.User, a.Device, a.Target, a.Protocol, names(a.Groups), micros(a.Asked), micros(a.Expires), a.Decision, a.By, a.Why, micros(a.Decided))
+		_, err := c.exec("INSERT INTO approvals ("+approvalColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+			a.ID, a.User, a.Device, a.Target, a.Protocol, names(a.Groups), micros(a.Asked), micros(a.Expires), a.Decision, a.By, a.Why, micros(a.Decided), a.VNet, a.Reason)
 		return err
 	})
 }

@@ -411,6 +411,15 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 			return
 		}
 		reply(404, object{"code": "E_DEVICE_UNKNOWN", "error": "this device is not enrolled here", "hint": "sallyport admin devices lists them"})
+	case r.Method == "GET" && r.URL.Path == "/api/v1/approvals":
+		reply(200, []object{{"id": "0123456789abcdef0123456789abcdef", "user": "bob", "target": "echo:22", "protocol": "ssh", "group": "leads", "reason": "ticket\x1b 1", "asked": since, "expires": since, "may_decide": true},
+			{"id": "1123456789abcdef0123456789abcdef", "user": User, "target": "pinned:22", "protocol": "ssh", "group": "leads", "asked": since, "expires": since, "decided": since, "approved": true, "by": "carol"}})
+	case r.Method == "POST" && r.URL.Path == "/api/v1/approvals":
+		reply(200, []object{{"id": "1123456789abcdef0123456789abcdef", "user": User, "target": "pinned:22", "protocol": "ssh", "group": "leads", "asked": since, "expires": since}})
+	case r.Method == "POST" && r.URL.Path == "/api/v1/approvals/01234567":
+		reply(200, object{"id": "0123456789abcdef0123456789abcdef", "user": "bob", "target": "echo:22", "expires": since})
+	case r.Method == "POST" && strings.HasPrefix(r.URL.Path, "/api/v1/approvals/"):
+		reply(404, object{"code": "E_APPROVAL_UNKNOWN", "error": "there is no such request", "hint": "sallyport approvals lists those that wait"})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/policy/why":
 		allowed := r.URL.Query().Get("user") == User
 		reply(200, object{"allowed": allowed, "text": "ann → echo: allowed by \"all\"\n  permit\x1b \"all\"\n", "policies": []object{}})

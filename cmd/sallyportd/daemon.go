@@ -77,7 +77,7 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		Metrics: appliance.NewMetrics(),
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
 			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout,
-			Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached,
+			Approval: d.cfg.Limits.Approval, Approved: d.cfg.Limits.Approved, Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached,
 			Bench: d.cfg.Limits.Bench, BenchRate: int64(d.cfg.Limits.BenchMbit) * 1e6 / 8},
 	}
 	if d.cfg.Access != config.InDatabase {
@@ -111,6 +111,9 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		return err
 	}
 	d.gateway.Locks = d.locks
+	if d.gateway.Approvals, err = auth.OpenApprovals(ctx, approvalStore{d.store}, time.Now); err != nil {
+		return err
+	}
 	return d.openPeople(ctx)
 }
 
@@ -121,6 +124,9 @@ func (d *daemon) close() {
 	}
 	if d.signIns != nil {
 		d.signIns.Close()
+	}
+	if d.gateway != nil && d.gateway.Approvals != nil {
+		d.gateway.Approvals.Close()
 	}
 	if d.registry != nil {
 		if err := d.registry.Close(); err != nil {

@@ -439,8 +439,8 @@ func (e *entrance) stolen(from client.Home, thief *client.Direct) {
 	e.refused(e.dialer(home), "demo-1", "E_TARGET_UNKNOWN") // eve is who she is, without the token
 }
 
-// traces looks at what all this has left.
-func (e *entrance) traces(admin *client.Direct) {
+// written counts the events in the audit log, by kind and user.
+func (e *entrance) written(admin *client.Direct) map[string]int {
 	e.t.Helper()
 	kinds := map[string]int{}
 	page, err := client.NewAPI(admin).Audit(e.t.Context(), client.AuditQuery{Since: time.Now().Add(-time.Hour)})
@@ -457,11 +457,21 @@ func (e *entrance) traces(admin *client.Direct) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	for _, want := range []string{"device.enrolled ann", "device.enrolled bob", "sign-in.ended ann", "sign-in.ended bob", "account.created bob", "account.ready bob", "account.disabled bob", "device.revoked ann"} {
-		if kinds[want] == 0 {
-			e.t.Errorf("no %s in the audit log: %v", want, kinds)
+	return kinds
+}
+
+// traces looks at what all this has left.
+func (e *entrance) traces(admin *client.Direct) {
+	e.t.Helper()
+	e.eventually("the events are in the audit log", func() error {
+		kinds := e.written(admin)
+		for _, want := range []string{"device.enrolled ann", "device.enrolled bob", "sign-in.ended ann", "sign-in.ended bob", "account.created bob", "account.ready bob", "account.disabled bob", "device.revoked ann"} {
+			if kinds[want] == 0 {
+				return fmt.Errorf("no %s: %v", want, kinds)
+			}
 		}
-	}
+		return nil
+	})
 	var leaks []error
 	filepath.WalkDir(filepath.Join(e.demo.dir, "state"), func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {

@@ -221,3 +221,72 @@ func TestRightEndsWithTime(t *testing.T) {
 		t.Error("the session ended before its right")
 	}
 }
+
+// TestApprovals: real ssh waits until somebody else says yes, and ends with what they have said; a no, and one's own yes, let
+// nobody in.
+func TestApprovals(t *testing.T) {
+	t.Parallel() // it waits more than it works
+	b, bob := withFolder(t)
+	b.policy("access.yaml", strings.Replace(accessFolder, "groups: {ops: [bob]}", "groups: {ops: [bob], leads: [ann, bob]}", 1))
+	b.policy("yes.cedar", "@id(\"with a yes\")\n@approval(\"leads\")\npermit (principal, action in Action::\"use\", resource == Target::\"db-1\");\n")
+	b.eventually(5*time.Second, "the policy is taken", func() error {
+		if r := b.client("admin", "policy", "why", "--user", "bob", "--target", "db-1"); !strings.Contains(r.stdout, "leads") {
+			return fmt.Errorf("%v", r)
+		}
+		return nil
+	})
+	waiting := func(transport string) (p *lab.Process, id string) {
+		t.Helper()
+		whole := *b
+		whole.home = bob
+		cmd := whole.Client.Command(t.Context(), "ssh", append(whole.sshOptions(transport), "root@db-1", "echo in; sleep 600")...)
+		cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+bob, "HOME="+bob)
+		p = lab.Start(t, cmd)
+		b.eventually(10*time.Second, "a request waits", func() error {
+			var list []struct {
+				ID   string
+				May  bool `json:"may_decide"`
+				User string
+			}
+			r := b.mustClient("approvals", "--json")
+			if err := json.Unmarshal([]byte(r.stdout), &list); err != nil || len(list) != 1 || !list[0].May || list[0].User != "bob" {
+				return fmt.Errorf("%v, %+v", err, list)
+			}
+			id = list[0].ID
+			return nil
+		})
+		b.eventually(5*time.Second, "bob is told", func() error {
+			if want := "sallyport: waiting for somebody in leads to approve db-1:22; the request is " + id[:12]; !strings.Contains(p.Output(), want) {
+				return fmt.Errorf("he was told %q", p.Output())
+			}
+			return nil
+		})
+		return p, id
+	}
+
+	p, id := waiting("quic")
+	t.Logf("\n%s", b.client("approvals").stdout)
+	if r := b.as(bob, "", "approve", id); r.exit != 11 || !strings.Contains(r.stderr, "nobody decides their own request") {
+		t.Errorf("bob approves his own: %v", r)
+	}
+	t.Logf("%s", b.mustClient("approve", id[:12], "--for", "1m").stderr)
+	b.eventually(10*time.Second, "ssh goes on", func() error {
+		if !strings.Contains(p.Output(), "in\n") {
+			return fmt.Errorf("ssh says %q", p.Output())
+		}
+		return nil
+	})
+	b.ends(p, 90*time.Second, "the approval for db-1:22 has ended")
+	if !strings.Contains(p.Output(), "this session ends within a minute") {
+		t.Errorf("bob was not told before: %s", p.Output())
+	}
+
+	p, id = waiting("https")
+	if r := b.client("deny", id[:12], "--why", "after lunch"); r.exit != 0 {
+		t.Errorf("deny: %v", r)
+	}
+	b.ends(p, 5*time.Second, "ann has not approved db-1:22: after lunch")
+	if r := b.client("approve", id); r.exit != 2 {
+		t.Errorf("approve what was denied: %v", r)
+	}
+}
