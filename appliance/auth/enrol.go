@@ -78,6 +78,7 @@ func (r *Registry) enrol(e Enrolment, now time.Time) (Device, error) {
 		}
 	}
 	d.User, d.Name, d.Platform = c.User, e.Name, e.Platform
+	d.SignIn = "" // the code stands for itself, also where a sign-in of before is over
 	if err := r.store.Enrol(r.ctx, h[:], d, now); err != nil {
 		return Device{}, fmt.Errorf("keep the new device: %w", err)
 	}

@@ -74,13 +74,21 @@ func TestSignIns(t *testing.T) {
 		table := &signInTable{byID: map[string]SignIn{}, tell: make(chan string)}
 		ann := SignIn{ID: "1", User: "ann", Groups: []string{"ops"}, MFA: time.Now(), Expires: time.Now().Add(time.Hour)}
 		table.byID["1"] = ann
-		var told []string
+		var mu sync.Mutex
+		var heard []string
+		told := func() []string {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(heard)
+		}
 		s, err := OpenSignIns(t.Context(), table, time.Now, func(n SignIn, why error) {
+			mu.Lock()
+			defer mu.Unlock()
 			word := "changed "
 			if why != nil {
 				word = "ended "
 			}
-			told = append(told, word+n.User)
+			heard = append(heard, word+n.User)
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -102,29 +110,31 @@ func TestSignIns(t *testing.T) {
 		table.put(bob)
 		table.put(carol)
 		synctest.Wait()
-		if !slices.Equal(told, []string{"changed ann"}) || len(s.List()) != 3 {
-			t.Errorf("told %q, %d last", told, len(s.List()))
+		if !slices.Equal(told(), []string{"changed ann"}) || len(s.List()) != 3 {
+			t.Errorf("told %q, %d last", told(), len(s.List()))
 		}
 		// By another appliance.
 		bob.Ended = time.Now()
 		table.put(bob)
 		synctest.Wait()
-		if _, err := s.Standing("2"); !errors.Is(err, ErrSignedOut) || told[1] != "ended bob" {
-			t.Errorf("%v, told %q", err, told)
+		if _, err := s.Standing("2"); !errors.Is(err, ErrSignedOut) || told()[1] != "ended bob" {
+			t.Errorf("%v, told %q", err, told())
 		}
 		// By its time.
 		time.Sleep(time.Hour + time.Second)
 		synctest.Wait()
-		if _, err := s.Standing("1"); !errors.Is(err, ErrSignedOut) || told[2] != "ended ann" {
-			t.Errorf("%v, told %q", err, told)
+		if _, err := s.Standing("1"); !errors.Is(err, ErrSignedOut) || told()[2] != "ended ann" {
+			t.Errorf("%v, told %q", err, told())
 		}
 		// Here, while the database is away.
+		table.mu.Lock()
 		table.broken = ErrControlDown
+		table.mu.Unlock()
 		if err := s.End(t.Context(), "3"); !errors.Is(err, ErrControlDown) {
 			t.Error(err)
 		}
-		if _, err := s.Standing("3"); !errors.Is(err, ErrSignedOut) || told[3] != "ended carol" {
-			t.Errorf("%v, told %q", err, told)
+		if _, err := s.Standing("3"); !errors.Is(err, ErrSignedOut) || told()[3] != "ended carol" {
+			t.Errorf("%v, told %q", err, told())
 		}
 		if err := s.End(t.Context(), "3"); !errors.Is(err, ErrSignedOut) {
 			t.Error(err)
@@ -138,4 +148,28 @@ func TestSignIns(t *testing.T) {
 			t.Error("the database was not told later")
 		}
 	})
+}
+
+// TestADeviceSignsInAndEnrols: a device acts by its latest sign-in, until it enrols with a code, which stands for itself.
+func TestADeviceSignsInAndEnrols(t *testing.T) {
+	store, clock := new(Memory), newClock()
+	r, other := mustOpen(t, store, clock.time), mustOpen(t, store, clock.time)
+	for _, signIn := range []string{"one", "two"} {
+		d, err := r.Add(t.Context(), Device{User: "ann", Name: "laptop", Platform: "linux/amd64", Key: key(1), SignIn: signIn})
+		if err != nil || r.SignInOf(d.ID) != signIn {
+			t.Fatalf("%+v, %v, acts by %q", d, err, r.SignInOf(d.ID))
+		}
+	}
+	if _, err := r.Add(t.Context(), Device{User: "bob", Name: "laptop", Platform: "linux/amd64", Key: key(1), SignIn: "three"}); !errors.Is(err, ErrDeviceTaken) {
+		t.Errorf("another person's: %v", err)
+	}
+	if d := mustEnrol(t, other, "ann", 1); d.SignIn != "" || other.SignInOf(d.ID) != "" {
+		t.Errorf("after a code it acts by %q", d.SignIn)
+	}
+	if err := other.Revoke(DeviceID(key(1))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Add(t.Context(), Device{User: "ann", Name: "laptop", Platform: "linux/amd64", Key: key(1), SignIn: "four"}); !errors.Is(err, ErrRevoked) {
+		t.Errorf("a revoked one: %v", err)
+	}
 }

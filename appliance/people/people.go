@@ -3,13 +3,14 @@
 //	box := people.NewBox(identity.Derive("sealed in the database"))
 //	accounts := &people.Accounts{Store: db, Box: box}  // a signin.Accounts
 //	signIns := people.SignIns{Store: db, Box: box}     // an auth.SignInStore
-//	device, err := people.Enrol(ctx, …)
+//	logins := &people.Logins{Store: db, Box: box}     // a signin.Logins, of a fleet
+//	waiting := &people.Waiting{Store: db, Box: box}   // a pending.Store, of a fleet
 //
 // # What is sealed
 //
 // The database may lie on another machine, and backups of it anywhere. What would be worth something there is sealed with a
-// key that is not in it: secrets of one-time codes, and refresh tokens of identity providers. Passwords and recovery codes
-// are hashes; passkeys are public keys.
+// key that is not in it: secrets of one-time codes, refresh tokens of identity providers, and sign-ins that
+// have begun. Passwords and recovery codes are hashes; passkeys are public keys.
 //
 // # Local accounts and those of providers
 //

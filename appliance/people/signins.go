@@ -106,7 +106,15 @@ func (s SignIns) Add(ctx context.Context, e signin.Enrolment, lasts time.Duratio
 	if err := s.Store.AddSignIn(ctx, n); err != nil {
 		return auth.SignIn{}, fmt.Errorf("keep the sign-in: %w", err)
 	}
-	return s.SignIn(ctx, n.ID)
+	// Whoever bars the account now finds the sign-in; who did so since the person came is asked for.
+	account, err := s.Store.Account(ctx, n.Account)
+	if err == nil && account.Disabled.IsZero() {
+		return s.SignIn(ctx, n.ID)
+	}
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		err = signin.ErrLocked
+	}
+	return auth.SignIn{}, errors.Join(err, s.Store.EndSignIn(ctx, n.ID, now))
 }
 
 func refreshLabel(id string) string { return "refresh token of " + id }

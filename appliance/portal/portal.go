@@ -51,7 +51,7 @@ type Config struct {
 
 	// Enrol makes the device of a confirmed login its person's.
 	Enrol func(context.Context, signin.Enrolment) (auth.Device, error)
-	// Changed is told who has set their account up, from where.
+	// SetUp is told who has set their account up, from where.
 	SetUp func(user string, source netip.Addr)
 	// Refused is told of each sign-in that fails, with the exact reason.
 	Refused func(user string, source netip.Addr, err error)
@@ -102,7 +102,7 @@ func (p *portal) guarded(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		h.Set("Cache-Control", "no-store")
-		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Referrer-Policy", "same-origin") // with no-referrer browsers say that forms come from nowhere
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Strict-Transport-Security", "max-age=31536000")

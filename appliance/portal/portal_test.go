@@ -46,18 +46,23 @@ type house struct {
 	enrolled []signin.Enrolment
 	key      *passkeytest.Authenticator
 	clock    time.Time
+	handler  http.Handler
 }
 
 func newHouse(t *testing.T) *house {
+	return newHouseAt(t, "https://bastion.example", "bastion.example")
+}
+
+func newHouseAt(t *testing.T, address, host string) *house {
 	t.Helper()
 	db, err := store.Open(t.Context(), store.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	h := &house{t: t, db: db, accounts: &people.Accounts{Store: db, Box: people.NewBox([32]byte{1})}, key: passkeytest.New(t, "bastion.example"), clock: time.Now()}
+	h := &house{t: t, db: db, accounts: &people.Accounts{Store: db, Box: people.NewBox([32]byte{1})}, key: passkeytest.New(t, host), clock: time.Now()}
 	waiting := pending.NewMemory(pending.Config{})
-	rp, err := passkey.New(passkey.Config{Host: "bastion.example", Waiting: waiting})
+	rp, err := passkey.New(passkey.Config{Host: host, Origins: []string{address}, Waiting: waiting})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +70,7 @@ func newHouse(t *testing.T) *house {
 	service := signin.New(signin.Config{Accounts: h.accounts, Passkeys: rp, Passwords: hasher, Visits: waiting, Cookies: lockout.NewCookies([32]byte{2}, time.Now),
 		Clock: func() time.Time { return h.clock }})
 	// Requests go to the pages under the name that cookies and passkeys belong to.
-	handler, err := New(Config{Name: "bastion", URL: "https://bastion.example", Service: service, Accounts: h.accounts, Passwords: hasher, Passkeys: rp,
+	handler, err := New(Config{Name: "bastion", URL: address, Service: service, Accounts: h.accounts, Passwords: hasher, Passkeys: rp,
 		Enrol: func(_ context.Context, e signin.Enrolment) (auth.Device, error) {
 			h.enrolled = append(h.enrolled, e)
 			return auth.Device{ID: auth.DeviceID(e.Key), User: e.Person.User}, nil
@@ -75,7 +80,7 @@ func newHouse(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.url = "https://bastion.example"
+	h.url, h.handler = address, handler
 	h.browser = h.newBrowser(handler)
 	return h
 }

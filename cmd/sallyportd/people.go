@@ -61,6 +61,9 @@ func (d *daemon) openPeople(ctx context.Context) error {
 			d.gateway.PeopleChanged()
 			return
 		}
+		if d.registry.SignInOf(n.Device) != n.ID {
+			return // the device has signed in anew since
+		}
 		d.gateway.SignInEnded(n, why)
 		if s := d.server.Load(); s != nil {
 			s.Disconnect(n.Device, why)
@@ -87,10 +90,10 @@ func (d *daemon) openSignIn() error {
 		return err
 	}
 	accounts := &people.Accounts{Store: d.store, Box: d.people.Box}
-	waiting := pending.NewMemory(pending.Config{})
+	waiting, logins := d.waiting()
 	hasher := password.New(password.Config{})
 	c := signin.Config{Accounts: accounts, Passwords: hasher, Cookies: lockout.NewCookies(d.identity.Derive("cookies v1"), time.Now),
-		Visits: waiting, PasswordAlone: cfg.Local.PasswordAlone}
+		Visits: waiting, Logins: logins, PasswordAlone: cfg.Local.PasswordAlone}
 	if _, err := netip.ParseAddr(u.Hostname()); err != nil { // passkeys belong to names
 		if c.Passkeys, err = passkey.New(passkey.Config{Host: u.Hostname(), Origins: []string{cfg.URL}, Title: d.cfg.Name, Waiting: waiting}); err != nil {
 			return err
@@ -113,6 +116,15 @@ func (d *daemon) openSignIn() error {
 		Passkeys: c.Passkeys, Enrol: d.enrol, Refused: d.signInRefused, Log: d.log,
 		SetUp: func(user string, source netip.Addr) { d.gateway.AccountSetUp(user, source.String()) }})
 	return err
+}
+
+// waiting is where sign-ins are that have begun: in the database that a fleet shares, or else in memory, where strangers
+// cost no disk.
+func (d *daemon) waiting() (pending.Store, signin.Logins) {
+	if d.cfg.Store.URL == "" {
+		return pending.NewMemory(pending.Config{}), signin.NewMemory(signin.MemoryConfig{})
+	}
+	return &people.Waiting{Store: d.store, Box: d.people.Box}, &people.Logins{Store: d.store, Box: d.people.Box}
 }
 
 // identityProviders are those that are configured; nil for none.
@@ -153,6 +165,7 @@ func (d *daemon) enrol(ctx context.Context, e signin.Enrolment) (auth.Device, er
 		return auth.Device{}, err
 	}
 	d.signIns.Learn(n)
+	before := d.registry.SignInOf(n.Device)
 	device, err := d.registry.Add(ctx, auth.Device{User: n.User, Name: e.Name, Platform: e.Platform, Key: e.Key, SignIn: n.ID})
 	if err == nil {
 		detail := map[string]string{"method": e.Person.Method}
@@ -163,6 +176,11 @@ func (d *daemon) enrol(ctx context.Context, e signin.Enrolment) (auth.Device, er
 			d.log.Warn("a sign-in that came to nothing is not ended in the database", "user", n.User, "cause", ended)
 		}
 		return auth.Device{}, err
+	}
+	if before != "" && before != n.ID {
+		if err := d.signIns.End(ctx, before); err != nil && !errors.Is(err, auth.ErrSignedOut) {
+			d.log.Warn("the sign-in of before is not ended in the database", "user", n.User, "cause", err)
+		}
 	}
 	if err := d.store.NoteLogin(ctx, n.User, n.Began); err != nil {
 		d.log.Warn("a login is not noted", "user", n.User, "cause", err)
