@@ -117,3 +117,18 @@ func (s *Store) ResetAccount(ctx context.Context, name string, kinds []string, h
 		return c.keepSetUp(name, hash, expires)
 	})
 }
+
+// CredentialKinds returns the kinds of credentials that each account has.
+func (s *Store) CredentialKinds(ctx context.Context) (map[string][]string, error) {
+	type has struct{ account, kind string }
+	scan := func(row scanner) (h has, err error) {
+		err = row.Scan(&h.account, &h.kind)
+		return h, err
+	}
+	all, err := list(ctx, s, "read the kinds of credentials", scan, "SELECT DISTINCT account, kind FROM credentials ORDER BY account, kind")
+	kinds := map[string][]string{}
+	for _, h := range all {
+		kinds[h.account] = append(kinds[h.account], h.kind)
+	}
+	return kinds, err
+}

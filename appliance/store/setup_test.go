@@ -60,6 +60,9 @@ func TestSetUpLinks(t *testing.T) {
 		for _, kind := range []string{Password, TOTP, Recovery} {
 			must(t, s.AddCredential(ctx, Credential{ID: kind, Account: "ann", Kind: kind, Created: start}))
 		}
+		if got, err := s.CredentialKinds(ctx); err != nil || !reflect.DeepEqual(got, map[string][]string{"ann": {Password, Recovery, TOTP}}) {
+			t.Errorf("%v, %v", got, err)
+		}
 		must(t, s.ResetAccount(ctx, "ann", []string{TOTP, Recovery}, []byte("second"), start.Add(time.Hour), start))
 		if left, err := s.Credentials(ctx, "ann"); err != nil || len(left) != 1 || left[0].Kind != Password {
 			t.Errorf("%+v, %v", left, err)

@@ -38,22 +38,14 @@ func (a accounts) List(ctx context.Context) ([]api.Account, error) {
 	if err != nil {
 		return nil, accountFault(err)
 	}
+	kinds, err := a.store.CredentialKinds(ctx)
+	if err != nil {
+		return nil, accountFault(err)
+	}
 	list := []api.Account{}
 	for _, one := range all {
-		made := api.Account{User: one.Name, Source: one.Source, Groups: slices.Concat([]string{}, one.Groups), Created: one.Created.UTC(), Disabled: one.Disabled,
-			LastLogin: one.LastLogin}
-		if one.Source == store.Local {
-			credentials, err := a.store.Credentials(ctx, one.Name)
-			if err != nil {
-				return nil, accountFault(err)
-			}
-			for _, k := range credentials {
-				if !slices.Contains(made.Has, k.Kind) {
-					made.Has = append(made.Has, k.Kind)
-				}
-			}
-		}
-		list = append(list, made)
+		list = append(list, api.Account{User: one.Name, Source: one.Source, Groups: slices.Concat([]string{}, one.Groups), Created: one.Created.UTC(),
+			Disabled: one.Disabled, LastLogin: one.LastLogin, Has: kinds[one.Name]})
 	}
 	return list, nil
 }

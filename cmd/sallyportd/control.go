@@ -70,6 +70,7 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 			Listen: where(d.cfg), Pinned: d.cfg.TLS.SelfSigned})
 	})
 	mux.HandleFunc("POST /accounts", d.controlAccounts)
+	mux.HandleFunc("POST /access", d.controlApply)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()

@@ -71,6 +71,7 @@ func run(ctx context.Context, e env) int {
 			demoCommand(e),
 			enrolCodeCommand(e),
 			accountsCommand(e),
+			applyCommand(e),
 			releaseCommand(e),
 			backupCommand(),
 			restoreCommand(),

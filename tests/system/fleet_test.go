@@ -197,7 +197,26 @@ func TestFleetTakesVersions(t *testing.T) {
 		t.Errorf("%d have put version 3 in force", taken)
 	}
 
-	// An account that is removed at one is gone from the other with its devices.
+	// Who has locked all administrators out needs root.
+	nobody := filepath.Join(f.dir, "nobody.yaml")
+	write(nobody, strings.Replace(access, "admins: [ann]\n", "", 1))
+	if r := one("admin", "apply", "-f", nobody, "--yes", "--force"); r.exit != 0 {
+		t.Errorf("%v", r)
+	}
+	if r := one("admin", "access", "list"); r.exit != 11 {
+		t.Errorf("ann is no administrator any more: %v", r)
+	}
+	if r := f.run(f.dir, "", "sallyportd", "apply", "-f", seed, "--config", config); r.exit != 0 || r.stdout != "version 5 is in force\n" {
+		t.Errorf("root puts rules in force: %v", r)
+	}
+	f.eventually(5*time.Second, "ann is an administrator again", func() error {
+		if r := one("admin", "access", "list"); r.exit != 0 || !strings.Contains(r.stdout, "sallyportd apply") {
+			return fmt.Errorf("%v", r)
+		}
+		return nil
+	})
+
+	// An account that root makes at one is there at the other.
 	if r := f.run(f.dir, "", "sallyportd", "accounts", "add", "--user", "dan", "--group", "ops", "--config", config); r.exit != 0 || !strings.Contains(r.stdout, "/setup#") {
 		t.Errorf("root makes an account: %v", r)
 	}
