@@ -36,7 +36,7 @@ type change struct {
 func (s *Store) change(ctx context.Context, what string, f func(c *change) error) error {
 	limited, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	return s.fault(ctx, limited, what, s.transact(limited, f))
+	return s.heard(s.fault(ctx, limited, what, s.transact(limited, f)))
 }
 
 func (s *Store) transact(ctx context.Context, f func(c *change) error) error {
@@ -125,7 +125,7 @@ func list[T any](ctx context.Context, s *Store, what string, scan func(scanner) 
 		return all, rows.Err()
 	}
 	all, err := read()
-	return all, s.fault(ctx, limited, what, err)
+	return all, s.heard(s.fault(ctx, limited, what, err))
 }
 
 // one reads the first row of a query; ErrNotFound if there is none.
@@ -187,6 +187,12 @@ func (s *Store) fault(given, limited context.Context, what string, err error) er
 	default:
 		return fmt.Errorf("%s: %w: %w", what, kind, err)
 	}
+}
+
+// heard is err, taken down for Health.
+func (s *Store) heard(err error) error {
+	s.health.heard(err == nil, errors.Is(err, ErrDown))
+	return err
 }
 
 // isOurs says whether err has been sorted already.
