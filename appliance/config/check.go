@@ -51,6 +51,9 @@ func (c *checker) check() {
 		c.Fault(c.At("run_as"), "", "run_as is %q, which is neither a user's name nor a number", c.RunAs)
 	}
 	c.checkLimits()
+	if c.Grants.Cache > time.Hour {
+		c.Fault(c.At("grants", "cache"), "what was decided so long ago may be wrong by now", "grants.cache must be at most 1h")
+	}
 	c.checkAudit()
 	c.checkBanner()
 	c.checkState()

@@ -39,6 +39,7 @@ type Config struct {
 	Metrics Metrics         `yaml:"metrics"` // for Prometheus; default none
 	RunAs   string          `yaml:"run_as"`  // user name or number of the worker when the parent starts as root; default sallyport if there is such a user, else nobody
 	Drain   Drain           `yaml:"drain"`
+	Grants  Grants          `yaml:"grants"`
 	Limits  Limits          `yaml:"limits"`
 	Audit   Audit           `yaml:"audit"`
 	Banner  string          `yaml:"banner"` // a line that people are told when they connect; default none
@@ -183,6 +184,11 @@ type Drain struct {
 	Grace time.Duration `yaml:"grace"` // how long flows may go on once people are told; default 30s
 }
 
+// Grants are what people may open flows by while the database is away.
+type Grants struct {
+	Cache time.Duration `yaml:"cache"` // how old one may be; default 5m
+}
+
 // Limits keep one person or one bad day from taking all.
 type Limits struct {
 	Flows           int           `yaml:"flows"`           // open at once; default 10000
@@ -212,6 +218,7 @@ func (c Config) withDefaults() Config {
 	c.State = cmp.Or(c.State, defaultState)
 	c.Uplink = cmp.Or(c.Uplink, "kernel")
 	c.Access = cmp.Or(c.Access, defaultAccess)
+	c.Grants.Cache = cmp.Or(c.Grants.Cache, 5*time.Minute)
 	c.Drain.Grace = cmp.Or(c.Drain.Grace, 30*time.Second)
 	c.Audit.Sync = cmp.Or(c.Audit.Sync, 100*time.Millisecond)
 	c.Audit.KeepDays = cmp.Or(c.Audit.KeepDays, 365)

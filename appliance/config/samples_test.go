@@ -216,6 +216,7 @@ var structs = map[string]reflect.Type{
 	"properties/store":                       reflect.TypeFor[Store](),
 	"properties/metrics":                     reflect.TypeFor[Metrics](),
 	"properties/drain":                       reflect.TypeFor[Drain](),
+	"properties/grants":                      reflect.TypeFor[Grants](),
 	"properties/limits":                      reflect.TypeFor[Limits](),
 	"$defs/listen":                           reflect.TypeFor[Listen](),
 	"$defs/tls":                              reflect.TypeFor[TLS](),
