@@ -525,8 +525,14 @@ func (c *checker) checkExport(e *Export, i int) {
 			c.Fault(at(key), "such as siem.example:6514", "%q is not a host and a port", value)
 		}
 	}
+	if e.Database {
+		forms++
+		if e.CA != "" {
+			c.Fault(at("ca"), "store.url says how the database is verified", "ca does not go with database")
+		}
+	}
 	if forms != 1 {
-		c.Fault(at("name"), "", "receiver %q must have one of file, syslog, webhook and otlp", e.Name)
+		c.Fault(at("name"), "", "receiver %q must have one of file, syslog, webhook, otlp and database", e.Name)
 	}
 	if e.File != "" {
 		e.File = c.join(e.File)

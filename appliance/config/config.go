@@ -168,13 +168,14 @@ type Audit struct {
 	Export   []Export      `yaml:"export"`
 }
 
-// An Export is a receiver of the audit log, in one of four forms.
+// An Export is a receiver of the audit log, in one of five forms.
 type Export struct {
 	Name      string `yaml:"name"`       // unique; how far it has come is kept by it
 	File      string `yaml:"file"`       // lines are added to this file
 	Syslog    string `yaml:"syslog"`     // host and port of a receiver by RFC 5424 over TLS
 	Webhook   string `yaml:"webhook"`    // URL that lines are posted to
 	OTLP      string `yaml:"otlp"`       // URL of an OpenTelemetry receiver's /v1/logs
+	Database  bool   `yaml:"database"`   // the database of Store, by the appliance's Name
 	CA        string `yaml:"ca"`         // PEM file of the roots that the receiver is verified by; default the system's
 	TokenFile string `yaml:"token_file"` // of a bearer token, with Webhook and OTLP; readable by its owner only
 }

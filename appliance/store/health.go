@@ -31,8 +31,10 @@ func (s *Store) Health() (since time.Time, err error) {
 	return s.health.since, s.health.down
 }
 
-// Tend keeps Health true until ctx ends, and logs when the database goes and when it comes back.
+// Tend keeps Health true until ctx ends, and logs when the database goes and when it comes back. While it is known to be away
+// no call waits for it: each fails at once.
 func (s *Store) Tend(ctx context.Context) {
+	defer s.health.forget()
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for {
@@ -83,6 +85,13 @@ func (s *Store) probe(ctx context.Context) {
 		h.since = begin
 	}
 	h.down = err
+}
+
+// forget has each call ask for itself again, once nobody probes.
+func (h *health) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.down, h.since = nil, time.Time{}
 }
 
 // heard takes down how a call has ended. One that was not answered has the next probe come at once, and decides nothing by

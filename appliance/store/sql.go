@@ -34,6 +34,9 @@ type change struct {
 
 // change runs f in a transaction of its own: all of it happens, or nothing.
 func (s *Store) change(ctx context.Context, what string, f func(c *change) error) error {
+	if _, err := s.Health(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	limited, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	return s.heard(s.fault(ctx, limited, what, s.transact(limited, f)))
@@ -104,6 +107,9 @@ func (f failed) Scan(...any) error { return f.err }
 
 // list reads all rows of a query.
 func list[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	if _, err := s.Health(); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
 	limited, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	read := func() (all []T, err error) {
