@@ -38,7 +38,7 @@ func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (w *fr
 			"cause", string(reason.Code))
 		return nil, &frame.SessionError{Reason: reason}
 	}
-	p.User, p.Device = device.User, device.ID
+	p.User, p.Device, p.Key = device.User, device.ID, [32]byte(h.Device)
 	g.cameIn(*p)
 	g.Metrics.signIn(p.Transport, "ok")
 	g.Devices.Touch(device.ID, p.Remote.Addr(), p.Software)

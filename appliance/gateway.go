@@ -83,6 +83,7 @@ type Gateway struct {
 	Accounts  Accounts
 	Audit     Audit
 	AuditKey  ed25519.PublicKey // by which the audit log is verified
+	Control   *Control          // nil: there is nothing that could be away
 	Log       *slog.Logger
 	Limits    Limits
 	Metrics   *Metrics // nil: nothing is counted
@@ -397,6 +398,9 @@ func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := f.controlled(); err != nil {
+		return nil, err
+	}
 	if err := g.live.add(f, limits); err != nil {
 		return nil, err
 	}
@@ -497,7 +501,7 @@ func (f *flow) resolve(ctx context.Context, vnet VNet, limit time.Duration) (net
 
 func (f *flow) opened() frame.Opened {
 	return frame.Opened{Flow: f.id[:], Session: f.session[:], Target: f.grant.Target, Port: f.grant.Port, Rule: f.grant.Rule,
-		Idle: f.grant.Idle.Milliseconds(), Lifetime: f.grant.Lifetime.Milliseconds(), Grace: f.keep().Milliseconds()}
+		Idle: f.grant.Idle.Milliseconds(), Lifetime: f.grant.Lifetime.Milliseconds(), Grace: f.keep().Milliseconds(), Grant: f.newGrant()}
 }
 
 // prepare makes the relay, which moves bytes until both directions have ended or ctx has.

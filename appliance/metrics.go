@@ -22,6 +22,7 @@ type Metrics struct {
 	live    prometheus.Gauge
 	resumes *prometheus.CounterVec
 	without prometheus.Gauge
+	cached  prometheus.Counter
 }
 
 // NewMetrics returns metrics at zero. No label holds a person's or a target's name: those are the audit's.
@@ -42,12 +43,14 @@ func NewMetrics() *Metrics {
 			Help: "Time from OPEN to OPENED: decision, lookup and dial.", Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10}}),
 		live:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "sallyport", Name: "flows_live", Help: "Flows that are open now."}),
 		resumes: counter("flow_resumes_total", "Flows that came back on another connection, by its transport and result (ok, or the error's code).", "transport", "result"),
+		cached: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "sallyport", Name: "grants_used_total",
+			Help: "Flows that a grant of before has opened while the database did not answer."}),
 		without: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "sallyport", Name: "flows_detached", Help: "Open flows that have no connection now."}),
 	}
 }
 
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.signIns, m.opened, m.refused, m.ended, m.bytes, m.breaks, m.skipped, m.opening, m.live, m.resumes, m.without}
+	return []prometheus.Collector{m.signIns, m.opened, m.refused, m.ended, m.bytes, m.breaks, m.skipped, m.opening, m.live, m.resumes, m.without, m.cached}
 }
 
 // Describe implements prometheus.Collector.
@@ -101,6 +104,12 @@ func (m *Metrics) waiting(flows int) {
 func (m *Metrics) flowRefused(code string) {
 	if m != nil {
 		m.refused.WithLabelValues(code).Inc()
+	}
+}
+
+func (m *Metrics) grantUsed() {
+	if m != nil {
+		m.cached.Inc()
 	}
 }
 

@@ -183,6 +183,7 @@ func (d *Direct) check(w *frame.Welcome) error {
 func (d *Direct) Open(ctx context.Context, req frame.OpenRequest, first *First) (Flow, *frame.Opened, error) {
 	ctx, stop := d.whileOpen(ctx)
 	defer stop()
+	req = d.home.withGrant(d.profile.Name, req)
 	s, fresh, err := d.connect(ctx, nil)
 	if err != nil {
 		return nil, nil, err
@@ -198,6 +199,7 @@ func (d *Direct) Open(ctx context.Context, req frame.OpenRequest, first *First) 
 	case err == nil:
 		d.tell(opened.Notice)
 		d.keep(s, stream, opened)
+		d.home.keepGrant(d.profile.Name, req, opened, time.Now())
 		return stream, opened, nil
 	case ctx.Err() != nil:
 		return nil, nil, context.Cause(ctx)

@@ -13,7 +13,7 @@ import (
 	"sallyport/frame"
 )
 
-// A Home is the folder in which a person's sign-ins are kept: profiles.json, and NAME.key for each appliance. The
+// A Home is the folder in which a person's sign-ins are kept: profiles.json, and NAME.key and NAME.grants for each appliance. The
 // folder is 0700, the files are 0600 and replaced as a whole.
 type Home struct{ dir string }
 
@@ -142,7 +142,7 @@ func (h Home) put(p Profile, makeDefault bool) error {
 	return h.writeProfiles(all)
 }
 
-// Forget removes the appliance of that name and its device key.
+// Forget removes the appliance of that name, its device key and its grants.
 func (h Home) Forget(name string) error {
 	all, err := h.Profiles()
 	if err != nil {
@@ -159,8 +159,10 @@ func (h Home) Forget(name string) error {
 		return err
 	}
 	h.dropToken(name)
-	if err := os.Remove(h.keyFile(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, path := range []string{h.keyFile(name), filepath.Join(h.dir, h.grantsFile(name))} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }

@@ -65,6 +65,7 @@ func (s *Shared) Open(ctx context.Context, req frame.OpenRequest, first *First) 
 	q := s.question(askFlow)
 	opts := telling(s.tell)
 	opts.Early = first.early()
+	req = s.home.withGrant(s.profile.Name, req)
 	for {
 		c, a, err := s.ask(ctx, q)
 		if errors.Is(err, errNoAgent) {
@@ -80,6 +81,7 @@ func (s *Shared) Open(ctx context.Context, req frame.OpenRequest, first *First) 
 		stream, opened, err := frame.Open(ctx, &agentCarrier{UnixConn: c, shared: s, flow: a.Flow}, req, opts)
 		if err == nil {
 			s.keep(stream, opened, a)
+			s.home.keepGrant(s.profile.Name, req, opened, time.Now())
 		}
 		switch {
 		case err == nil:

@@ -67,7 +67,11 @@ type OpenRequest struct {
 	Port     uint16 `cbor:"3,keyasint,omitempty"` // 0: the target's own for the protocol
 	VNet     string `cbor:"4,keyasint,omitempty"` // which VNet an address is meant in; may be empty
 	Session  []byte `cbor:"5,keyasint,omitempty"` // the session that the flow joins, 16 bytes; empty: a new one
+	Grant    []byte `cbor:"6,keyasint,omitempty"` // of an earlier Opened, for a time when the appliance cannot ask; empty: none
 }
+
+// GrantSize is how long a grant is.
+const GrantSize = 72
 
 // Opened says that a flow stands.
 type Opened struct {
@@ -80,6 +84,8 @@ type Opened struct {
 	Lifetime int64  `cbor:"7,keyasint,omitempty"` // milliseconds after which it ends; 0 no limit
 	Grace    int64  `cbor:"8,keyasint,omitempty"` // milliseconds that it survives without a carrier
 	Notice   string `cbor:"9,keyasint,omitempty"` // a line for the person
+
+	Grant []byte `cbor:"10,keyasint,omitempty"` // to be shown at the next request for the same; empty: none
 }
 
 // Resume attaches a flow to another carrier. PROTOCOL.md §7.
@@ -298,11 +304,11 @@ func (o *OpenRequest) check() error {
 	if len(o.Target) > 255 || len(o.VNet) > 64 {
 		return fmt.Errorf("a name is too long")
 	}
-	return sizes(size{"session id", o.Session, 16, false})
+	return sizes(size{"session id", o.Session, 16, false}, size{"grant", o.Grant, GrantSize, false})
 }
 
 func (o *Opened) check() error {
-	return sizes(size{"flow id", o.Flow, 16, true}, size{"session id", o.Session, 16, true})
+	return sizes(size{"flow id", o.Flow, 16, true}, size{"session id", o.Session, 16, true}, size{"grant", o.Grant, GrantSize, false})
 }
 
 func (r *Resume) check() error {

@@ -11,5 +11,6 @@ type Peer struct {
 	// Set when its HELLO is admitted.
 	User   string
 	Device string
-	Bond   *Bond // what the connection gives its flows
+	Key    [32]byte // the device's, which HELLO has proved
+	Bond   *Bond    // what the connection gives its flows
 }

@@ -86,6 +86,12 @@ var (
 	ErrName          = &Error{"E_NAME", "not a valid name", ""}
 )
 
+// notKept says that something has happened on this appliance, and that the store has not taken it.
+func notKept(what string, err error) error {
+	return fmt.Errorf("%w (%w)", &Error{ErrControlDown.Code, what + " on this appliance, and not kept yet: its database does not take it",
+		"it is kept once the database does, unless the appliance is started again before"}, err)
+}
+
 var userName = regexp.MustCompile(`^[a-z0-9._@-]{1,64}$`)
 
 // CheckUser returns nil if name may be a person's, else an error that is ErrName.

@@ -113,7 +113,7 @@ func (l *Locks) Lock(ctx context.Context, one Lock) error {
 	l.all[key] = one // a Reload may have come between
 	if delete(l.unkept, key); err != nil {
 		l.unkept[key] = true
-		return fmt.Errorf("%s %s is locked, but not kept yet: %w", one.Kind, one.Name, err)
+		return notKept(fmt.Sprintf("%s %s is locked", one.Kind, one.Name), err)
 	}
 	return nil
 }

@@ -188,7 +188,7 @@ func (r *Registry) Revoke(id string) error {
 		defer r.mu.Unlock()
 		r.revoking[id] = d.Revoked
 		r.later()
-		return fmt.Errorf("%s is revoked on this appliance until its next start only; mend the database: %w", id, err)
+		return notKept(id+" is revoked", err)
 	}
 	return nil
 }

@@ -51,6 +51,9 @@ func (c *checker) check() {
 		c.Fault(c.At("run_as"), "", "run_as is %q, which is neither a user's name nor a number", c.RunAs)
 	}
 	c.checkLimits()
+	if c.Grants.Cache > time.Hour {
+		c.Fault(c.At("grants", "cache"), "what was decided so long ago may be wrong by now", "grants.cache must be at most 1h")
+	}
 	c.checkAudit()
 	c.checkIdentity()
 	c.checkBanner()
@@ -523,8 +526,14 @@ func (c *checker) checkExport(e *Export, i int) {
 			c.Fault(at(key), "such as siem.example:6514", "%q is not a host and a port", value)
 		}
 	}
+	if e.Database {
+		forms++
+		if e.CA != "" {
+			c.Fault(at("ca"), "store.url says how the database is verified", "ca does not go with database")
+		}
+	}
 	if forms != 1 {
-		c.Fault(at("name"), "", "receiver %q must have one of file, syslog, webhook and otlp", e.Name)
+		c.Fault(at("name"), "", "receiver %q must have one of file, syslog, webhook, otlp and database", e.Name)
 	}
 	if e.File != "" {
 		e.File = c.join(e.File)

@@ -40,6 +40,7 @@ type Config struct {
 	Metrics  Metrics         `yaml:"metrics"`     // for Prometheus; default none
 	RunAs    string          `yaml:"run_as"`      // user name or number of the worker when the parent starts as root; default sallyport if there is such a user, else nobody
 	Drain    Drain           `yaml:"drain"`
+	Grants   Grants          `yaml:"grants"`
 	Limits   Limits          `yaml:"limits"`
 	Audit    Audit           `yaml:"audit"`
 	Identity Identity        `yaml:"identity"` // how people sign in; default: they do not, and devices enrol with codes
@@ -169,13 +170,14 @@ type Audit struct {
 	Export   []Export      `yaml:"export"`
 }
 
-// An Export is a receiver of the audit log, in one of four forms.
+// An Export is a receiver of the audit log, in one of five forms.
 type Export struct {
 	Name      string `yaml:"name"`       // unique; how far it has come is kept by it
 	File      string `yaml:"file"`       // lines are added to this file
 	Syslog    string `yaml:"syslog"`     // host and port of a receiver by RFC 5424 over TLS
 	Webhook   string `yaml:"webhook"`    // URL that lines are posted to
 	OTLP      string `yaml:"otlp"`       // URL of an OpenTelemetry receiver's /v1/logs
+	Database  bool   `yaml:"database"`   // the database of Store, by the appliance's Name
 	CA        string `yaml:"ca"`         // PEM file of the roots that the receiver is verified by; default the system's
 	TokenFile string `yaml:"token_file"` // of a bearer token, with Webhook and OTLP; readable by its owner only
 }
@@ -183,6 +185,11 @@ type Export struct {
 // Drain is how the daemon ends.
 type Drain struct {
 	Grace time.Duration `yaml:"grace"` // how long flows may go on once people are told; default 30s
+}
+
+// Grants are what people may open flows by while the database is away.
+type Grants struct {
+	Cache time.Duration `yaml:"cache"` // how old one may be; default 5m
 }
 
 // Limits keep one person or one bad day from taking all.
@@ -227,6 +234,7 @@ func (c Config) withDefaults() Config {
 	c.State = cmp.Or(c.State, defaultState)
 	c.Uplink = cmp.Or(c.Uplink, "kernel")
 	c.Access = cmp.Or(c.Access, defaultAccess)
+	c.Grants.Cache = cmp.Or(c.Grants.Cache, 5*time.Minute)
 	c.Drain.Grace = cmp.Or(c.Drain.Grace, 30*time.Second)
 	c.Identity = c.Identity.withDefaults()
 	c.Audit.Sync = cmp.Or(c.Audit.Sync, 100*time.Millisecond)

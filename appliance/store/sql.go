@@ -34,9 +34,12 @@ type change struct {
 
 // change runs f in a transaction of its own: all of it happens, or nothing.
 func (s *Store) change(ctx context.Context, what string, f func(c *change) error) error {
+	if _, err := s.Health(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	limited, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	return s.fault(ctx, limited, what, s.transact(limited, f))
+	return s.heard(s.fault(ctx, limited, what, s.transact(limited, f)))
 }
 
 func (s *Store) transact(ctx context.Context, f func(c *change) error) error {
@@ -104,6 +107,9 @@ func (f failed) Scan(...any) error { return f.err }
 
 // list reads all rows of a query.
 func list[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	if _, err := s.Health(); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
 	limited, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	read := func() (all []T, err error) {
@@ -125,7 +131,7 @@ func list[T any](ctx context.Context, s *Store, what string, scan func(scanner) 
 		return all, rows.Err()
 	}
 	all, err := read()
-	return all, s.fault(ctx, limited, what, err)
+	return all, s.heard(s.fault(ctx, limited, what, err))
 }
 
 // one reads the first row of a query; ErrNotFound if there is none.
@@ -187,6 +193,12 @@ func (s *Store) fault(given, limited context.Context, what string, err error) er
 	default:
 		return fmt.Errorf("%s: %w: %w", what, kind, err)
 	}
+}
+
+// heard is err, taken down for Health.
+func (s *Store) heard(err error) error {
+	s.health.heard(err == nil, errors.Is(err, ErrDown))
+	return err
 }
 
 // isOurs says whether err has been sorted already.

@@ -87,6 +87,7 @@ type Store struct {
 	dialect dialect
 	write   *sql.DB // one connection with SQLite, which has one writer
 	read    *sql.DB // the same as write with PostgreSQL
+	health  health
 
 	mu   sync.Mutex
 	woke map[chan struct{}]bool // by the changes of this process, for its own watchers
@@ -99,7 +100,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 // openTo is Open that stops at a version of the tables.
 func openTo(ctx context.Context, cfg Config, version int64) (_ *Store, err error) {
-	s := &Store{cfg: cfg.withDefaults(), woke: map[chan struct{}]bool{}}
+	s := &Store{cfg: cfg.withDefaults(), woke: map[chan struct{}]bool{}, health: health{hurry: make(chan struct{}, 1)}}
 	if s.cfg.URL == "" {
 		err = s.openSQLite(filepath.Join(s.cfg.Dir, File))
 	} else {

@@ -63,6 +63,9 @@ func runDaemon(ctx context.Context, cfg *config.Config, s supply, log *slog.Logg
 	d := &daemon{cfg: cfg, supply: s, log: log, networks: map[string]network{}}
 	defer d.close()
 	if err := d.build(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // it was told to stop while it waited for its database
+		}
 		return err
 	}
 	return d.serve(ctx)
@@ -97,7 +100,10 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		d.gateway.VNets[name] = n
 	}
 	// The database may lie behind one of them.
-	if d.store, err = store.Open(ctx, d.storeConfig()); err != nil {
+	if d.store, err = d.openStore(ctx); err != nil {
+		return err
+	}
+	if d.gateway.Control, err = d.control(); err != nil {
 		return err
 	}
 	if d.registry, err = auth.Open(ctx, d.supply.State(), deviceStore{d.store}, time.Now); err != nil {
@@ -210,6 +216,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	wg.Go(func() { saveMemory(serving) })
 	wg.Go(func() { d.gateway.WatchTime(serving) })
 	wg.Go(func() { d.prune(serving) })
+	wg.Go(func() { d.store.Tend(serving) })
 	wg.Go(func() { d.followLocks(serving) })
 	wg.Go(func() { d.keepLocks(serving) })
 	wg.Go(func() { d.followPeople(serving) })

@@ -22,7 +22,9 @@ const publicStack = "listen"
 func (d *daemon) listen() (net.Listener, net.PacketConn, error) {
 	if stack := listensOn(d.cfg); stack != "" {
 		n := d.networks[stack]
-		if stack == publicStack {
+		if stack == publicStack && d.public != nil { // the daemon has waited for its database
+			n = d.public
+		} else if stack == publicStack {
 			made, err := d.supply.Network(stack, publicNetwork(d.cfg.Listen), []uint16{d.cfg.Listen.Port})
 			if err != nil {
 				return nil, nil, err

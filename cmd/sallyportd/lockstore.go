@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"sallyport/appliance/auth"
@@ -19,20 +18,17 @@ func (s lockStore) Locks(ctx context.Context) ([]auth.Lock, error) {
 	for _, l := range all {
 		locks = append(locks, auth.Lock{Kind: auth.LockKind(l.Kind), Name: l.Name, By: l.By, Why: l.Why, Created: l.Created, Until: l.Until})
 	}
-	return locks, err
+	return locks, deviceFault(err, nil)
 }
 
 // PutLock implements auth.LockStore.
 func (s lockStore) PutLock(ctx context.Context, l auth.Lock) error {
-	return s.SetLock(ctx, store.Lock{Kind: string(l.Kind), Name: l.Name, By: l.By, Why: l.Why, Created: l.Created, Until: l.Until})
+	return deviceFault(s.SetLock(ctx, store.Lock{Kind: string(l.Kind), Name: l.Name, By: l.By, Why: l.Why, Created: l.Created, Until: l.Until}), nil)
 }
 
 // DeleteLock implements auth.LockStore.
 func (s lockStore) DeleteLock(ctx context.Context, kind auth.LockKind, name string) error {
-	if err := s.RemoveLock(ctx, string(kind), name); !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	return nil
+	return deviceFault(s.RemoveLock(ctx, string(kind), name), nil)
 }
 
 // keepLocks gives the database the locks that it has not taken, until ctx ends.

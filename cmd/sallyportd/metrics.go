@@ -18,7 +18,7 @@ import (
 // serveMetrics answers Prometheus on l until ctx ends.
 func (d *daemon) serveMetrics(ctx context.Context, l net.Listener) error {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(d.gateway.Metrics, trailCollector{d.trail.Log}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(d.gateway.Metrics, trailCollector{d.trail.Log}, storeCollector{d.storeHealth()}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for name, n := range d.networks {
 		if s, ok := n.(counted); ok {
 			registry.MustRegister(newStackCollector(name, s))

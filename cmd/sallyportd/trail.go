@@ -76,6 +76,8 @@ func (d *daemon) sink(e config.Export) (audit.Sink, error) {
 	}
 	trust := audit.TLS{CA: e.CA}
 	switch {
+	case e.Database:
+		return databaseSink{d.store, d.cfg.Name}, nil
 	case e.File != "":
 		return audit.File{Path: e.File}.Open()
 	case e.Syslog != "":
