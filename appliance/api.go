@@ -91,7 +91,7 @@ func statusOf(c frame.Code) int {
 	switch c {
 	case "E_ADMIN":
 		return http.StatusForbidden
-	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN":
+	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN", "E_HOST_KEY_UNKNOWN":
 		return http.StatusNotFound
 	case frame.Internal:
 		return http.StatusInternalServerError
@@ -102,7 +102,7 @@ func statusOf(c frame.Code) int {
 func (g *Gateway) targets(user string) []api.Target {
 	list := []api.Target{}
 	for _, t := range g.policy.Load().Visible(user) {
-		list = append(list, api.Target{Name: t.Name, VNet: t.VNet, Protocols: protocols(t.Offers), Labels: t.Labels, HostKeys: t.HostKeys})
+		list = append(list, api.Target{Name: t.Name, VNet: t.VNet, Protocols: protocols(t.Offers), Labels: t.Labels, HostKeys: g.hostKeysOf(t), HostCA: t.HostCA})
 	}
 	return list
 }

@@ -31,7 +31,7 @@ const (
 
 // exits are the exit statuses of the person's command, by code.
 var exits = map[Code]int{
-	"E_NAME": 2, "E_PORT": 2, "E_USAGE": 2, "E_SESSION_UNKNOWN": 2, "E_LOCK_UNKNOWN": 2,
+	"E_NAME": 2, "E_PORT": 2, "E_USAGE": 2, "E_SESSION_UNKNOWN": 2, "E_LOCK_UNKNOWN": 2, "E_HOST_KEY_UNKNOWN": 2,
 	Auth: 10, "E_CODE_UNKNOWN": 10, "E_CODE_USED": 10, "E_CODE_EXPIRED": 10, "E_CODE_USER": 10, "E_CODE_LIMIT": 10,
 	"E_DEVICE_UNKNOWN": 10, "E_DEVICE_REVOKED": 10, "E_DEVICE_USER": 10, "E_LOGIN": 10,
 	"E_TARGET_UNKNOWN": 11, "E_DENIED": 11, "E_ADDRESS_MODE": 11, "E_FORBIDDEN_ADDRESS": 11, "E_PORT_DENIED": 11,

@@ -25,6 +25,10 @@ const (
 
 	SessionKilled = "session.killed"
 
+	TargetIdentity   = "target.identity"
+	HostKeyConfirmed = "hostkey.confirmed"
+	HostKeyForgotten = "hostkey.forgotten"
+
 	ApprovalAsked   = "approval.asked"
 	ApprovalGiven   = "approval.given"
 	ApprovalRefused = "approval.refused"
@@ -51,6 +55,7 @@ var levels = map[string]slog.Level{
 	SignInRefused:   slog.LevelWarn,
 	DecisionRefused: slog.LevelWarn,
 	SessionKilled:   slog.LevelWarn,
+	TargetIdentity:  slog.LevelError,
 	ApprovalRefused: slog.LevelWarn,
 	DeviceRevoked:   slog.LevelWarn,
 	Locked:          slog.LevelWarn,

@@ -41,6 +41,7 @@ type Config struct {
 	Drain   Drain           `yaml:"drain"`
 	Limits  Limits          `yaml:"limits"`
 	Audit   Audit           `yaml:"audit"`
+	SSH     SSH             `yaml:"ssh"`
 	Banner  string          `yaml:"banner"` // a line that people are told when they connect; default none
 }
 
@@ -183,6 +184,17 @@ type Drain struct {
 	Grace time.Duration `yaml:"grace"` // how long flows may go on once people are told; default 30s
 }
 
+// SSH is what holds for SSH.
+type SSH struct {
+	FirstUse string `yaml:"first_use"` // of the first host key of a target: FirstUseAccept or FirstUseConfirm; default accept
+}
+
+// What is done with the first host key that a target shows, if the access file names none.
+const (
+	FirstUseAccept  = "accept"  // it is the target's
+	FirstUseConfirm = "confirm" // an administrator must confirm it before anybody gets to the target
+)
+
 // Limits keep one person or one bad day from taking all.
 type Limits struct {
 	Flows           int           `yaml:"flows"`           // open at once; default 10000
@@ -212,6 +224,7 @@ func (c Config) withDefaults() Config {
 	c.State = cmp.Or(c.State, defaultState)
 	c.Uplink = cmp.Or(c.Uplink, "kernel")
 	c.Access = cmp.Or(c.Access, defaultAccess)
+	c.SSH.FirstUse = cmp.Or(c.SSH.FirstUse, FirstUseAccept)
 	c.Drain.Grace = cmp.Or(c.Drain.Grace, 30*time.Second)
 	c.Audit.Sync = cmp.Or(c.Audit.Sync, 100*time.Millisecond)
 	c.Audit.KeepDays = cmp.Or(c.Audit.KeepDays, 365)

@@ -57,6 +57,7 @@ metrics: {listen: "127.0.0.1:9090"}
 run_as: sallyport
 drain: {grace: 5m}
 limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, bench: 4, bench_mbit: 1000}
+ssh: {first_use: confirm}
 banner: what you do here is written down
 audit:
   sync: 1s
@@ -84,7 +85,7 @@ func TestDefaults(t *testing.T) {
 			Prefixes:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00:1::/48")},
 			DNS:       []netip.Addr{netip.MustParseAddr("10.0.0.2")},
 		}},
-		Access: "/etc/sallyport/access.yaml", Drain: Drain{30 * time.Second},
+		Access: "/etc/sallyport/access.yaml", Drain: Drain{30 * time.Second}, SSH: SSH{"accept"},
 		Limits: Limits{10000, 256, 64, 10 * time.Second, 5 * time.Second, time.Hour, 2000, 2, 500},
 		Audit:  Audit{Sync: 100 * time.Millisecond, KeepDays: 365, KeepMB: 4096},
 	}
@@ -113,7 +114,7 @@ func TestFull(t *testing.T) {
 				Addresses: Addresses{Static: []netip.Prefix{prefix("10.1.0.2/32")}}, Prefixes: []netip.Prefix{prefix("10.1.0.0/16")}},
 			"here": {Link: Link{Kind: LinkKernel}, Prefixes: []netip.Prefix{prefix("127.0.0.0/8"), prefix("192.168.0.0/16")}},
 		},
-		Access: "conf/policy/access.yaml", Metrics: Metrics{"127.0.0.1:9090"}, RunAs: "sallyport", Drain: Drain{5 * time.Minute},
+		Access: "conf/policy/access.yaml", Metrics: Metrics{"127.0.0.1:9090"}, RunAs: "sallyport", Drain: Drain{5 * time.Minute}, SSH: SSH{"confirm"},
 		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, 4, 1000},
 		Banner: "what you do here is written down",
 		Audit: Audit{time.Second, true, 30, 100, []Export{{Name: "siem", Syslog: "siem.example:6514", CA: "conf/siem.pem"}, {Name: "copy", File: "conf/audit.jsonl"},

@@ -45,6 +45,7 @@ type targetForm struct {
 	Protocols offersForm        `yaml:"protocols"`
 	Labels    map[string]string `yaml:"labels"`
 	HostKeys  []string          `yaml:"host_keys"`
+	HostCA    []string          `yaml:"host_ca"`
 }
 
 type ruleForm struct {

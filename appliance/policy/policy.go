@@ -105,6 +105,7 @@ type Target struct {
 	Offers   []Offer           // its protocols in the order ssh, rdp, tcp
 	Labels   map[string]string // not to be changed
 	HostKeys []string          // SSH host keys in authorized_keys form; none means that none is pinned
+	HostCA   []string          // keys of authorities whose host certificates for Name are good, likewise
 }
 
 // An Offer is a protocol and the ports on which a target speaks it.
@@ -159,6 +160,7 @@ type Grant struct {
 	Timed     bool          // the answer may change with the time or the age of the second factor: ask again
 	Expires   time.Time     // Request.Time + Lifetime; zero without a Lifetime
 	HostKeys  []string      // SSH host keys that the target must show one of; none means that none is pinned
+	HostCA    []string      // or a certificate by one of these
 
 	request Request    // what was asked
 	address netip.Addr // that has been decided on

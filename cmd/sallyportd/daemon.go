@@ -23,6 +23,7 @@ import (
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
+	"sallyport/appliance/hostkey"
 	"sallyport/appliance/policy"
 	"sallyport/appliance/store"
 	"sallyport/frame"
@@ -40,6 +41,7 @@ type daemon struct {
 	auditKey ed25519.PublicKey
 	access   map[string]string // hashes of the access files that are in force, by name
 	locks    *auth.Locks
+	hostKeys *hostkey.Pins
 	gateway  *appliance.Gateway
 	cert     atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
 	acme     *acme                           // nil without
@@ -96,6 +98,10 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		return err
 	}
 	d.gateway.Locks = d.locks
+	if d.hostKeys, err = hostkey.Open(ctx, hostKeyStore{d.store}, d.cfg.SSH.FirstUse == config.FirstUseConfirm, time.Now); err != nil {
+		return err
+	}
+	d.gateway.HostKeys = d.hostKeys
 	return nil
 }
 
@@ -191,6 +197,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	wg.Go(func() { d.prune(serving) })
 	wg.Go(func() { d.followLocks(serving) })
 	wg.Go(func() { d.keepLocks(serving) })
+	wg.Go(func() { d.followSSH(serving) })
 
 	if d.acme != nil {
 		if err := d.acme.manage(serving); err != nil {
