@@ -76,7 +76,8 @@ type Gateway struct {
 	VNets    map[string]VNet
 	Devices  Devices
 	Locks    Locks
-	HostKeys HostKeys // nil: only the keys that the policy names count
+	SSHCA    CertificateAuthority // nil: no keys of devices are signed
+	HostKeys HostKeys             // nil: only the keys that the policy names count
 	Audit    Audit
 	AuditKey ed25519.PublicKey // by which the audit log is verified
 	Log      *slog.Logger

@@ -79,6 +79,7 @@ var routes = []route{
 		answers: api.AuditPage{}, do: call.auditPage},
 	{method: "GET", path: "/api/v1/audit/key", role: administrator, says: "the key by which the audit log is verified", answers: api.AuditKey{},
 		do: func(c call) (any, error) { return api.AuditKey{Key: hex.EncodeToString(c.gateway.AuditKey)}, nil }},
+	{method: "POST", path: "/api/v1/ssh/certificate", role: person, says: "sign an SSH key of the caller's, for a target that they may connect to now", asks: api.AskSSHCertificate{}, answers: api.SSHCertificate{}, do: asking(call.sshCertificate)},
 	{method: "GET", path: "/api/v1/hostkeys", role: administrator, says: "the SSH host keys that targets are known by, and those that they were refused for", answers: []api.HostKey(nil),
 		query: map[string]string{"target": "of this one only"}, do: call.hostKeys},
 	{method: "POST", path: "/api/v1/hostkeys/confirm", role: administrator, says: "confirm a target's host key, or take the one that it was refused for", asks: api.ConfirmHostKey{}, do: asking(call.confirmHostKey)},

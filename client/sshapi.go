@@ -22,3 +22,8 @@ func (a *API) ConfirmHostKey(ctx context.Context, target, fingerprint string) er
 func (a *API) ForgetHostKeys(ctx context.Context, target string) error {
 	return a.call(ctx, http.MethodPost, "hostkeys/forget", api.ForgetHostKeys{Target: target}, nil)
 }
+
+// SSHCertificate has a public key of this device signed for a target.
+func (a *API) SSHCertificate(ctx context.Context, ask api.AskSSHCertificate) (cert api.SSHCertificate, err error) {
+	return cert, a.call(ctx, http.MethodPost, "ssh/certificate", ask, &cert)
+}

@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"host":                               {},
 	"transport":                          {"frame"},
 	"appliance/api":                      {},
-	"appliance":                          {"appliance/api", "appliance/audit", "appliance/auth", "appliance/hostkey", "appliance/policy", "frame", "relay"},
+	"appliance":                          {"appliance/api", "appliance/audit", "appliance/auth", "appliance/hostkey", "appliance/policy", "appliance/sshca", "frame", "relay"},
 	"appliance/audit":                    {},
 	"appliance/auth":                     {},
 	"appliance/auth/lockout":             {"appliance/auth"},
@@ -42,6 +42,7 @@ var allowed = map[string][]string{
 	"appliance/policy":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy/yamlfile":          {"appliance/policy/spell"},
 	"appliance/policy/spell":             {},
+	"appliance/sshca":                    {},
 	"appliance/store":                    {},
 	"client":                             {"appliance/api", "frame", "relay", "transport"},
 	"client/clienttest":                  {"client", "frame", "transport"},
@@ -49,7 +50,7 @@ var allowed = map[string][]string{
 	"bench/lab":                          {"bench"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/audit", "appliance/auth", "appliance/config", "appliance/hostkey", "appliance/policy", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/audit", "appliance/auth", "appliance/config", "appliance/hostkey", "appliance/policy", "appliance/sshca", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.

@@ -23,3 +23,17 @@ type ConfirmHostKey struct {
 type ForgetHostKeys struct {
 	Target string `json:"target"`
 }
+
+// AskSSHCertificate asks for a certificate by which a target lets the caller in.
+type AskSSHCertificate struct {
+	Target string `json:"target"`
+	Port   uint16 `json:"port,omitempty"` // 0: the target's own
+	Key    string `json:"key"`            // the public key, as in authorized_keys
+}
+
+// An SSHCertificate is for opening a connection now.
+type SSHCertificate struct {
+	Certificate string    `json:"certificate"` // as in authorized_keys
+	Principals  []string  `json:"principals"`
+	Expires     time.Time `json:"expires"`
+}

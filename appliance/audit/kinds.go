@@ -25,9 +25,10 @@ const (
 
 	SessionKilled = "session.killed"
 
-	TargetIdentity   = "target.identity"
-	HostKeyConfirmed = "hostkey.confirmed"
-	HostKeyForgotten = "hostkey.forgotten"
+	CertificateIssued = "certificate.issued"
+	TargetIdentity    = "target.identity"
+	HostKeyConfirmed  = "hostkey.confirmed"
+	HostKeyForgotten  = "hostkey.forgotten"
 
 	ApprovalAsked   = "approval.asked"
 	ApprovalGiven   = "approval.given"

@@ -41,7 +41,7 @@ access.yaml:2:5: target "" has no protocols; such as protocols: ssh`},
 		{"port out of range", strings.Replace(target, "ssh", "{ssh: 65536}", 1), `access.yaml:2:65: targets[0].protocols.ssh is 65536; a port is 1 to 65535`},
 		{"port 0 in a list", strings.Replace(target, "ssh", "{ssh: [22, 0]}", 1), `access.yaml:2:70: targets[0].protocols.ssh[1] is 0; a port is 1 to 65535`},
 		{"octal port", strings.Replace(target, "ssh", "{ssh: 022}", 1), `access.yaml:2:65: targets[0].protocols.ssh is 022; it must be a whole number from 0 to 2147483647 in plain decimal`},
-		{"host key", strings.Replace(target, "ssh}", "ssh, host_keys: [hello]}", 1), `access.yaml:2:76: this is not an SSH public key; such as "ssh-ed25519 AAAA…", a line of ssh-keyscan without the host`},
+		{"host key", strings.Replace(target, "ssh}", "ssh, host_keys host_ca: [hello]}", 1), `access.yaml:2:76: this is not an SSH public key; such as "ssh-ed25519 AAAA…", a line of ssh-keyscan without the host`},
 		{"rule without anything", "rules:\n  - {}\n", `access.yaml:2:5: rule 1 has no name; the person who is refused sees it
 access.yaml:2:5: rule "" does not say who; such as who: [ann, group:ops] or who: ["*"]
 access.yaml:2:5: rule "" reaches nothing; give targets, labels or addresses; targets: ["*"] means all`},
@@ -132,9 +132,9 @@ func TestProtocolForms(t *testing.T) {
 func TestKeys(t *testing.T) {
 	want := map[string][]string{
 		"":        {"admins", "bench", "address_mode", "zone", "groups", "targets", "rules", "tests"},
-		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys"},
+		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys", "host_ca"},
 		"rules": {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime", "grace",
-			"bandwidth", "record", "approval", "hint"},
+			"bandwidth", "record", "approval", "principals", "hint"},
 		"tests": {"name", "user", "groups", "action", "target", "vnet", "protocol", "port", "address", "portal", "source", "transport", "at",
 			"mfa_age", "allow", "by", "code"},
 	}

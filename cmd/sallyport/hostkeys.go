@@ -28,7 +28,7 @@ func (c *command) hostKeys() *cli.Command {
 		},
 	}
 	forget := &cli.Command{
-		Name: "forget", Usage: "take the next host key of a target for its first", ArgsUsage: "TARGET",
+		Name: "forget", Usage: "take a target's next key for its first", ArgsUsage: "TARGET",
 		Action: func(x *cli.Context) error {
 			target, err := only(x, "target")
 			if err != nil {
@@ -44,7 +44,7 @@ func (c *command) hostKeys() *cli.Command {
 		},
 	}
 	return &cli.Command{
-		Name: "hostkeys", Usage: "list, confirm or forget the SSH host keys of targets", ArgsUsage: "[TARGET]",
+		Name: "hostkeys", Usage: "the SSH host keys of targets", ArgsUsage: "[TARGET]",
 		Description: "  sallyport admin hostkeys\n  sallyport admin hostkeys db-1\n  sallyport admin hostkeys confirm db-1 SHA256:vN4k…\n  sallyport admin hostkeys forget db-1",
 		Subcommands: []*cli.Command{confirm, forget},
 		Action: func(x *cli.Context) error {

@@ -44,7 +44,15 @@ this command's.
 			if err != nil {
 				return err
 			}
-			must, may := c.sshOptions(profile, shellLine([]string{call.destination()}), call.alias(), pinned)
+			words := []string{call.destination()}
+			socket := identitySocket()
+			if socket != "" {
+				words = []string{"--identity-agent", socket, call.destination()}
+			}
+			must, may := c.sshOptions(profile, shellLine(words), call.alias(), pinned)
+			if socket != "" {
+				may = append(may, option{"IdentityAgent", socket})
+			}
 			argv := slices.Concat([]string{"ssh"}, flags(must), call.before, flags(may), []string{call.user + call.target}, call.after)
 			return replaceBy(x.Context, c.Env, ssh, argv)
 		},

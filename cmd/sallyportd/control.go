@@ -69,6 +69,8 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 		json.NewEncoder(w).Encode(enrolAnswer{Code: code, Fingerprint: d.fingerprint(),
 			Listen: where(d.cfg), Pinned: d.cfg.TLS.SelfSigned})
 	})
+	mux.HandleFunc("GET /ca", d.serveCA)
+	mux.HandleFunc("POST /ca", d.serveCA)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()

@@ -25,6 +25,7 @@ import (
 	"sallyport/appliance/config"
 	"sallyport/appliance/hostkey"
 	"sallyport/appliance/policy"
+	"sallyport/appliance/sshca"
 	"sallyport/appliance/store"
 	"sallyport/frame"
 	"sallyport/transport"
@@ -42,6 +43,7 @@ type daemon struct {
 	access   map[string]string // hashes of the access files that are in force, by name
 	locks    *auth.Locks
 	hostKeys *hostkey.Pins
+	sshCA    *sshca.Authority
 	gateway  *appliance.Gateway
 	cert     atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
 	acme     *acme                           // nil without
@@ -102,6 +104,9 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		return err
 	}
 	d.gateway.HostKeys = d.hostKeys
+	if err := d.openCA(ctx); err != nil {
+		return err
+	}
 	return nil
 }
 

@@ -52,12 +52,17 @@ func hostKeyTo(k hostkey.Key) store.HostKey {
 // followSSH takes up host keys and certificate authorities that other appliances change in the database, until ctx ends.
 func (d *daemon) followSSH(ctx context.Context) {
 	err := d.store.Watch(ctx, func(c store.Change) error {
-		if c.Subject != store.OfHostKey && c.Subject != "" {
-			return nil
+		if c.Subject == store.OfHostKey || c.Subject == "" {
+			if err := d.hostKeys.Reload(ctx); err != nil {
+				return err
+			}
 		}
-		return d.hostKeys.Reload(ctx)
+		if c.Subject == store.OfKey || c.Subject == "" {
+			return d.sshCA.Reload(ctx)
+		}
+		return nil
 	})
 	if err != nil && ctx.Err() == nil {
-		d.log.Error("host keys of other appliances are not heard of any more", "cause", err)
+		d.log.Error("SSH keys of other appliances are not heard of any more", "cause", err)
 	}
 }

@@ -70,6 +70,8 @@ func run(ctx context.Context, e env) int {
 			checkCommand(e),
 			demoCommand(e),
 			enrolCodeCommand(e),
+			caKeyCommand(e),
+			caRotateCommand(e),
 			releaseCommand(e),
 			backupCommand(),
 			restoreCommand(),
