@@ -50,6 +50,9 @@ type Key struct {
 // ErrConflict: somebody else has made the key of that serial, which is the one to take.
 var ErrConflict = errors.New("another appliance has made the next key")
 
+// ErrSeal: a key of the authority is sealed by another key than this appliance has.
+var ErrSeal = errors.New("the SSH authority's keys are sealed by another key than this appliance has")
+
 // A Store keeps keys.
 type Store interface {
 	Keys(context.Context) ([]Key, error)            // those that have not been retired, the latest first
@@ -105,7 +108,7 @@ func (a *Authority) Reload(ctx context.Context) error {
 	for _, k := range stored {
 		seed, err := a.seal.Open(nil, nil, k.Sealed, name(k.Serial))
 		if err != nil || len(seed) != ed25519.SeedSize {
-			return fmt.Errorf("the SSH authority's key %d is sealed by another key than this appliance has", k.Serial)
+			return ErrSeal
 		}
 		signer, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed))
 		if err != nil {

@@ -57,7 +57,7 @@ func (d *daemon) followSSH(ctx context.Context) {
 				return err
 			}
 		}
-		if c.Subject == store.OfKey || c.Subject == "" {
+		if d.sshCA != nil && (c.Subject == store.OfKey || c.Subject == "") {
 			return d.sshCA.Reload(ctx)
 		}
 		return nil

@@ -54,17 +54,22 @@ func writeNew(path string, data []byte) error {
 	return os.Rename(f.Name(), path)
 }
 
-// openCA opens the SSH authority.
+// openCA opens the SSH authority. An appliance that cannot read its keys, such as one with a restored database, serves
+// without certificates until it has the seal.
 func (d *daemon) openCA(ctx context.Context) error {
 	seal, err := sealKey(d.supply.State())
 	if err != nil {
 		return err
 	}
-	d.sshCA, err = sshca.Open(ctx, caStore{d.store}, seal, time.Now)
+	ca, err := sshca.Open(ctx, caStore{d.store}, seal, time.Now)
+	if errors.Is(err, sshca.ErrSeal) {
+		d.log.Error("no SSH certificates are given", "cause", err, "missing", sealFile)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	d.gateway.SSHCA = d.sshCA
+	d.sshCA, d.gateway.SSHCA = ca, ca
 	return nil
 }
 
@@ -101,6 +106,10 @@ const maxOverlap = 90 * 24 * time.Hour
 // serveCA answers on the control socket.
 func (d *daemon) serveCA(w http.ResponseWriter, r *http.Request) {
 	var answer caAnswer
+	if d.sshCA == nil {
+		http.Error(w, sshca.ErrSeal.Error()+": copy "+sealFile+" from the one that made them, and start again", http.StatusServiceUnavailable)
+		return
+	}
 	if r.Method == http.MethodPost {
 		overlap, err := time.ParseDuration(r.URL.Query().Get("overlap"))
 		if err != nil || overlap < 0 || overlap > maxOverlap {
