@@ -41,10 +41,10 @@ const (
 
 // A Key is an authority's key as it is stored.
 type Key struct {
-	Serial  int64 // 1, 2, 3 …
+	Serial int64     // 1, 2, 3 …
 	Signs  time.Time // from when on
-	Public  []byte
-	Sealed  []byte // the private half
+	Public []byte
+	Sealed []byte // the private half
 }
 
 // ErrConflict: somebody else has made the key of that serial, which is the one to take.

@@ -32,7 +32,10 @@ func TestSSHCertificates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	keys := func() string { t.Helper(); return string(b.Appliance.Run(b.bin+"/sallyportd", "ca-key", "--config", config)) }
+	keys := func() string {
+		t.Helper()
+		return string(b.Appliance.Run(b.bin+"/sallyportd", "ca-key", "--config", config))
+	}
 	first := keys()
 	trust(first)
 	for _, port := range []uint16{2201, 2202} {
