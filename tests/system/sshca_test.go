@@ -43,7 +43,7 @@ func TestSSHCertificates(t *testing.T) {
 	}
 	login := func(target string) run {
 		t.Helper()
-		return b.client("ssh", "-F", "none", "-o", "StrictHostKeyChecking=accept-new", "-o", "BatchMode=yes", "root@"+target, "echo in")
+		return b.client("ssh", "-F", "none", "-o", "StrictHostKeyChecking=accept-new", "-o", "UserKnownHostsFile="+filepath.Join(b.Dir, "known"), "-o", "BatchMode=yes", "root@"+target, "echo in")
 	}
 	if r := login("certified"); r.exit != 0 || strings.TrimSpace(r.stdout) != "in" {
 		t.Fatalf("with a certificate: %v\n%s", r, b.daemon.Output())
@@ -94,7 +94,7 @@ func TestHostKeys(t *testing.T) {
 	if r.exit != 255 || !strings.Contains(r.stderr, "certified shows another host key") {
 		t.Errorf("plain ssh at another machine: %v", r)
 	}
-	r = b.client("ssh", "-F", "none", "-o", "BatchMode=yes", "root@certified", "echo in")
+	r = b.client("ssh", "-F", "none", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "root@certified", "echo in")
 	if r.exit == 0 || !strings.Contains(r.stderr, "certified shows another host key") {
 		t.Errorf("sallyport ssh at another machine: %v", r)
 	}
