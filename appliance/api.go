@@ -91,7 +91,7 @@ func statusOf(c frame.Code) int {
 	switch c {
 	case "E_ADMIN":
 		return http.StatusForbidden
-	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN", "E_NO_SIGN_IN", "E_VERSION_UNKNOWN", "E_APPROVAL_UNKNOWN", "E_ACCOUNT_UNKNOWN", "E_SIGNIN_UNKNOWN":
+	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN", "E_HOST_KEY_UNKNOWN", "E_NO_SIGN_IN", "E_VERSION_UNKNOWN", "E_APPROVAL_UNKNOWN", "E_ACCOUNT_UNKNOWN", "E_SIGNIN_UNKNOWN":
 		return http.StatusNotFound
 	case "E_CONFLICT", "E_ACCOUNT_TAKEN", "E_APPROVAL_DECIDED":
 		return http.StatusConflict
@@ -105,7 +105,7 @@ func (g *Gateway) targets(p frame.Peer) []api.Target {
 	list := []api.Target{}
 	standing, _ := g.standing(p.Device)
 	for _, t := range g.policy.Load().Visible(p.User, standing.Groups...) {
-		list = append(list, api.Target{Name: t.Name, VNet: t.VNet, Protocols: protocols(t.Offers), Labels: t.Labels, HostKeys: t.HostKeys})
+		list = append(list, api.Target{Name: t.Name, VNet: t.VNet, Protocols: protocols(t.Offers), Labels: t.Labels, HostKeys: g.hostKeysOf(t), HostCA: t.HostCA})
 	}
 	return list
 }

@@ -81,6 +81,8 @@ type Gateway struct {
 	Approvals *auth.Approvals // nil: nobody approves anything, and what needs it is refused
 	Access    Access          // nil: the access files are not in a database
 	Accounts  Accounts
+	SSHCA     CertificateAuthority // nil: no keys of devices are signed
+	HostKeys  HostKeys             // nil: only the keys that the policy names count
 	Audit     Audit
 	AuditKey  ed25519.PublicKey // by which the audit log is verified
 	Control   *Control          // nil: there is nothing that could be away
@@ -509,7 +511,7 @@ func (f *flow) prepare(ctx context.Context, conn relay.Conn) *relay.Relay {
 	if f.grant.Lifetime > 0 {
 		f.expiry = time.AfterFunc(f.grant.Lifetime, func() { f.end(lifetimeOver(f.grant.Lifetime)) })
 	}
-	return relay.New(ctx, f.stream.Load(), &containedConn{guarded(f.grant.Protocol, throttle(conn, f.grant.Bandwidth/8)), f}, relay.Options{Idle: f.grant.Idle})
+	return relay.New(ctx, f.stream.Load(), &containedConn{f.watchingKeys(guarded(f.grant.Protocol, throttle(conn, f.grant.Bandwidth/8))), f}, relay.Options{Idle: f.grant.Idle})
 }
 
 // account tells the client why a flow could not go on and writes the flow's one line, which says why if the client broke

@@ -31,8 +31,9 @@ type check interface {
 type guard struct {
 	relay.Conn
 	protocol       string
-	client, server check // nil once done
-	heard          bool  // the target has said something
+	client, server check     // nil once done
+	heard          bool      // the target has said something
+	keys           *keyWatch // nil once done
 }
 
 // Take checks what the client says.
@@ -51,6 +52,15 @@ func (g *guard) Take(p []byte) (int, error) {
 // Read checks what the target says.
 func (g *guard) Read(p []byte) (int, error) {
 	n, err := g.Conn.Read(p)
+	if g.server == nil && g.keys == nil {
+		return n, err
+	}
+	if n > 0 && g.keys != nil {
+		var bad error
+		if g.keys, bad = g.keys.passed(p[:n]); bad != nil {
+			return 0, bad
+		}
+	}
 	if g.server == nil {
 		return n, err
 	}

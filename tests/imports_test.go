@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"host":                               {},
 	"transport":                          {"frame"},
 	"appliance/api":                      {},
-	"appliance":                          {"appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/token", "appliance/policy", "frame", "relay"},
+	"appliance":                          {"appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/token", "appliance/hostkey", "appliance/policy", "appliance/sshca", "frame", "relay"},
 	"appliance/access":                   {"appliance/auth", "appliance/policy", "appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/audit":                    {},
 	"appliance/auth":                     {},
@@ -39,11 +39,13 @@ var allowed = map[string][]string{
 	"appliance/auth/token":               {"appliance/auth"},
 	"appliance/auth/totp":                {"appliance/auth"},
 	"appliance/config":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
+	"appliance/hostkey":                  {},
 	"appliance/people":                   {"appliance/auth", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/pending", "appliance/auth/signin", "appliance/store"},
 	"appliance/portal":                   {"appliance/api", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/signin", "appliance/auth/totp", "appliance/people"},
 	"appliance/policy":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy/yamlfile":          {"appliance/policy/spell"},
 	"appliance/policy/spell":             {},
+	"appliance/sshca":                    {},
 	"appliance/store":                    {},
 	"client":                             {"appliance/api", "frame", "relay", "transport"},
 	"client/clienttest":                  {"appliance/api", "client", "frame", "transport"},
@@ -51,7 +53,7 @@ var allowed = map[string][]string{
 	"bench/lab":                          {"bench"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/people", "appliance/policy", "appliance/portal", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.

@@ -35,7 +35,8 @@ type Target struct {
 	VNet      string            `json:"vnet"`
 	Protocols map[string][]int  `json:"protocols"` // the ports that the caller may use, the default first
 	Labels    map[string]string `json:"labels,omitempty"`
-	HostKeys  []string          `json:"host_keys,omitempty"` // as in authorized_keys
+	HostKeys  []string          `json:"host_keys,omitempty"` // as in authorized_keys; the target must show one of them
+	HostCA    []string          `json:"host_ca,omitempty"`   // or a certificate by one of these
 }
 
 // A Grant is what the rules allow for a request. Whether the target can be reached, only a flow shows.

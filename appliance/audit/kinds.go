@@ -25,6 +25,11 @@ const (
 
 	SessionKilled = "session.killed"
 
+	CertificateIssued = "certificate.issued"
+	TargetIdentity    = "target.identity"
+	HostKeyConfirmed  = "hostkey.confirmed"
+	HostKeyForgotten  = "hostkey.forgotten"
+
 	ApprovalAsked   = "approval.asked"
 	ApprovalGiven   = "approval.given"
 	ApprovalRefused = "approval.refused"
@@ -59,6 +64,7 @@ var levels = map[string]slog.Level{
 	SignInRefused:   slog.LevelWarn,
 	DecisionRefused: slog.LevelWarn,
 	SessionKilled:   slog.LevelWarn,
+	TargetIdentity:  slog.LevelError,
 	ApprovalRefused: slog.LevelWarn,
 	DeviceRevoked:   slog.LevelWarn,
 	AccountDisabled: slog.LevelWarn,

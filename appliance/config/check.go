@@ -57,6 +57,7 @@ func (c *checker) check() {
 	c.checkAudit()
 	c.checkIdentity()
 	c.checkBanner()
+	c.checkSSH()
 	c.checkState()
 	c.accessPath()
 }
@@ -549,6 +550,12 @@ func (c *checker) checkExport(e *Export, i int) {
 			c.Fault(at("token_file"), "leave it out", "only webhook and otlp take a token")
 		}
 		c.path(&e.TokenFile, true, "audit", "export", i, "token_file")
+	}
+}
+
+func (c *checker) checkSSH() {
+	if first := c.SSH.FirstUse; first != FirstUseAccept && first != FirstUseConfirm {
+		c.Fault(c.At("ssh", "first_use"), "", "ssh.first_use must be accept or confirm")
 	}
 }
 

@@ -43,6 +43,7 @@ type Config struct {
 	Grants   Grants          `yaml:"grants"`
 	Limits   Limits          `yaml:"limits"`
 	Audit    Audit           `yaml:"audit"`
+	SSH      SSH             `yaml:"ssh"`
 	Identity Identity        `yaml:"identity"` // how people sign in; default: they do not, and devices enrol with codes
 	Banner   string          `yaml:"banner"`   // a line that people are told when they connect; default none
 }
@@ -192,6 +193,17 @@ type Grants struct {
 	Cache time.Duration `yaml:"cache"` // how old one may be; default 5m
 }
 
+// SSH is what holds for SSH.
+type SSH struct {
+	FirstUse string `yaml:"first_use"` // of the first host key of a target: FirstUseAccept or FirstUseConfirm; default accept
+}
+
+// What is done with the first host key that a target shows, if the access file names none.
+const (
+	FirstUseAccept  = "accept"  // it is the target's
+	FirstUseConfirm = "confirm" // an administrator must confirm it before anybody gets to the target
+)
+
 // Limits keep one person or one bad day from taking all.
 type Limits struct {
 	Flows           int           `yaml:"flows"`           // open at once; default 10000
@@ -235,6 +247,7 @@ func (c Config) withDefaults() Config {
 	c.Uplink = cmp.Or(c.Uplink, "kernel")
 	c.Access = cmp.Or(c.Access, defaultAccess)
 	c.Grants.Cache = cmp.Or(c.Grants.Cache, 5*time.Minute)
+	c.SSH.FirstUse = cmp.Or(c.SSH.FirstUse, FirstUseAccept)
 	c.Drain.Grace = cmp.Or(c.Drain.Grace, 30*time.Second)
 	c.Identity = c.Identity.withDefaults()
 	c.Audit.Sync = cmp.Or(c.Audit.Sync, 100*time.Millisecond)

@@ -57,6 +57,7 @@ metrics: {listen: "127.0.0.1:9090"}
 run_as: sallyport
 drain: {grace: 5m}
 limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, approval: 1m, approved: 1h, bench: 4, bench_mbit: 1000}
+ssh: {first_use: confirm}
 banner: what you do here is written down
 identity:
   url: https://bastion.example
@@ -92,7 +93,7 @@ func TestDefaults(t *testing.T) {
 			Prefixes:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00:1::/48")},
 			DNS:       []netip.Addr{netip.MustParseAddr("10.0.0.2")},
 		}},
-		Access: "/etc/sallyport/access.yaml", Drain: Drain{30 * time.Second}, Grants: Grants{5 * time.Minute},
+		Access: "/etc/sallyport/access.yaml", Drain: Drain{30 * time.Second}, Grants: Grants{5 * time.Minute}, SSH: SSH{"accept"},
 		Limits: Limits{10000, 256, 64, 10 * time.Second, 5 * time.Second, time.Hour, 2000, 10 * time.Minute, 8 * time.Hour, 2, 500},
 		Audit:  Audit{Sync: 100 * time.Millisecond, KeepDays: 365, KeepMB: 4096},
 	}
@@ -121,7 +122,7 @@ func TestFull(t *testing.T) {
 				Addresses: Addresses{Static: []netip.Prefix{prefix("10.1.0.2/32")}}, Prefixes: []netip.Prefix{prefix("10.1.0.0/16")}},
 			"here": {Link: Link{Kind: LinkKernel}, Prefixes: []netip.Prefix{prefix("127.0.0.0/8"), prefix("192.168.0.0/16")}},
 		},
-		Access: "conf/policy/access.yaml", Metrics: Metrics{"127.0.0.1:9090"}, RunAs: "sallyport", Drain: Drain{5 * time.Minute}, Grants: Grants{5 * time.Minute},
+		Access: "conf/policy/access.yaml", Metrics: Metrics{"127.0.0.1:9090"}, RunAs: "sallyport", Drain: Drain{5 * time.Minute}, Grants: Grants{5 * time.Minute}, SSH: SSH{"confirm"},
 		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, time.Minute, time.Hour, 4, 1000},
 		Banner: "what you do here is written down",
 		Identity: Identity{URL: "https://bastion.example", Lasts: 8 * time.Hour, Refresh: 5 * time.Minute, Token: 2 * time.Minute, Local: Local{true}, Providers: []Provider{
@@ -191,7 +192,7 @@ func TestFiles(t *testing.T) {
 /c/s:17:27: /c/wg.key can be read by others (mode 0604); chmod 600 /c/wg.key
 /c/s:21:33: /c/psk is not a file
 /c/s:30:9: there is no file /c/policy/access.yaml
-/c/s:42:97: /c/corp.secret can be read by others (mode 0644); chmod 600 /c/corp.secret`
+/c/s:43:97: /c/corp.secret can be read by others (mode 0644); chmod 600 /c/corp.secret`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // annotations lists those that a policy in a *.cedar file may have. The tests of the docs compare with it.
-var annotations = []string{"id", "idle", "lifetime", "grace", "bandwidth", "record", "approval", "addresses", "hint", "zone"}
+var annotations = []string{"id", "idle", "lifetime", "grace", "bandwidth", "record", "approval", "principals", "addresses", "hint", "zone"}
 
 const (
 	durationHint  = "write a number and its unit, such as 15m, 8h or 1h30m"
@@ -89,6 +89,12 @@ func (f *cedarFile) limit(l *limits, at yamlfile.Position, key, value string) {
 	case "approval":
 		l.approval = value
 		f.names.checkGroup(f.File, value, at)
+	case "principals":
+		for part := range strings.SplitSeq(value, ",") {
+			principal := strings.TrimSpace(part)
+			f.names.checkPrincipal(f.File, principal, at)
+			l.principals = append(l.principals, principal)
+		}
 	case "addresses":
 		for part := range strings.SplitSeq(value, ",") {
 			if prefix, ok := f.prefix(strings.TrimSpace(part), at); ok {

@@ -24,7 +24,7 @@ func (r ruleForm) policy() *ast.Policy {
 }
 
 func (r ruleForm) limits() limits {
-	l := limits{idle: r.Idle, lifetime: r.Lifetime, grace: r.Grace, bandwidth: int64(r.Bandwidth), record: r.Record, approval: r.Approval}
+	l := limits{idle: r.Idle, lifetime: r.Lifetime, grace: r.Grace, bandwidth: int64(r.Bandwidth), record: r.Record, approval: r.Approval, principals: r.Principals}
 	if r.namesTargets() {
 		l.addresses = r.Addresses
 	}

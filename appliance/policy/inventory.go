@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -26,18 +27,24 @@ func (c *checker) target(i int, t targetForm, named map[string]int) Target {
 		c.Fault(c.At("targets", i), "such as protocols: ssh", "target %q has no protocols", t.Name)
 	}
 	c.checkLabels(t.Labels, "targets", i, "labels")
-	for j, key := range t.HostKeys {
-		if _, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(key)); err != nil || len(options) > 0 || len(rest) > 0 {
-			c.Fault(c.At("targets", i, "host_keys", j), `such as "ssh-ed25519 AAAA…", a line of ssh-keyscan without the host`, "this is not an SSH public key")
-		}
-	}
+	c.checkKeys(t.HostKeys, "targets", i, "host_keys")
+	c.checkKeys(t.HostCA, "targets", i, "host_ca")
 	host := t.Address
 	if addr, err := netip.ParseAddr(host); err == nil {
 		host = addr.String()
 	} else {
 		host = strings.ToLower(host)
 	}
-	return Target{Name: t.Name, VNet: t.VNet, Host: host, Offers: t.Protocols, Labels: t.Labels, HostKeys: t.HostKeys}
+	return Target{Name: t.Name, VNet: t.VNet, Host: host, Offers: t.Protocols, Labels: t.Labels, HostKeys: t.HostKeys, HostCA: t.HostCA}
+}
+
+// checkKeys wants SSH public keys.
+func (c *checker) checkKeys(keys []string, steps ...any) {
+	for j, key := range keys {
+		if _, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(key)); err != nil || len(options) > 0 || len(rest) > 0 {
+			c.Fault(c.At(append(slices.Clone(steps), j)...), `such as "ssh-ed25519 AAAA…", a line of ssh-keyscan without the host`, "this is not an SSH public key")
+		}
+	}
 }
 
 func (c *checker) checkTargetName(i int, name string, named map[string]int) {

@@ -6,18 +6,20 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // Limits are what one statement demands of the flows that it permits; zero values demand nothing.
 type limits struct {
-	idle      time.Duration
-	lifetime  time.Duration
-	grace     time.Duration
-	bandwidth int64 // bits a second
-	record    bool
-	approval  string         // the group that must say yes
-	addresses []netip.Prefix // where the target's name may lead
+	idle       time.Duration
+	lifetime   time.Duration
+	grace      time.Duration
+	bandwidth  int64 // bits a second
+	record     bool
+	principals []string       // users on the target; "{user}" and "{target}" stand for names
+	approval   string         // the group that must say yes
+	addresses  []netip.Prefix // where the target's name may lead
 }
 
 // limitTo narrows the grant by a statement that permits it: the strictest limits of all hold.
@@ -31,6 +33,7 @@ func (g *Grant) limitTo(s *statement) {
 	g.Grace = shorter(g.Grace, s.limits.grace)
 	g.Bandwidth = shorter(g.Bandwidth, s.limits.bandwidth)
 	g.Record = g.Record || s.limits.record
+	g.Principals = g.common(s.limits.principals)
 	if a := s.limits.approval; a != "" && !slices.Contains(g.Approval, a) {
 		g.Approval = append(g.Approval, a)
 	}
@@ -83,6 +86,9 @@ func (l limits) words() (words []string) {
 	}
 	if l.record {
 		words = append(words, "record")
+	}
+	if len(l.principals) > 0 {
+		words = append(words, "principals "+strings.Join(l.principals, ", "))
 	}
 	if l.approval != "" {
 		words = append(words, "approval by "+l.approval)

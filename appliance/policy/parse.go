@@ -46,24 +46,26 @@ type targetForm struct {
 	Protocols offersForm        `yaml:"protocols"`
 	Labels    map[string]string `yaml:"labels"`
 	HostKeys  []string          `yaml:"host_keys"`
+	HostCA    []string          `yaml:"host_ca"`
 }
 
 type ruleForm struct {
-	Name      string            `yaml:"name"`
-	Who       []string          `yaml:"who"`
-	Targets   []string          `yaml:"targets"`
-	Labels    map[string]string `yaml:"labels"`
-	Protocols []string          `yaml:"protocols"`
-	Ports     []portForm        `yaml:"ports"`
-	Addresses []netip.Prefix    `yaml:"addresses"`
-	VNets     []string          `yaml:"vnets"`
-	Idle      time.Duration     `yaml:"idle"`
-	Lifetime  time.Duration     `yaml:"lifetime"`
-	Grace     time.Duration     `yaml:"grace"`
-	Bandwidth bandwidthForm     `yaml:"bandwidth"`
-	Record    bool              `yaml:"record"`
-	Approval  string            `yaml:"approval"`
-	Hint      string            `yaml:"hint"`
+	Name       string            `yaml:"name"`
+	Who        []string          `yaml:"who"`
+	Targets    []string          `yaml:"targets"`
+	Labels     map[string]string `yaml:"labels"`
+	Protocols  []string          `yaml:"protocols"`
+	Ports      []portForm        `yaml:"ports"`
+	Addresses  []netip.Prefix    `yaml:"addresses"`
+	VNets      []string          `yaml:"vnets"`
+	Idle       time.Duration     `yaml:"idle"`
+	Lifetime   time.Duration     `yaml:"lifetime"`
+	Grace      time.Duration     `yaml:"grace"`
+	Bandwidth  bandwidthForm     `yaml:"bandwidth"`
+	Record     bool              `yaml:"record"`
+	Approval   string            `yaml:"approval"`
+	Principals []string          `yaml:"principals"`
+	Hint       string            `yaml:"hint"`
 }
 
 type testForm struct {

@@ -132,9 +132,9 @@ func TestProtocolForms(t *testing.T) {
 func TestKeys(t *testing.T) {
 	want := map[string][]string{
 		"":        {"admins", "bench", "address_mode", "zone", "groups", "targets", "rules", "tests"},
-		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys"},
+		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys", "host_ca"},
 		"rules": {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime", "grace",
-			"bandwidth", "record", "approval", "hint"},
+			"bandwidth", "record", "approval", "principals", "hint"},
 		"tests": {"name", "user", "groups", "action", "target", "vnet", "protocol", "port", "address", "portal", "source", "transport", "at",
 			"mfa_age", "allow", "by", "code"},
 	}

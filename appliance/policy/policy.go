@@ -105,6 +105,7 @@ type Target struct {
 	Offers   []Offer           // its protocols in the order ssh, rdp, tcp
 	Labels   map[string]string // not to be changed
 	HostKeys []string          // SSH host keys in authorized_keys form; none means that none is pinned
+	HostCA   []string          // keys of authorities whose host certificates for Name are good, likewise
 }
 
 // An Offer is a protocol and the ports on which a target speaks it.
@@ -141,24 +142,26 @@ type Request struct {
 
 // A Grant is what the policy allowed for one request.
 type Grant struct {
-	User      string
-	Target    string // the target's name, or the address in address mode
-	VNet      string
-	Host      string // the address to dial, or the DNS name to resolve inside the VNet
-	Port      uint16
-	Protocol  string
-	Rule      string        // the first rule or policy that allows it
-	Policies  []string      // the ids of all that do
-	Channels  []string      // of the protocol, that may be used
-	Idle      time.Duration // ends the flow when no byte moves; 0 means no limit
-	Lifetime  time.Duration // ends the flow, however busy; 0 means no limit
-	Grace     time.Duration // ends the flow when it has been without a connection for so long; 0 means the appliance's own limit
-	Bandwidth int64         // bits a second, each way; 0 means no limit
-	Record    bool          // it must be recorded
-	Approval  []string      // a person of each of these groups must agree first
-	Timed     bool          // the answer may change with the time or the age of the second factor: ask again
-	Expires   time.Time     // Request.Time + Lifetime; zero without a Lifetime
-	HostKeys  []string      // SSH host keys that the target must show one of; none means that none is pinned
+	User       string
+	Target     string // the target's name, or the address in address mode
+	VNet       string
+	Host       string // the address to dial, or the DNS name to resolve inside the VNet
+	Port       uint16
+	Protocol   string
+	Rule       string        // the first rule or policy that allows it
+	Policies   []string      // the ids of all that do
+	Channels   []string      // of the protocol, that may be used
+	Idle       time.Duration // ends the flow when no byte moves; 0 means no limit
+	Lifetime   time.Duration // ends the flow, however busy; 0 means no limit
+	Grace      time.Duration // ends the flow when it has been without a connection for so long; 0 means the appliance's own limit
+	Bandwidth  int64         // bits a second, each way; 0 means no limit
+	Record     bool          // it must be recorded
+	Principals []string      // the users on the target that a certificate may be for; nil: nothing is said of them
+	Approval   []string      // a person of each of these groups must agree first
+	Timed      bool          // the answer may change with the time or the age of the second factor: ask again
+	Expires    time.Time     // Request.Time + Lifetime; zero without a Lifetime
+	HostKeys   []string      // SSH host keys that the target must show one of; none means that none is pinned
+	HostCA     []string      // or a certificate by one of these
 
 	request Request    // what was asked
 	address netip.Addr // that has been decided on

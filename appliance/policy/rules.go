@@ -43,6 +43,9 @@ func (c *checker) rule(file string, i int, r ruleForm, named map[string]int) *st
 	if r.Approval != "" {
 		c.checkGroup(c.File, r.Approval, c.At("rules", i, "approval"))
 	}
+	for j, principal := range r.Principals {
+		c.checkPrincipal(c.File, principal, c.At("rules", i, "principals", j))
+	}
 	if c.Has("rules", i, "hint") && !isPlain(r.Hint, maxHint) {
 		c.Fault(c.At("rules", i, "hint"), "", "hint of rule %q must be 1 to %d printable characters", r.Name, maxHint)
 	}

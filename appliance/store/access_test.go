@@ -142,10 +142,8 @@ func TestHostKeys(t *testing.T) {
 				t.Errorf("%+v, %v", got, err)
 			}
 		}
-		other.Confirmed, other.By = start, "root"
-		is(t, "confirm another", s.ConfirmHostKey(ctx, other), ErrConflict)
-		k.Confirmed, k.By = start, "root"
-		must(t, s.ConfirmHostKey(ctx, k))
+		k.Key, k.Confirmed, k.By = []byte("k3"), start, "root"
+		must(t, s.PutHostKey(ctx, k))
 		_, err := s.SeeHostKey(ctx, HostKey{Target: "db-2", Algorithm: "ssh-rsa", Key: []byte("r"), Seen: start})
 		must(t, err)
 		if got, err := s.HostKeys(ctx, "db-1"); err != nil || !reflect.DeepEqual(got, []HostKey{k}) {

@@ -46,12 +46,14 @@ func (s *Store) SeeHostKey(ctx context.Context, k HostKey) (pinned HostKey, err 
 	return pinned, err
 }
 
-// ConfirmHostKey notes that an administrator has confirmed a pinned key. ErrConflict means that it is not this one.
-func (s *Store) ConfirmHostKey(ctx context.Context, k HostKey) error {
-	return s.change(ctx, "confirm the host key of "+k.Target, func(c *change) error {
+// PutHostKey pins a key in place of the one of its target and algorithm.
+func (s *Store) PutHostKey(ctx context.Context, k HostKey) error {
+	return s.change(ctx, "pin the host key of "+k.Target, func(c *change) error {
 		c.note(OfHostKey, k.Target)
-		return c.must(ErrConflict, "UPDATE hostkeys SET confirmed = $1, confirmed_by = $2 WHERE target = $3 AND algorithm = $4 AND public = $5",
-			micros(k.Confirmed), k.By, k.Target, k.Algorithm, data(k.Key))
+		_, err := c.exec("INSERT INTO hostkeys ("+hostKeyColumns+") VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (target, algorithm) DO UPDATE SET"+
+			" public = excluded.public, seen = excluded.seen, confirmed = excluded.confirmed, confirmed_by = excluded.confirmed_by",
+			k.Target, k.Algorithm, data(k.Key), micros(k.Seen), micros(k.Confirmed), k.By)
+		return err
 	})
 }
 

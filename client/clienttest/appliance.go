@@ -434,6 +434,16 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 			events = events[1:]
 		}
 		reply(200, object{"events": events, "next": 9})
+	case r.Method == "GET" && r.URL.Path == "/api/v1/hostkeys":
+		reply(200, []object{{"target": "db-1", "fingerprint": "SHA256:abc", "key": "ssh-ed25519 AAAA", "seen": since},
+			{"target": "db-1", "fingerprint": "SHA256:def", "key": "ssh-ed25519 BBBB", "seen": since, "refused": true}})
+	case r.Method == "POST" && (r.URL.Path == "/api/v1/hostkeys/confirm" || r.URL.Path == "/api/v1/hostkeys/forget"):
+		var ask struct{ Target, Fingerprint string }
+		if json.NewDecoder(r.Body).Decode(&ask); ask.Target != "db-1" {
+			reply(404, object{"code": "E_HOST_KEY_UNKNOWN", "error": "there is no such host key", "hint": "sallyport admin hostkeys lists them"})
+			return
+		}
+		reply(200, object{})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/locks":
 		reply(200, []object{{"kind": "user", "name": "bob", "by": User, "since": since, "why": "left"}})
 	case r.Method == "POST" && r.URL.Path == "/api/v1/locks", r.Method == "DELETE" && r.URL.Path == "/api/v1/locks/user/bob":

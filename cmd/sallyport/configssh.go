@@ -67,7 +67,7 @@ func (c *command) sshConfig(profile string, targets []api.Target) string {
 		if ports[0] != 22 {
 			fmt.Fprintf(&b, "    Port %d\n", ports[0])
 		}
-		must, may := c.sshOptions(profile, t.Name+":%p", t.Name, len(t.HostKeys) > 0)
+		must, may := c.sshOptions(profile, t.Name+":%p", t.Name, knows(t))
 		for _, o := range slices.Concat(must, may) {
 			fmt.Fprintf(&b, "    %s %s\n", o.key, o.value)
 		}

@@ -30,7 +30,7 @@ func (c *command) proxy() *cli.Command {
 	return &cli.Command{
 		Name: "proxy", Usage: "connect stdin and stdout to a target, as ssh's ProxyCommand", ArgsUsage: "TARGET[:PORT]",
 		Description: "  ssh -o ProxyCommand='sallyport proxy db-1' ann@db-1",
-		Flags:       []cli.Flag{protocolFlag()},
+		Flags:       []cli.Flag{protocolFlag(), &cli.StringFlag{Name: "identity-agent", Usage: "be an SSH agent with a certificate for the target at `SOCKET`", Hidden: true}},
 		Action: func(x *cli.Context) error {
 			target, err := only(x, "target")
 			if err != nil {
@@ -48,6 +48,14 @@ func (c *command) proxy() *cli.Command {
 				return err
 			}
 			defer d.Close()
+			if socket := x.String("identity-agent"); socket != "" {
+				stop, err := client.ServeIdentity(x.Context, d, req, socket)
+				if err != nil {
+					c.say("no certificate is offered: " + err.Error())
+				} else {
+					defer stop()
+				}
+			}
 			// ssh may leave before the machine has said its last word. The runtime would end us by SIGPIPE then, and over
 			// QUIC the appliance would wait for us until the connection's idle limit.
 			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"sallyport/appliance/api"
 	"sallyport/client"
 	"sallyport/frame"
 	"sallyport/transport"
@@ -43,7 +44,15 @@ this command's.
 			if err != nil {
 				return err
 			}
-			must, may := c.sshOptions(profile, shellLine([]string{call.destination()}), call.alias(), pinned)
+			words := []string{call.destination()}
+			socket := identitySocket()
+			if socket != "" {
+				words = []string{"--identity-agent", socket, call.destination()}
+			}
+			must, may := c.sshOptions(profile, shellLine(words), call.alias(), pinned)
+			if socket != "" {
+				may = append(may, option{"IdentityAgent", socket})
+			}
 			argv := slices.Concat([]string{"ssh"}, flags(must), call.before, flags(may), []string{call.user + call.target}, call.after)
 			return replaceBy(x.Context, c.Env, ssh, argv)
 		},
@@ -81,7 +90,7 @@ func (c *command) look(ctx context.Context, call sshCall) (profile string, pinne
 		if !strings.EqualFold(t.Name, call.target) {
 			continue
 		}
-		pinned = len(t.HostKeys) > 0
+		pinned = knows(t)
 		if ports := t.Protocols["ssh"]; len(ports) > 0 && (call.port == 0 || slices.Contains(ports, int(call.port))) {
 			return p.Name, pinned, nil
 		}
@@ -94,18 +103,21 @@ func (c *command) look(ctx context.Context, call sshCall) (profile string, pinne
 }
 
 // pins asks for the host keys that the target must show one of; a target that is not listed has none.
-func (c *command) pins(ctx context.Context, target string) (keys []string, err error) {
+func (c *command) pins(ctx context.Context, target string) (keys, authorities []string, err error) {
 	err = c.ask(func(api *client.API) error {
 		targets, err := api.Targets(ctx)
 		for _, t := range targets {
 			if strings.EqualFold(t.Name, target) {
-				keys = t.HostKeys
+				keys, authorities = t.HostKeys, t.HostCA
 			}
 		}
 		return err
 	})
-	return keys, err
+	return keys, authorities, err
 }
+
+// knows says whether the appliance knows by which host keys a target is known.
+func knows(t api.Target) bool { return len(t.HostKeys)+len(t.HostCA) > 0 }
 
 // An sshCall is a command line for ssh, taken apart at its destination.
 type sshCall struct {
@@ -248,13 +260,18 @@ func (c *command) knownHosts() *cli.Command {
 			if err != nil {
 				return err
 			}
-			keys, err := c.pins(x.Context, target)
+			keys, authorities, err := c.pins(x.Context, target)
 			if err != nil {
 				return err
 			}
 			alias := sshCall{target: target, port: port}.alias()
 			for _, k := range keys {
 				if _, err := fmt.Fprintln(c.Stdout, alias, frame.Clip(k, 16<<10)); err != nil {
+					return err
+				}
+			}
+			for _, k := range authorities {
+				if _, err := fmt.Fprintln(c.Stdout, "@cert-authority", alias, frame.Clip(k, 16<<10)); err != nil {
 					return err
 				}
 			}

@@ -94,7 +94,7 @@ func accountsCommand(e env) *cli.Command {
 			return err
 		}
 		var a accountAnswer
-		if err := askDaemon(c.Context, cfg, "accounts", accountRequest{c.String("user"), c.StringSlice("group"), reset}, &a); err != nil {
+		if err := askDaemon(c.Context, cfg, http.MethodPost, "accounts", accountRequest{c.String("user"), c.StringSlice("group"), reset}, &a); err != nil {
 			return err
 		}
 		if !a.wellFormed() {

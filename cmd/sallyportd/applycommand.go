@@ -101,7 +101,7 @@ func applyCommand(e env) *cli.Command {
 				return err
 			}
 			var a applyAnswer
-			if err := askDaemon(c.Context, cfg, "access", applyRequest{access.FromFolder(read)}, &a); err != nil {
+			if err := askDaemon(c.Context, cfg, http.MethodPost, "access", applyRequest{access.FromFolder(read)}, &a); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(e.stdout, "version %d is in force\n", a.Version)

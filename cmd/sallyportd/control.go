@@ -71,6 +71,8 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 	})
 	mux.HandleFunc("POST /accounts", d.controlAccounts)
 	mux.HandleFunc("POST /access", d.controlApply)
+	mux.HandleFunc("GET /ca", d.serveCA)
+	mux.HandleFunc("POST /ca", d.serveCA)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
@@ -163,7 +165,7 @@ func publicName(listen string) string {
 }
 
 func askForCode(ctx context.Context, cfg *config.Config, user string, valid time.Duration) (a enrolAnswer, err error) {
-	if err := askDaemon(ctx, cfg, "enrol-code", enrolRequest{User: user, Valid: valid}, &a); err != nil {
+	if err := askDaemon(ctx, cfg, http.MethodPost, "enrol-code", enrolRequest{User: user, Valid: valid}, &a); err != nil {
 		return enrolAnswer{}, err
 	}
 	if !a.wellFormed() {
@@ -177,7 +179,7 @@ func nonsense(cfg *config.Config) error {
 }
 
 // askDaemon asks the daemon of a configuration on its control socket.
-func askDaemon(ctx context.Context, cfg *config.Config, what string, ask, answer any) error {
+func askDaemon(ctx context.Context, cfg *config.Config, method, what string, ask, answer any) error {
 	path := filepath.Join(cfg.State, controlSocket)
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -190,7 +192,7 @@ func askDaemon(ctx context.Context, cfg *config.Config, what string, ask, answer
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon/"+what, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, "http://daemon/"+what, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -206,7 +208,7 @@ func askDaemon(ctx context.Context, cfg *config.Config, what string, ask, answer
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 		return fail(1, "", "%s", frame.Clip(string(bytes.TrimSpace(text)), 600))
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(answer); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(answer); err != nil {
 		return nonsense(cfg)
 	}
 	return nil

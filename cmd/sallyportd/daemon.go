@@ -24,9 +24,11 @@ import (
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
+	"sallyport/appliance/hostkey"
 	"sallyport/appliance/people"
 	"sallyport/appliance/policy"
 	"sallyport/appliance/portal"
+	"sallyport/appliance/sshca"
 	"sallyport/appliance/store"
 	"sallyport/frame"
 	"sallyport/transport"
@@ -50,6 +52,8 @@ type daemon struct {
 	portal    http.Handler      // nil where nobody can sign in
 	refresher *people.Refresher // nil without identity providers
 	server    atomic.Pointer[transport.Server]
+	hostKeys  *hostkey.Pins
+	sshCA     *sshca.Authority
 	gateway   *appliance.Gateway
 	cert      atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
 	acme      *acme                           // nil without
@@ -117,6 +121,13 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		return err
 	}
 	d.gateway.Locks = d.locks
+	if d.hostKeys, err = hostkey.Open(ctx, hostKeyStore{d.store}, d.cfg.SSH.FirstUse == config.FirstUseConfirm, time.Now); err != nil {
+		return err
+	}
+	d.gateway.HostKeys = d.hostKeys
+	if err := d.openCA(ctx); err != nil {
+		return err
+	}
 	if d.gateway.Approvals, err = auth.OpenApprovals(ctx, approvalStore{d.store}, time.Now); err != nil {
 		return err
 	}
@@ -221,6 +232,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	wg.Go(func() { d.keepLocks(serving) })
 	wg.Go(func() { d.followPeople(serving) })
 	wg.Go(func() { d.followVersions(serving) })
+	wg.Go(func() { d.followSSH(serving) })
 
 	if d.acme != nil {
 		if err := d.acme.manage(serving); err != nil {

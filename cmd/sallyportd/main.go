@@ -72,6 +72,8 @@ func run(ctx context.Context, e env) int {
 			enrolCodeCommand(e),
 			accountsCommand(e),
 			applyCommand(e),
+			caKeyCommand(e),
+			caRotateCommand(e),
 			releaseCommand(e),
 			backupCommand(),
 			restoreCommand(),

@@ -8,7 +8,7 @@ import (
 )
 
 // TestConfigSSH: with the file that config-ssh writes, and nothing else of Sallyport's, OpenSSH's programs and those that
-// use them reach targets by name, and believe the keys that the appliance pins and no others.
+// use them reach targets by name, and go to machines with the keys that the appliance pins and no others.
 func TestConfigSSH(t *testing.T) {
 	const other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 	b := start(t, settings{prepare: func(b *bastion) {
@@ -38,7 +38,7 @@ rules:
 			git init -q --bare remote/r.git && git clone -q db-1:$PWD/remote/r.git clone 2>/dev/null && cd clone &&
 			git -c user.name=ann -c user.email=ann@example commit -q --allow-empty -m "by Sallyport" && git push -q origin HEAD:main &&
 			git ls-remote --heads origin | cut -f 2`, "refs/heads/main\n"},
-		"another key": {`ssh -F $C changed true 2>&1 | grep -c 'Host key verification failed'`, "1\n"},
+		"another key": {`ssh -F $C changed true 2>&1 | grep -c 'changed shows another host key'`, "1\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := b.on(t)

@@ -1,0 +1,71 @@
+package appliance
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"sallyport/appliance/api"
+	"sallyport/appliance/audit"
+	"sallyport/appliance/policy"
+	"sallyport/appliance/sshca"
+	"sallyport/frame"
+)
+
+// A CertificateAuthority signs SSH keys of devices.
+type CertificateAuthority interface {
+	Sign(ssh.PublicKey, sshca.Subject) (*ssh.Certificate, error)
+}
+
+// maxSSHKey bounds a public key that is asked about: RSA of 16384 bits is 2.8 kB.
+const maxSSHKey = 8 << 10
+
+// sshCertificate signs a key for who could open a flow to the target at this moment.
+func (c call) sshCertificate(ask api.AskSSHCertificate) (any, error) {
+	if len(ask.Key) > maxSSHKey {
+		return nil, frame.Refuse("E_USAGE", "the SSH key is too long", "")
+	}
+	key, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(ask.Key))
+	if _, certificate := key.(*ssh.Certificate); err != nil || certificate || len(options)+len(rest) > 0 {
+		return nil, frame.Refuse("E_USAGE", "this is not an SSH public key", "")
+	}
+	g := c.gateway
+	if g.SSHCA == nil {
+		return nil, frame.Refuse("E_DENIED", "this appliance signs no SSH keys", "")
+	}
+	f := &flow{gateway: g, peer: c.peer, begun: time.Now(), id: [16]byte(random()),
+		open: frame.OpenRequest{Target: ask.Target, Port: ask.Port, Protocol: policy.SSH}}
+	if f.grant, err = g.policy.Load().Decide(f.request(&f.peer, f.begun)); err == nil {
+		err = f.barred(c.peer)
+	}
+	if err == nil && len(f.grant.Approval) > 0 {
+		err = f.approved(f.grant.Approval, f.begun)
+	}
+	principals := f.grant.Principals
+	switch {
+	case err != nil:
+	case principals == nil:
+		principals = []string{c.peer.User}
+	case len(principals) == 0:
+		err = frame.Refuse("E_DENIED", fmt.Sprintf("the rules that let you reach %s have no principal in common", f.grant.Target), "use a key of your own, or ask an administrator")
+	}
+	if err != nil {
+		f.refused(reasonOf(err), err)
+		return nil, err
+	}
+	cert, err := g.SSHCA.Sign(key, sshca.Subject{ID: c.peer.User + " " + c.peer.Device + " " + f.grant.Target, Principals: principals})
+	if err != nil {
+		return nil, err
+	}
+	e := f.event(audit.CertificateIssued)
+	e.Object = ssh.FingerprintSHA256(key)
+	e.Detail = map[string]string{"serial": strconv.FormatUint(cert.Serial, 10), "principals": strings.Join(principals, ",")}
+	if err := g.demand(e); err != nil {
+		return nil, err
+	}
+	return api.SSHCertificate{Certificate: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(cert))), Principals: principals,
+		Expires: time.Unix(int64(cert.ValidBefore), 0).UTC()}, nil
+}
