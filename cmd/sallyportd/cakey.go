@@ -9,7 +9,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
-
 )
 
 func caKeyCommand(e env) *cli.Command {

@@ -208,7 +208,7 @@ func askDaemon(ctx context.Context, cfg *config.Config, method, what string, ask
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 		return fail(1, "", "%s", frame.Clip(string(bytes.TrimSpace(text)), 600))
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(answer); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(answer); err != nil {
 		return nonsense(cfg)
 	}
 	return nil
