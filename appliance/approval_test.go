@@ -20,7 +20,6 @@ type desk struct {
 	mu     sync.Mutex
 	all    []auth.Approval
 	broken error
-	watch  chan struct{}
 }
 
 func (d *desk) Approvals(context.Context, time.Time) ([]auth.Approval, error) {
