@@ -74,6 +74,7 @@ TIMES ?= 10
 soak:
 	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./frame -run 'TestMutatedFrames|TestSoak' -soak $(SOAK)
 	$(ROOT) $(GO) test -count=$(TIMES) -timeout 6h ./tests/system
+	$(ROOT) env SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./tests/system -run 'TestDatabaseAway|TestKilled'
 
 clean:
 	rm -rf bin tests/.cache
