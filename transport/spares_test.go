@@ -39,6 +39,9 @@ func TestSpares(t *testing.T) {
 	defer carrier.Close()
 	talk := func(c frame.Carrier, h *handed) {
 		t.Helper()
+		for _, end := range []frame.Carrier{c, h} {
+			end.SetReadDeadline(time.Now().Add(5 * time.Second))
+		}
 		c.Write([]byte("up"))
 		h.Write([]byte("down"))
 		up, down := make([]byte, 2), make([]byte, 4)
@@ -53,7 +56,8 @@ func TestSpares(t *testing.T) {
 	for _, h := range spares {
 		ping(h)
 	}
-	spares[1].Close() // the newest, which would be next
+	time.Sleep(100 * time.Millisecond) // until the client has seen that it has enough of them
+	spares[1].Close()                  // the newest, which would be next
 	time.Sleep(100 * time.Millisecond)
 	again, err := s.Carrier(t.Context())
 	if err != nil {
