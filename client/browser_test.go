@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"sallyport/appliance/auth/signin"
 	"sallyport/client"
@@ -65,6 +66,20 @@ func TestLoginByBrowser(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(home.Dir(), p.Name+".*")); len(left) != 0 {
 		t.Errorf("left: %q", left)
+	}
+}
+
+// A poll that is lost does not end a login, whatever the two clocks say.
+func TestLoginSurvivesACut(t *testing.T) {
+	for _, ahead := range []time.Duration{0, -30 * time.Minute, 30 * time.Minute} {
+		a := clienttest.Start(t, clienttest.Config{SignIn: true, Ahead: ahead})
+		home, err := client.OpenHome(filepath.Join(t.TempDir(), "home"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Login(t.Context(), home, client.LoginOptions{URL: a.Address, CAFile: a.CAFile, Device: "cut"}); err != nil {
+			t.Errorf("the appliance's clock differs by %v: %v", ahead, err)
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ const (
 type Config struct {
 	NotBefore, NotAfter time.Time     // of the certificate; default: an hour either way
 	Now                 time.Time     // what its clock says over HTTP; default: the real one
-	Ahead               time.Duration // of ours, its clock says in WELCOME
+	Ahead               time.Duration // of ours, its clock says in WELCOME and of logins
 	Names               []string      // in the certificate; default: 127.0.0.1 as an address
 	Successors          [][]byte      // identity keys that follow
 	Listen              string        // default 127.0.0.1:0
