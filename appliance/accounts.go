@@ -33,6 +33,7 @@ var (
 	ErrNoAccount    = frame.Refuse("E_ACCOUNT_UNKNOWN", "there is no such account", "sallyport admin accounts lists them")
 	ErrAccountTaken = frame.Refuse("E_ACCOUNT_TAKEN", "there is an account of that name", "sallyport admin accounts lists them")
 	ErrElsewhere    = frame.Refuse("E_ACCOUNT_UNKNOWN", "this account's credentials are its identity provider's", "reset them there")
+	ErrComesBack    = frame.Refuse("E_USAGE", "this account is an identity provider's, and would come back with the next sign-in", "disable it")
 	ErrNoSignIn     = frame.Refuse("E_SIGNIN_UNKNOWN", "there is no such sign-in", "sallyport admin signins lists them")
 )
 

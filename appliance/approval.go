@@ -127,12 +127,13 @@ func (f *flow) ask(ctx context.Context, reason string, told *bool) (until time.T
 func (f *flow) newRequest(ctx context.Context, group, reason string) (auth.Approval, error) {
 	one := f.wanted(group)
 	one.ID, one.Reason, one.Expires = hex.EncodeToString(random()), reason, time.Now().Add(f.gateway.Limits.withDefaults().Approval).Truncate(time.Microsecond)
+	asked, err := f.gateway.Approvals.Ask(ctx, one)
+	if err != nil || asked.ID != one.ID { // somebody was faster
+		return asked, err
+	}
 	e := f.event(audit.ApprovalAsked)
 	e.Object, e.Why, e.Detail = one.ID, frame.Clip(reason, 500), map[string]string{"group": group}
-	if err := f.gateway.demand(e); err != nil {
-		return one, err
-	}
-	return f.gateway.Approvals.Ask(ctx, one)
+	return asked, f.gateway.demand(e)
 }
 
 func errDenied(target string, a auth.Approval) error {
@@ -229,6 +230,11 @@ func (c call) decideApproval(ask api.DecideApproval) (any, error) {
 	}
 	if !c.mayDecide(a) {
 		return nil, auth.ErrApprovalUnknown // which looks the same
+	}
+	for _, other := range c.gateway.Approvals.List() {
+		if other.Approved && other.By == c.peer.User && other.User == a.User && other.Target == a.Target && other.VNet == a.VNet && other.Protocol == a.Protocol && other.Group != a.Group {
+			return nil, frame.Refuse("E_DENIED", "you have said yes for "+other.Group+" already", "somebody else in "+a.Group+" must")
+		}
 	}
 	limits := c.gateway.Limits.withDefaults()
 	lasts := ask.For

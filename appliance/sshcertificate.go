@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,13 @@ type CertificateAuthority interface {
 
 // maxSSHKey bounds a public key that is asked about: RSA of 16384 bits is 2.8 kB.
 const maxSSHKey = 8 << 10
+
+// plainName says whether a user name may be an SSH principal without a rule that says so. Names that mean something to
+// targets may not, nor those with a part behind @, which rules use to mean one target.
+func plainName(user string) bool {
+	return !slices.Contains([]string{"root", "admin", "administrator", "daemon", "bin", "sys", "nobody", "postgres", "mysql", "ubuntu", "debian", "centos", "ec2-user", "azureuser"}, user) &&
+		!strings.Contains(user, "@")
+}
 
 // sshCertificate signs a key for who could open a flow to the target at this moment.
 func (c call) sshCertificate(ask api.AskSSHCertificate) (any, error) {
@@ -47,6 +55,8 @@ func (c call) sshCertificate(ask api.AskSSHCertificate) (any, error) {
 	principals := f.grant.Principals
 	switch {
 	case err != nil:
+	case principals == nil && !plainName(c.peer.User):
+		err = frame.Refuse("E_DENIED", fmt.Sprintf("%s is no name that a certificate is given for by itself", c.peer.User), "an administrator can name principals in the rule")
 	case principals == nil:
 		principals = []string{c.peer.User}
 	case len(principals) == 0:

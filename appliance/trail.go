@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -147,7 +148,11 @@ func (g *Gateway) recordOf(user string, e audit.Event) error {
 		return nil
 	}
 	if before > 0 {
-		e.Detail = map[string]string{"unwritten_before": fmt.Sprint(before)}
+		e.Detail = maps.Clone(e.Detail)
+		if e.Detail == nil {
+			e.Detail = map[string]string{}
+		}
+		e.Detail["unwritten_before"] = fmt.Sprint(before)
 	}
 	return g.record(e)
 }

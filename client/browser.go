@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"strings"
 	"time"
 
 	"sallyport/appliance/api"
@@ -38,7 +39,7 @@ func PollMessage(id string, counter uint64) []byte {
 // byBrowser waits until a person has signed in and confirmed that the device is theirs. Short outages of the network do not
 // end it.
 func (o *LoginOptions) byBrowser(ctx context.Context, p *Profile, key ed25519.PrivateKey) error {
-	ask := asker{profile: p, http: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{
+	ask := asker{profile: p, http: &http.Client{Timeout: 15 * time.Second, CheckRedirect: stay, Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: p.Trust.config(p.Address), TLSHandshakeTimeout: 10 * time.Second}}}
 	ask.http.Transport.(*http.Transport).TLSClientConfig.MinVersion = tls.VersionTLS13
 	defer ask.http.CloseIdleConnections()
@@ -47,6 +48,9 @@ func (o *LoginOptions) byBrowser(ctx context.Context, p *Profile, key ed25519.Pr
 	if err := ask.post(ctx, "/api/v1/login", api.LoginStart{Key: b64.EncodeToString(key.Public().(ed25519.PublicKey)), Name: frame.Clip(o.device(), 64),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH}, &started); err != nil {
 		return err
+	}
+	if !strings.HasPrefix(started.Path, "/login#") {
+		return frame.Refuse(frame.Internal, "the appliance names a page that is none of its own", "")
 	}
 	if o.Browse != nil {
 		o.Browse("https://"+p.Address+frame.Clip(started.Path, 64), frame.Clip(started.Code, 16))
@@ -76,6 +80,9 @@ func (o *LoginOptions) byBrowser(ctx context.Context, p *Profile, key ed25519.Pr
 		}
 	}
 }
+
+// stay follows no redirect: what a login says is for this appliance alone.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // An asker asks an appliance over plain HTTPS.
 type asker struct {

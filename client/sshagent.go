@@ -45,6 +45,10 @@ func ServeIdentity(ctx context.Context, d Dialer, req frame.OpenRequest, socket 
 	if err := os.Mkdir(filepath.Dir(socket), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}
+	// Others see the path in ssh's arguments, and may have been faster.
+	if err := checkFolder(filepath.Dir(socket)); err != nil {
+		return nil, err
+	}
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return nil, err

@@ -146,12 +146,12 @@ func Test(p *policy.Policy) error {
 	return nil
 }
 
-// Initial are the files of an appliance that has none: nobody reaches anything, and who has an account in the group admins
+// Initial are the files of an appliance that has none: nobody reaches anything, and who has an account in the group sallyport-admins
 // may administer.
 func Initial() Files {
 	return Files{
-		"access.yaml":  []byte("groups: {admins: []}   # accounts are in it, see sallyportd accounts add\ntargets: []\nrules: []\n"),
-		"admins.cedar": []byte("@id(\"administrators\")\npermit (principal in Group::\"admins\", action in [Action::\"admin\", Action::\"view_session\", Action::\"kill_session\"], resource);\n"),
+		"access.yaml":  []byte("groups: {sallyport-admins: []}   # accounts are in it, see sallyportd accounts add\ntargets: []\nrules: []\n"),
+		"admins.cedar": []byte("@id(\"administrators\")\npermit (principal in Group::\"sallyport-admins\", action in [Action::\"admin\", Action::\"view_session\", Action::\"kill_session\"], resource);\n"),
 	}
 }
 

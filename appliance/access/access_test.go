@@ -105,10 +105,10 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-// TestInitial: who has no files yet is administered by the accounts in the group admins, and nobody reaches anything.
+// TestInitial: who has no files yet is administered by the accounts in the group sallyport-admins, and nobody reaches anything.
 func TestInitial(t *testing.T) {
 	p := read(t, Initial()).Policy
-	if p.IsAdmin("ann") || !p.IsAdmin("ann", "admins") || len(p.Targets()) != 0 {
+	if p.IsAdmin("ann") || p.IsAdmin("ann", "admins") || !p.IsAdmin("ann", "sallyport-admins") || len(p.Targets()) != 0 {
 		t.Error("an appliance's first rules")
 	}
 }

@@ -108,7 +108,7 @@ func (s SignIns) Add(ctx context.Context, e signin.Enrolment, lasts time.Duratio
 	}
 	// Whoever bars the account now finds the sign-in; who did so since the person came is asked for.
 	account, err := s.Store.Account(ctx, n.Account)
-	if err == nil && account.Disabled.IsZero() {
+	if err == nil && account.Disabled.IsZero() && !e.Person.Here.Before(account.ValidFrom) && (account.Source == store.Local) == (e.Person.Issuer == "") {
 		return s.SignIn(ctx, n.ID)
 	}
 	if err == nil || errors.Is(err, store.ErrNotFound) {
@@ -185,7 +185,7 @@ func (r *Refresher) refresh(ctx context.Context, n store.SignIn) error {
 		return err
 	}
 	who, err := r.Providers.Refresh(ctx, session)
-	if errors.Is(err, oidc.ErrEnded) || errors.Is(err, oidc.ErrRefused) {
+	if errors.Is(err, oidc.ErrEnded) || errors.Is(err, oidc.ErrRefused) || errors.Is(err, oidc.ErrUnknown) {
 		r.Ended(n.ID)
 		return err
 	}

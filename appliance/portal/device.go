@@ -80,7 +80,9 @@ func (p *portal) pollLogin(w http.ResponseWriter, r *http.Request) {
 		device, err = p.Enrol(r.Context(), *e)
 	}
 	if err != nil {
-		p.Refused("", source(r), err)
+		if e != nil { // somebody had confirmed it
+			p.Refused(e.Person.User, source(r), err)
+		}
 		failure(w, err)
 		return
 	}

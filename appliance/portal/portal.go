@@ -66,6 +66,7 @@ const maxBody = 128 << 10
 
 type portal struct {
 	Config
+	gate  turnstile
 	pages *template.Template
 }
 
@@ -112,6 +113,12 @@ func (p *portal) guarded(next http.Handler) http.Handler {
 		}
 		if err := cross.Check(r); err != nil {
 			http.Error(w, "this request comes from another page", http.StatusForbidden)
+			return
+		}
+		// Polls come often, and prove who they are.
+		if r.Method != http.MethodGet && r.URL.Path != "/api/v1/login/poll" && !p.gate.pass(source(r), time.Now()) {
+			w.Header().Set("Retry-After", "60")
+			http.Error(w, "too much at once; try again in a minute", http.StatusTooManyRequests)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -169,12 +176,23 @@ func told(err error) *auth.Error {
 // failed tells why a step did not succeed, on the page name, and notes it.
 func (p *portal) failed(w http.ResponseWriter, r *http.Request, name, user string, err error, v page) {
 	e := told(err)
-	p.Refused(user, source(r), err)
+	p.Refused(p.known(r, user), source(r), err)
 	v.Error, v.User = e, user
 	if slices.Contains([]string{signin.ErrVisit.Code, oidc.ErrRefused.Code}, e.Code) {
 		name = "again"
 	}
 	p.show(w, name, statusOf(e), v)
+}
+
+// known is a user name for the log. What is typed there may be anything, a password too.
+func (p *portal) known(r *http.Request, user string) string {
+	if user == "" || auth.CheckUser(user) != nil {
+		return ""
+	}
+	if _, known, err := p.Accounts.Account(r.Context(), user); err != nil || !known {
+		return ""
+	}
+	return user
 }
 
 func statusOf(e *auth.Error) int {

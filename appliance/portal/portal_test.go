@@ -352,3 +352,30 @@ func TestDisabled(t *testing.T) {
 	h.want(403, "not known here any more")(h.post("/setup", url.Values{"code": {"again"}}))
 	h.want(403, "the user name or the password is wrong")(h.post("/login/password", form))
 }
+
+// TestResetMeanwhile: who has signed in, but not confirmed a device yet, is out when the account is reset.
+func TestResetMeanwhile(t *testing.T) {
+	h := newHouse(t)
+	secret, _ := h.setUp("ann")
+	d := h.device()
+	h.clock = h.clock.Add(time.Minute)
+	h.post("/login/password", url.Values{"user": {"ann"}, "password": {secretSentence}})
+	h.want(200, "/login/device")(h.post("/login/factor", url.Values{"method": {"totp"}, "code": {h.code(secret)}}))
+	h.want(200, "Signed in")(h.post("/login/confirm", url.Values{"code": {d.started.Code}}))
+	if state, _ := d.poll(); state.State != "enrolled" {
+		t.Fatalf("%+v", state)
+	}
+	signIns := people.SignIns{Store: h.db, Box: h.accounts.Box}
+	if _, err := signIns.Add(t.Context(), h.enrolled[0], time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("again"))
+	if err := h.db.ResetAccount(t.Context(), "ann", nil, sum[:], time.Now().Add(time.Hour), h.clock.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	again := h.enrolled[0]
+	again.SignIn = "another"
+	if _, err := signIns.Add(t.Context(), again, time.Hour); !errors.Is(err, signin.ErrLocked) {
+		t.Errorf("a sign-in of before the reset: %v", err)
+	}
+}

@@ -43,7 +43,7 @@ func (p *portal) setupPage(w http.ResponseWriter, r *http.Request, user, code st
 
 func (p *portal) beginSetup(w http.ResponseWriter, r *http.Request) {
 	code := r.PostFormValue("code")
-	user, err := p.setupOf(r, code)
+	user, err := p.Accounts.SetupOf(r.Context(), code)
 	if err != nil {
 		p.failed(w, r, "setup-code", "", err, page{})
 		return
@@ -54,16 +54,6 @@ func (p *portal) beginSetup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.setupPage(w, r, user, code, secret, nil)
-}
-
-// setupOf says whose set-up code it is, and counts wrong ones by source, as it does the codes of logins.
-func (p *portal) setupOf(r *http.Request, code string) (string, error) {
-	var user string
-	err := p.Service.Guess(source(r), func() (known bool, err error) {
-		user, err = p.Accounts.SetupOf(r.Context(), code)
-		return err == nil, err
-	})
-	return user, err
 }
 
 func (p *portal) newPasskey(w http.ResponseWriter, r *http.Request) {
@@ -91,7 +81,7 @@ func (p *portal) newcomer(r *http.Request, code string) (passkey.User, error) {
 	if p.Passkeys == nil {
 		return passkey.User{}, signin.ErrNoSuchWay
 	}
-	user, err := p.setupOf(r, code)
+	user, err := p.Accounts.SetupOf(r.Context(), code)
 	if err != nil {
 		return passkey.User{}, err
 	}
@@ -104,7 +94,7 @@ func (p *portal) newcomer(r *http.Request, code string) (passkey.User, error) {
 
 func (p *portal) finishSetup(w http.ResponseWriter, r *http.Request) {
 	code := r.PostFormValue("code")
-	user, err := p.setupOf(r, code)
+	user, err := p.Accounts.SetupOf(r.Context(), code)
 	if err != nil {
 		p.failed(w, r, "setup-code", "", err, page{})
 		return

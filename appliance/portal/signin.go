@@ -59,13 +59,13 @@ func (p *portal) password(w http.ResponseWriter, r *http.Request) {
 func (p *portal) factor(w http.ResponseWriter, r *http.Request) {
 	visit, code := cookie(r, visitCookie), r.PostFormValue("code")
 	step := p.Service.TOTP
-	next := []string{"totp"}
 	if r.PostFormValue("method") == "recovery" {
-		step, next = p.Service.Recovery, []string{"recovery"}
+		step = p.Service.Recovery
 	}
+	user, next := p.Service.Halfway(r.Context(), visit)
 	v, err := step(r.Context(), visit, code, from(r))
 	if err != nil {
-		p.failed(w, r, "factor", r.PostFormValue("user"), err, page{Next: next})
+		p.failed(w, r, "factor", user, err, page{Next: next})
 		return
 	}
 	p.entered(w, v)
@@ -107,9 +107,10 @@ func (p *portal) finishPasskey(w http.ResponseWriter, r *http.Request) {
 	if !ask(w, r, &in) {
 		return
 	}
+	user, _ := p.Service.Halfway(r.Context(), in.visit(r))
 	v, err := p.Service.FinishPasskey(r.Context(), in.visit(r), in.ID, in.Response, from(r))
 	if err != nil {
-		p.Refused("", source(r), err)
+		p.Refused(user, source(r), err)
 		failure(w, err)
 		return
 	}
@@ -172,5 +173,6 @@ func (p *portal) deny(w http.ResponseWriter, r *http.Request) {
 		p.failed(w, r, "device", "", err, page{})
 		return
 	}
+	p.Refused("", view.Source, signin.ErrDenied) // somebody there wanted to be somebody here
 	p.show(w, "denied", http.StatusOK, page{View: &view})
 }

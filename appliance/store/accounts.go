@@ -25,13 +25,14 @@ type Account struct {
 	Created   time.Time
 	Disabled  time.Time // zero while it may be used
 	LastLogin time.Time
-	Groups    []string // that it is in here, beside those that its source names
+	Groups    []string  // that it is in here, beside those that its source names
+	ValidFrom time.Time // who signed in before this is not signed in any more
 }
 
-const accountColumns = "name, source, subject, created, disabled, last_login, member_of"
+const accountColumns = "name, source, subject, created, disabled, last_login, member_of, valid_from"
 
 func scanAccount(row scanner) (a Account, err error) {
-	err = row.Scan(&a.Name, &a.Source, &a.Subject, stamp{&a.Created}, stamp{&a.Disabled}, stamp{&a.LastLogin}, nameList{&a.Groups})
+	err = row.Scan(&a.Name, &a.Source, &a.Subject, stamp{&a.Created}, stamp{&a.Disabled}, stamp{&a.LastLogin}, nameList{&a.Groups}, stamp{&a.ValidFrom})
 	if len(a.Groups) == 0 {
 		a.Groups = nil
 	}
@@ -47,8 +48,8 @@ func (s *Store) AddAccount(ctx context.Context, a Account) error {
 }
 
 func (c *change) addAccount(a Account) error {
-	_, err := c.exec("INSERT INTO accounts ("+accountColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		a.Name, a.Source, a.Subject, micros(a.Created), micros(a.Disabled), micros(a.LastLogin), names(a.Groups))
+	_, err := c.exec("INSERT INTO accounts ("+accountColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+		a.Name, a.Source, a.Subject, micros(a.Created), micros(a.Disabled), micros(a.LastLogin), names(a.Groups), micros(a.ValidFrom))
 	return err
 }
 

@@ -151,7 +151,7 @@ func TestAccounts(t *testing.T) {
 		}
 		must(t, s.DisableAccount(ctx, "ann", start))
 		must(t, s.NoteLogin(ctx, "ann", start.Add(time.Hour)))
-		ann.Disabled, ann.LastLogin = start, start.Add(time.Hour)
+		ann.Disabled, ann.LastLogin, ann.ValidFrom = start, start.Add(time.Hour), start
 		if got, err := s.Account(ctx, "ann"); err != nil || !reflect.DeepEqual(got, ann) {
 			t.Errorf("%+v, %v", got, err)
 		}

@@ -23,7 +23,8 @@ type AccountChange struct {
 func (c *change) changeAccount(a AccountChange, at time.Time) error {
 	c.note(OfAccount, a.Name)
 	if a.Remove {
-		if _, err := c.exec("DELETE FROM accounts WHERE name = $1", a.Name); err != nil {
+		n, err := c.exec("DELETE FROM accounts WHERE name = $1 AND source = $2", a.Name, Local)
+		if err != nil || n == 0 {
 			return err
 		}
 		return c.endAccount(a.Name, at)
@@ -32,13 +33,14 @@ func (c *change) changeAccount(a AccountChange, at time.Time) error {
 	if a.Disabled {
 		disabled = at
 	}
-	n, err := c.exec("INSERT INTO accounts ("+accountColumns+") VALUES ($1, $2, $6, $3, $4, 0, $5) ON CONFLICT (name) DO NOTHING",
+	n, err := c.exec("INSERT INTO accounts ("+accountColumns+") VALUES ($1, $2, $6, $3, $4, 0, $5, $3) ON CONFLICT (name) DO NOTHING",
 		a.Name, Local, micros(at), micros(disabled), names(a.Groups), NewSubject())
 	if err != nil || n > 0 || a.Keep {
 		return err
 	}
-	if _, err := c.exec("UPDATE accounts SET member_of = $1, disabled = $2 WHERE name = $3", names(a.Groups), micros(disabled), a.Name); err != nil {
-		return err
+	// What files say of a local account is not said of who came from elsewhere under its name.
+	if err := c.must(ErrSource, "UPDATE accounts SET member_of = $1, disabled = $2 WHERE name = $3 AND source = $4", names(a.Groups), micros(disabled), a.Name, Local); err != nil {
+		return fmt.Errorf("%s: %w", a.Name, err)
 	}
 	if a.Disabled {
 		return c.endAccount(a.Name, at)
@@ -52,6 +54,9 @@ func (c *change) endAccount(name string, at time.Time) error {
 		return err
 	}
 	if err := c.forgetSetUp(name); err != nil {
+		return err
+	}
+	if _, err := c.exec("DELETE FROM codes WHERE person = $1 AND used = 0", name); err != nil {
 		return err
 	}
 	rows, err := c.tx.QueryContext(c.ctx, "UPDATE devices SET revoked = $1 WHERE person = $2 AND revoked = 0 RETURNING id", micros(at), name)

@@ -77,6 +77,11 @@ func (s *Store) EndSignInsOn(ctx context.Context, device string, at time.Time) e
 }
 
 func (c *change) endSignIns(column, value string, at time.Time) error {
+	if column == "account" { // those that have begun in a browser come to nothing too
+		if _, err := c.exec("UPDATE accounts SET valid_from = $1 WHERE name = $2", micros(at), value); err != nil {
+			return err
+		}
+	}
 	rows, err := c.tx.QueryContext(c.ctx, "UPDATE signins SET ended = $1, sealed = NULL WHERE "+column+" = $2 AND ended = 0 RETURNING id",
 		micros(at), value)
 	if err != nil {

@@ -49,6 +49,7 @@ var (
 	ErrDown     = errors.New("the database does not answer")           // wraps the cause
 	ErrNotFound = errors.New("there is no such entry")                 // nothing has that name
 	ErrConflict = errors.New("somebody else was faster")               // what had to hold does not, or not any more
+	ErrSource   = errors.New("the account is an identity provider's")  // and not a local one
 	ErrFull     = errors.New("there are too many of them")             // a bound is reached
 	ErrBackup   = errors.New("this is not a sound backup")             // Restore has changed nothing
 	ErrNotEmpty = errors.New("the database is not empty")              // Restore has changed nothing

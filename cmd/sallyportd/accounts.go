@@ -96,7 +96,14 @@ func (a accounts) Disable(ctx context.Context, user string, disabled bool) error
 
 // Remove implements appliance.Accounts.
 func (a accounts) Remove(ctx context.Context, user string) error {
-	return accountFault(a.store.RemoveAccount(ctx, user, time.Now()))
+	one, err := a.store.Account(ctx, user)
+	if err == nil && one.Source != store.Local {
+		return appliance.ErrComesBack
+	}
+	if err == nil {
+		err = a.store.RemoveAccount(ctx, user, time.Now())
+	}
+	return accountFault(err)
 }
 
 // SignIns implements appliance.Accounts.

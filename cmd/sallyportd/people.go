@@ -91,15 +91,16 @@ func (d *daemon) openSignIn() error {
 	}
 	accounts := &people.Accounts{Store: d.store, Box: d.people.Box}
 	waiting, logins := d.waiting()
+	ceremonies, _ := d.waiting() // of strangers, who must not crowd those out who have got further
 	hasher := password.New(password.Config{})
 	c := signin.Config{Accounts: accounts, Passwords: hasher, Cookies: lockout.NewCookies(d.identity.Derive("cookies v1"), time.Now),
 		Visits: waiting, Logins: logins, PasswordAlone: cfg.Local.PasswordAlone}
 	if _, err := netip.ParseAddr(u.Hostname()); err != nil { // passkeys belong to names
-		if c.Passkeys, err = passkey.New(passkey.Config{Host: u.Hostname(), Origins: []string{cfg.URL}, Title: d.cfg.Name, Waiting: waiting}); err != nil {
+		if c.Passkeys, err = passkey.New(passkey.Config{Host: u.Hostname(), Origins: []string{cfg.URL}, Title: d.cfg.Name, Waiting: ceremonies}); err != nil {
 			return err
 		}
 	}
-	set, err := d.identityProviders(waiting)
+	set, err := d.identityProviders(ceremonies)
 	if err != nil {
 		return err
 	}
@@ -165,6 +166,10 @@ func (d *daemon) enrol(ctx context.Context, e signin.Enrolment) (auth.Device, er
 		return auth.Device{}, err
 	}
 	d.signIns.Learn(n)
+	if n, err = d.people.SignIn(ctx, n.ID); err != nil || !n.Ended.IsZero() { // by somebody, meanwhile
+		d.signIns.Learn(auth.SignIn{ID: e.SignIn, Ended: time.Now()})
+		return auth.Device{}, errors.Join(signin.ErrLocked, err)
+	}
 	before := d.registry.SignInOf(n.Device)
 	device, err := d.registry.Add(ctx, auth.Device{User: n.User, Name: e.Name, Platform: e.Platform, Key: e.Key, SignIn: n.ID})
 	if err == nil {

@@ -15,6 +15,7 @@ import (
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
 	"sallyport/appliance/store"
+	"sallyport/frame"
 )
 
 // versions are the access files as the database has them. It implements appliance.Access.
@@ -207,6 +208,8 @@ func toAccountChanges(changes []access.AccountChange) []store.AccountChange {
 // versionFault is an error of the database as the gateway wants it.
 func versionFault(err error) error {
 	switch {
+	case errors.Is(err, store.ErrSource):
+		return frame.Refuse("E_ACCOUNT_TAKEN", "accounts.yaml names somebody who signs in at an identity provider: "+err.Error(), "leave the account out there")
 	case errors.Is(err, store.ErrConflict):
 		return appliance.ErrVersion
 	case errors.Is(err, store.ErrNotFound):

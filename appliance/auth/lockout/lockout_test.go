@@ -309,3 +309,24 @@ func TestCookies(t *testing.T) {
 		}
 	})
 }
+
+// TestRightPasswords: who takes attempts back again and again, as one who knows a password does, forgives themselves nothing.
+func TestRightPasswords(t *testing.T) {
+	now := time.Unix(1000, 0)
+	l := New(Config{Clock: func() time.Time { return now }})
+	a := Attempt{Account: "ann", Source: netip.MustParseAddr("192.0.2.7")}
+	guesses := 0
+	for end := now.Add(24 * time.Hour); now.Before(end); now = now.Add(time.Minute) {
+		right, err := l.Begin(a)
+		if err != nil {
+			continue
+		}
+		right.Cancel() // the password
+		if _, err := l.Begin(a); err == nil {
+			guesses++ // at the second factor, wrong
+		}
+	}
+	if guesses > 120 {
+		t.Errorf("%d guesses in a day", guesses)
+	}
+}

@@ -62,7 +62,7 @@ func (t *table[K]) charge(key K, now time.Time) (undo func()) {
 	}
 	t.recent.MoveToFront(e)
 	r := e.Value.(*record[K])
-	before := r.last
+	before := *r
 	r.failures = t.remembered(r, now) + 1
 	r.last = now
 	return func() { t.undo(key, before, now) }
@@ -77,19 +77,21 @@ func (t *table[K]) remembered(r *record[K], now time.Time) int {
 	return max(0, r.failures-int(min(over/t.config.Forget, time.Duration(r.failures))))
 }
 
-// undo takes back a failure that was counted at a time. Where no other came since, its time does not count either.
-func (t *table[K]) undo(key K, before, at time.Time) {
+// undo takes back a failure that was counted at a time. Where no other came since, all is as it was before: else whoever
+// is right now and then would have what was forgotten by time forgotten twice.
+func (t *table[K]) undo(key K, before record[K], at time.Time) {
 	e, known := t.byKey[key]
 	if !known {
 		return
 	}
 	r := e.Value.(*record[K])
-	if r.failures--; r.failures <= 0 {
-		t.clear(key)
-		return
-	}
 	if r.last.Equal(at) {
-		r.last = before
+		r.failures, r.last = before.failures, before.last
+	} else {
+		r.failures--
+	}
+	if r.failures <= 0 {
+		t.clear(key)
 	}
 }
 

@@ -3,7 +3,6 @@ package signin
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"net/netip"
 	"time"
 
@@ -40,13 +39,13 @@ func (s *Service) Open(ctx context.Context, code string, source netip.Addr) (Vie
 
 // find counts wrong codes by source.
 func (s *Service) find(ctx context.Context, code string, source netip.Addr) (Login, error) {
+	read, plausible := readCode(code)
+	if !plausible {
+		return Login{}, ErrCode // which is no guess
+	}
 	try, err := s.Guesses.Begin(lockout.Attempt{Account: auth.Network(source).String(), Source: source})
 	if err != nil {
 		return Login{}, err
-	}
-	read, plausible := readCode(code)
-	if !plausible {
-		return Login{}, ErrCode
 	}
 	l, known, err := s.Logins.ByCode(ctx, read)
 	if err != nil {
@@ -112,18 +111,4 @@ func (s *Service) decide(ctx context.Context, l Login, change func(*Login) error
 		return View{}, err
 	}
 	return l.view(), nil
-}
-
-// Guess has somebody at source try a code of another kind, which find knows or not. Wrong ones count as those of logins do.
-func (s *Service) Guess(source netip.Addr, find func() (known bool, err error)) error {
-	try, err := s.Guesses.Begin(lockout.Attempt{Account: auth.Network(source).String(), Source: source})
-	if err != nil {
-		return err
-	}
-	known, err := find()
-	var told *auth.Error
-	if known || !errors.As(err, &told) { // it was right, or it was not looked at
-		try.Cancel()
-	}
-	return err
 }

@@ -149,7 +149,8 @@ type Person struct {
 	User     string
 	Groups   []string
 	Method   string    // "password", "password+totp", "password+recovery", "password+passkey", "passkey" or "oidc:" and the provider
-	AuthTime time.Time // when they signed in
+	AuthTime time.Time // when they signed in, perhaps at an identity provider
+	Here     time.Time // when they did here
 	MFA      time.Time // when they showed two factors; zero if they did not
 
 	Issuer  string       // of an identity provider; empty for a local account

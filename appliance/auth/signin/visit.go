@@ -29,6 +29,9 @@ type visit struct {
 
 // enter keeps a visit under a new secret.
 func (s *Service) enter(ctx context.Context, v visit) (Visit, error) {
+	if v.SignedIn {
+		v.Person.Here = s.Clock()
+	}
 	value, err := json.Marshal(v)
 	if err != nil {
 		return Visit{}, err
@@ -74,4 +77,13 @@ func (s *Service) SignOut(ctx context.Context, secret string) error {
 		return err
 	}
 	return nil
+}
+
+// Halfway says whose visit it is whose password was right, and which second factors they have.
+func (s *Service) Halfway(ctx context.Context, secret string) (user string, next []string) {
+	v, a, err := s.halfway(ctx, secret)
+	if err != nil {
+		return "", nil
+	}
+	return v.Person.User, s.seconds(a)
 }
