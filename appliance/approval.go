@@ -42,7 +42,7 @@ func (f *flow) approved(groups []string, at time.Time) error {
 	var yes []auth.Approval
 	for _, group := range groups {
 		one, there := f.gateway.Approvals.Find(f.wanted(group), at)
-		if !there || !one.Approved {
+		if !there || !one.Approved || f.gateway.Locks.Check(one.By, "", "") != nil {
 			if f.approvals.Load() != nil {
 				return frame.Refuse("E_GRANT_ENDED", fmt.Sprintf("the approval for %s has ended", f.name()), "connect again to ask for another")
 			}
@@ -58,7 +58,7 @@ func (f *flow) approved(groups []string, at time.Time) error {
 // what it grants.
 func (f *flow) awaitApproval(ctx context.Context) (*policy.Policy, error) {
 	g := f.gateway
-	told := false
+	asked := map[string]bool{}
 	for {
 		var changed <-chan struct{}
 		if g.Approvals != nil {
@@ -79,7 +79,7 @@ func (f *flow) awaitApproval(ctx context.Context) (*policy.Policy, error) {
 		if err := f.barred(f.peer); err != nil {
 			return nil, err
 		}
-		until, err := f.ask(ctx, "", &told)
+		until, err := f.ask(ctx, "", asked)
 		if err != nil {
 			return nil, err
 		}
@@ -92,11 +92,12 @@ func (f *flow) awaitApproval(ctx context.Context) (*policy.Policy, error) {
 	}
 }
 
-// ask makes the requests that are missing, and tells the person that they wait, once. It returns when the first of them
-// expires.
-func (f *flow) ask(ctx context.Context, reason string, told *bool) (until time.Time, err error) {
+// ask makes the requests that are missing, notes of which groups, and tells the person that they wait. It returns when the
+// first of them expires.
+func (f *flow) ask(ctx context.Context, reason string, asked map[string]bool) (until time.Time, err error) {
 	g := f.gateway
 	var ids []string
+	more := false
 	for _, group := range f.grant.Approval {
 		one, there := g.Approvals.Find(f.wanted(group), time.Now())
 		switch {
@@ -104,20 +105,21 @@ func (f *flow) ask(ctx context.Context, reason string, told *bool) (until time.T
 			continue
 		case there && !one.Decided.IsZero():
 			return until, errDenied(f.name(), one)
-		case !there && *told:
+		case !there && asked[group]:
 			return until, frame.Refuse("E_APPROVAL", fmt.Sprintf("nobody in %s has approved %s in time", group, f.name()), "ask somebody there, and try again")
 		case !there:
 			if one, err = f.newRequest(ctx, group, reason); err != nil {
 				return until, err
 			}
 		}
+		more = more || !asked[group]
+		asked[group] = true
 		ids = append(ids, one.ID[:12])
 		if until.IsZero() || one.Expires.Before(until) {
 			until = one.Expires
 		}
 	}
-	if !*told && f.incoming != nil {
-		*told = true
+	if more && f.incoming != nil {
 		f.log(slog.LevelInfo, "flow waits for approval", "requests", strings.Join(ids, " "))
 		f.incoming.Notify(frame.Notice{Text: fmt.Sprintf("waiting for somebody in %s to approve %s; the request is %s", strings.Join(f.grant.Approval, " and in "), f.name(), strings.Join(ids, ", "))})
 	}
@@ -192,8 +194,7 @@ func (c call) requestApproval(ask api.AskApproval) (any, error) {
 		f.refused(reasonOf(err), err)
 		return nil, err
 	}
-	told := false
-	if _, err := f.ask(c.Context(), ask.Reason, &told); err != nil {
+	if _, err := f.ask(c.Context(), ask.Reason, map[string]bool{}); err != nil {
 		return nil, err
 	}
 	list := []api.Approval{}
@@ -224,6 +225,9 @@ func (c call) decideApproval(ask api.DecideApproval) (any, error) {
 	a, err := c.gateway.Approvals.Get(c.PathValue("id"))
 	if err != nil {
 		return nil, err
+	}
+	if a.Approved && !ask.Approve && (c.mayDecide(a) || c.gateway.isAdmin(c.peer)) {
+		return c.withdraw(a, ask.Why)
 	}
 	if a.User == c.peer.User {
 		return nil, frame.Refuse("E_DENIED", "nobody decides their own request", "somebody else in "+a.Group+" must")
@@ -261,6 +265,21 @@ func (c call) decideApproval(ask api.DecideApproval) (any, error) {
 	c.gateway.Log.Info("request decided", "request", a.ID[:12], "approved", ask.Approve, "user", a.User, "target", a.Target, "by", c.peer.User)
 	return listedApproval(a, false), nil
 }
+
+// withdraw takes a yes back. The flows that it has allowed end.
+func (c call) withdraw(a auth.Approval, why string) (any, error) {
+	a.Expires = time.Now().Truncate(time.Microsecond)
+	if err := c.gateway.Approvals.Withdraw(c.Context(), a); err != nil {
+		return nil, err
+	}
+	c.gateway.record(audit.Event{Kind: audit.ApprovalRefused, User: a.User, Device: a.Device, Target: a.Target, VNet: a.VNet, Protocol: a.Protocol, By: c.peer.User, Object: a.ID,
+		Why: why, Source: c.peer.Remote.String(), Detail: map[string]string{"group": a.Group, "withdrawn": a.By}})
+	c.gateway.Log.Info("approval withdrawn", "request", a.ID[:12], "user", a.User, "target", a.Target, "by", c.peer.User)
+	return listedApproval(a, false), nil
+}
+
+// ApprovalsChanged ends the flows whose approval was withdrawn.
+func (g *Gateway) ApprovalsChanged() { g.review(g.policy.Load(), "an approval has changed") }
 
 // approvers are those who have said yes to a flow, and the ids of their decisions.
 func (f *flow) approvers() (by, ids string) {

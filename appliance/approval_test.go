@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -49,6 +50,18 @@ func (d *desk) Decide(_ context.Context, a auth.Approval) error {
 	return auth.ErrDecided
 }
 
+func (d *desk) Withdraw(_ context.Context, a auth.Approval) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, was := range d.all {
+		if was.ID == a.ID && was.Approved {
+			d.all[i].Expires = a.Expires
+			return d.broken
+		}
+	}
+	return auth.ErrDecided
+}
+
 func (d *desk) Watch(ctx context.Context, f func() error) error {
 	<-ctx.Done()
 	return ctx.Err()
@@ -72,7 +85,7 @@ func approving(t *testing.T, limit time.Duration) (*site, *desk) {
 	s.Limits.Approval = limit
 	d := &desk{}
 	var err error
-	if s.Approvals, err = auth.OpenApprovals(t.Context(), d, time.Now); err != nil {
+	if s.Approvals, err = auth.OpenApprovals(t.Context(), d, time.Now, s.ApprovalsChanged); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Approvals.Close)
@@ -86,7 +99,7 @@ func (s *site) caller(user string) call {
 	return call{s.request(http.MethodPost, "approvals"), s.Gateway, peer}
 }
 
-// request waits until one request of ann's waits, and returns its id.
+// waits waits until one request of ann's waits, and returns its id.
 func (s *site) waits(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
@@ -164,13 +177,23 @@ func TestApproval(t *testing.T) {
 			allowed = e.By + " " + e.Object
 		}
 	}
+	// A yes that is taken back ends what it has allowed.
+	if err := s.caller("eve").deciding(id, api.DecideApproval{}); reasonOf(err).Code != "E_APPROVAL_UNKNOWN" {
+		t.Errorf("eve withdraws: %v", err)
+	}
+	if err := s.caller("dave").deciding(id, api.DecideApproval{Why: "a mistake"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := io.Copy(io.Discard, f); reasonOf(err).Code != "E_GRANT_ENDED" {
+		t.Errorf("the flow ended with %v", err)
+	}
 	if !strings.HasSuffix(allowed, " "+id) || !strings.HasPrefix(allowed, "carol") && !strings.HasPrefix(allowed, "dave") {
 		t.Errorf("the decision says %q", allowed)
 	}
 }
 
 func TestApprovalRefused(t *testing.T) {
-	s, d := approving(t, 300*time.Millisecond)
+	s, _ := approving(t, 300*time.Millisecond)
 	if _, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"}); reasonOf(err).Code != "E_APPROVAL" || !strings.Contains(reasonOf(err).Sentence, "in time") {
 		t.Errorf("nobody has decided: %v", err)
 	}
@@ -186,9 +209,6 @@ func TestApprovalRefused(t *testing.T) {
 			t.Errorf("carol has said no: %v", err)
 		}
 	}
-	d.mu.Lock()
-	d.all, d.broken = nil, auth.ErrControlDown
-	d.mu.Unlock()
 	s2, d2 := approving(t, time.Minute)
 	d2.mu.Lock()
 	d2.broken = auth.ErrControlDown

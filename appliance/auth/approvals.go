@@ -53,6 +53,8 @@ type ApprovalStore interface {
 	Ask(context.Context, Approval) error
 	// Decide decides a request once: ErrDecided for all who come later.
 	Decide(ctx context.Context, a Approval) error
+	// Withdraw ends what a request allows, at its Expires.
+	Withdraw(ctx context.Context, a Approval) error
 	// Watch calls f whenever any may have changed, until ctx ends.
 	Watch(ctx context.Context, f func() error) error
 }
@@ -64,6 +66,7 @@ const remembered = 48 * time.Hour
 type Approvals struct {
 	store  ApprovalStore
 	clock  func() time.Time
+	told   func()
 	stop   context.CancelFunc
 	follow sync.WaitGroup
 	asking sync.Mutex // one at a time, so that the same is not asked for twice
@@ -73,14 +76,15 @@ type Approvals struct {
 	changed chan struct{}
 }
 
-// OpenApprovals reads the requests of a database and follows what becomes of them. The clock is time.Now outside tests.
-func OpenApprovals(ctx context.Context, store ApprovalStore, clock func() time.Time) (*Approvals, error) {
-	a := &Approvals{store: store, clock: clock, changed: make(chan struct{})}
+// OpenApprovals reads the requests of a database and follows what becomes of them; told is called when any has changed. The
+// clock is time.Now outside tests.
+func OpenApprovals(ctx context.Context, store ApprovalStore, clock func() time.Time, told func()) (*Approvals, error) {
+	a := &Approvals{store: store, clock: clock, told: told, changed: make(chan struct{})}
 	if err := a.reload(ctx); err != nil {
 		return nil, err
 	}
 	ctx, a.stop = context.WithCancel(context.WithoutCancel(ctx))
-	a.follow.Go(func() { store.Watch(ctx, func() error { return a.reload(ctx) }) })
+	a.follow.Go(func() { store.Watch(ctx, func() error { return a.again(ctx) }) })
 	return a, nil
 }
 
@@ -101,6 +105,23 @@ func (a *Approvals) reload(ctx context.Context) error {
 	close(a.changed)
 	a.changed = make(chan struct{})
 	return nil
+}
+
+// again reads what has changed, and tells of it.
+func (a *Approvals) again(ctx context.Context) error {
+	err := a.reload(ctx)
+	if err == nil {
+		a.told()
+	}
+	return err
+}
+
+// Withdraw ends what a request allows, at its Expires.
+func (a *Approvals) Withdraw(ctx context.Context, one Approval) error {
+	if err := a.store.Withdraw(ctx, one); err != nil {
+		return err
+	}
+	return a.again(ctx)
 }
 
 // Changed is closed when any request may be other than now. Take it before looking.

@@ -51,6 +51,7 @@ func (c *checker) check() {
 		c.Fault(c.At("run_as"), "", "run_as is %q, which is neither a user's name nor a number", c.RunAs)
 	}
 	c.checkLimits()
+	c.checkApprovals()
 	if c.Grants.Cache > time.Hour {
 		c.Fault(c.At("grants", "cache"), "what was decided so long ago may be wrong by now", "grants.cache must be at most 1h")
 	}
@@ -488,6 +489,15 @@ func (c *checker) checkLimits() {
 	} {
 		if n > 1_000_000 || c.Text("limits", key) == "0" { // withDefaults has replaced a 0
 			c.Fault(c.At("limits", key), "", "limits.%s must be 1 to 1000000", key)
+		}
+	}
+}
+
+// checkApprovals keeps what somebody says yes to within what is remembered.
+func (c *checker) checkApprovals() {
+	for key, d := range map[string]time.Duration{"approval": c.Limits.Approval, "approved": c.Limits.Approved} {
+		if d > 24*time.Hour {
+			c.Fault(c.At("limits", key), "", "limits.%s must be at most 24h", key)
 		}
 	}
 }

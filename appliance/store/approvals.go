@@ -59,6 +59,14 @@ func (s *Store) Approvals(ctx context.Context, since time.Time, limit int) ([]Ap
 		"SELECT "+approvalColumns+" FROM approvals WHERE asked >= $1 ORDER BY asked DESC, id LIMIT $2", micros(since), limit)
 }
 
+// EndApproval has what a request allows end at a time. ErrConflict means that it allows nothing any more.
+func (s *Store) EndApproval(ctx context.Context, id string, at time.Time) error {
+	return s.change(ctx, "withdraw the approval", func(c *change) error {
+		c.note(OfApproval, id)
+		return c.must(ErrConflict, "UPDATE approvals SET expires = $1 WHERE id = $2 AND decision = $3 AND expires > $1", micros(at), id, Approved)
+	})
+}
+
 // Decide decides a request, once, and says until when that holds. ErrConflict means that it is decided or has expired.
 // Whether the person may decide it is the caller's to know.
 func (s *Store) Decide(ctx context.Context, id, decision, by, why string, now, until time.Time) (a Approval, err error) {

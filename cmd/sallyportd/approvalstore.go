@@ -47,6 +47,11 @@ func (s approvalStore) Decide(ctx context.Context, a auth.Approval) error {
 	return approvalFault(err)
 }
 
+// Withdraw implements auth.ApprovalStore.
+func (s approvalStore) Withdraw(ctx context.Context, a auth.Approval) error {
+	return approvalFault(s.EndApproval(ctx, a.ID, a.Expires))
+}
+
 // Watch implements auth.ApprovalStore.
 func (s approvalStore) Watch(ctx context.Context, f func() error) error {
 	return s.Store.Watch(ctx, func(c store.Change) error {

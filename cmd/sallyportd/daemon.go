@@ -128,7 +128,7 @@ func (d *daemon) build(ctx context.Context) (err error) {
 	if err := d.openCA(ctx); err != nil {
 		return err
 	}
-	if d.gateway.Approvals, err = auth.OpenApprovals(ctx, approvalStore{d.store}, time.Now); err != nil {
+	if d.gateway.Approvals, err = auth.OpenApprovals(ctx, approvalStore{d.store}, time.Now, d.gateway.ApprovalsChanged); err != nil {
 		return err
 	}
 	return d.openPeople(ctx)
