@@ -34,6 +34,7 @@ computer could see.
 			&cli.StringFlag{Name: "name", Usage: "what to call this device; default: the computer's `NAME`"},
 			&cli.StringFlag{Name: "code-file", Usage: "read an enrolment code from `FILE`; - is stdin"},
 			&cli.BoolFlag{Name: "no-browser", Usage: "open no browser, only show the address"},
+			&cli.StringFlag{Name: "key-store", Value: client.KeyAuto, Usage: "keep the device key in `STORE`: keychain, file or auto"},
 			&cli.StringFlag{Name: "ca", Usage: "trust the certificates in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "fingerprint", Usage: "trust the certificate whose key has this `SHA-256`"},
 		},
@@ -51,7 +52,7 @@ computer could see.
 			}
 			o := client.LoginOptions{
 				URL: url, User: x.String("user"), Device: x.String("name"), Profile: c.appliance,
-				CAFile: x.String("ca"), Fingerprint: x.String("fingerprint"), Options: c.options(),
+				KeyStore: x.String("key-store"), CAFile: x.String("ca"), Fingerprint: x.String("fingerprint"), Options: c.options(),
 				Browse: func(url, code string) { c.browse(x.Context, url, code, !x.Bool("no-browser")) },
 			}
 			var p *client.Profile
