@@ -12,6 +12,7 @@ require (
 	github.com/go-jose/go-jose/v4 v4.1.4
 	github.com/go-webauthn/webauthn v0.18.2
 	github.com/goccy/go-yaml v1.19.2
+	github.com/godbus/dbus/v5 v5.2.2
 	github.com/insomniacslk/dhcp v0.0.0-20260901064844-234b97448fae
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/mholt/acmez/v3 v3.1.7
@@ -26,6 +27,7 @@ require (
 	github.com/urfave/cli/v2 v2.27.7
 	github.com/vishvananda/netlink v1.3.1
 	github.com/vishvananda/netns v0.0.5
+	github.com/zalando/go-keyring v0.2.8
 	go.uber.org/goleak v1.3.0
 	go.uber.org/zap v1.28.0
 	golang.org/x/crypto v0.58.0
@@ -41,11 +43,7 @@ require (
 	modernc.org/sqlite v1.61.1
 )
 
-require (
-	github.com/getkin/kin-openapi v0.153.0
-	github.com/godbus/dbus/v5 v5.2.2
-	github.com/zalando/go-keyring v0.2.8
-)
+require github.com/getkin/kin-openapi v0.153.0
 
 require (
 	codeberg.org/go-fonts/liberation v0.5.0 // indirect

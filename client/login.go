@@ -83,7 +83,8 @@ func Login(ctx context.Context, h Home, o LoginOptions) (*Profile, error) {
 	}
 	if i := all.index(p.Name); i >= 0 && all.Appliances[i].KeyStore != p.KeyStore {
 		if err := h.dropKey(p.Name, all.Appliances[i].KeyStore); err != nil && o.Notice != nil {
-			o.Notice("of the sign-in before: " + Explain(err).Sentence)
+			f := Explain(err)
+			o.Notice("of the sign-in before: " + f.Sentence + "; " + f.Hint)
 		}
 	}
 	return p, nil
