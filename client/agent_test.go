@@ -402,34 +402,43 @@ func TestAgentSessionLost(t *testing.T) {
 
 // The agent goes by what Home says now.
 func TestAgentSignIn(t *testing.T) {
-	a := clienttest.Start(t, clienttest.Config{})
-	home := signedIn(t, a)
-	running(t, &client.Agent{Home: home, Version: "v1"})
-	device := func() string {
-		me, err := client.NewAPI(viaAgent(t, home, client.Options{})).Me(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return me.Device
-	}
-	p, _ := home.Profile("")
-	if got := device(); got != p.Device {
-		t.Errorf("device %s, not %s", got, p.Device)
-	}
-	if _, err := client.Login(t.Context(), home, client.LoginOptions{URL: a.Address, Code: clienttest.Code, CAFile: a.CAFile}); err != nil {
-		t.Fatal(err)
-	}
-	again, _ := home.Profile("")
-	if got := device(); got != again.Device || got == p.Device {
-		t.Errorf("after another login the device is %s, not %s", got, again.Device)
-	}
-	d := viaAgent(t, home, client.Options{})
-	if err := home.Forget(p.Name); err != nil {
-		t.Fatal(err)
-	}
-	_, _, err := d.Open(t.Context(), echo("echo"), nil)
-	if f := client.Explain(err); f.Exit() != 10 {
-		t.Errorf("signed out: %+v", f)
+	for _, store := range []string{client.KeyFile, client.KeyKeychain} {
+		t.Run(store, func(t *testing.T) {
+			a := clienttest.Start(t, clienttest.Config{})
+			home, _ := client.OpenHome(filepath.Join(t.TempDir(), "home"))
+			home = client.WithKeychain(home, &client.FakeKeychain{})
+			login := func() *client.Profile {
+				p, err := client.Login(t.Context(), home, client.LoginOptions{URL: a.Address, Code: clienttest.Code, CAFile: a.CAFile, KeyStore: store})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return p
+			}
+			p := login()
+			running(t, &client.Agent{Home: home, Version: "v1"})
+			device := func() string {
+				me, err := client.NewAPI(viaAgent(t, home, client.Options{})).Me(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return me.Device
+			}
+			if got := device(); got != p.Device {
+				t.Errorf("device %s, not %s", got, p.Device)
+			}
+			again := login()
+			if got := device(); got != again.Device || got == p.Device {
+				t.Errorf("after another login the device is %s, not %s", got, again.Device)
+			}
+			d := viaAgent(t, home, client.Options{})
+			if err := home.Forget(p.Name); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := d.Open(t.Context(), echo("echo"), nil)
+			if f := client.Explain(err); f.Exit() != 10 {
+				t.Errorf("signed out: %+v", f)
+			}
+		})
 	}
 }
 

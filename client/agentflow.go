@@ -41,14 +41,10 @@ func (h Home) signIn(name string) (p *Profile, stamp [32]byte, err error) {
 	if p, err = h.Profile(name); err != nil {
 		return nil, stamp, err
 	}
-	key, err := os.ReadFile(h.keyFile(name))
-	if err != nil {
-		key = nil // NewDirect says what is wrong with it
-	}
 	like := *p
 	like.Identity = nil // grows by itself
 	b, err := json.Marshal(like)
-	return p, sha256.Sum256(append(b, key...)), err
+	return p, sha256.Sum256(append(b, h.keyStamp(p)...)), err
 }
 
 func signedOut(err error) bool {
@@ -76,17 +72,14 @@ func (a *Agent) hold(q question) (*held, error) {
 		return nil, err
 	}
 	defer a.reap()
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	key := sessionKey{q.Appliance, mode, q.Proxy}
-	if h := a.sessions[key]; h != nil {
-		if h.stamp == stamp {
-			h.flows++
-			return h, nil
-		}
-		a.retire(key, h)
+	a.mu.Lock()
+	h := a.shared(key, stamp)
+	a.mu.Unlock()
+	if h != nil {
+		return h, nil
 	}
-	h := &held{profile: profile, stamp: stamp, flows: 1}
+	h = &held{profile: profile, stamp: stamp, flows: 1}
 	h.direct, err = NewDirect(a.Home, profile, Options{Transport: mode, Software: a.Version, Spares: Spares,
 		Notice: func(line string) { a.notice(h, line) }})
 	if err != nil {
@@ -94,9 +87,29 @@ func (a *Agent) hold(q question) (*held, error) {
 	}
 	h.direct.dial.Memory = a.memory
 	h.direct.dial.Proxy = func(*url.URL) (*url.URL, error) { return proxy, nil }
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if other := a.shared(key, stamp); other != nil { // a keychain takes its time
+		h.direct.Close()
+		return other, nil
+	}
 	h.life, h.cancel = context.WithCancelCause(context.Background())
 	a.sessions[key] = h
 	return h, nil
+}
+
+// shared counts a use of the session that is there for a sign-in. One of another sign-in is retired. The caller holds a.mu.
+func (a *Agent) shared(key sessionKey, stamp [32]byte) *held {
+	h := a.sessions[key]
+	switch {
+	case h == nil:
+		return nil
+	case h.stamp != stamp:
+		a.retire(key, h)
+		return nil
+	}
+	h.flows++
+	return h
 }
 
 // notice keeps a line for the next command.

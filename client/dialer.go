@@ -98,7 +98,7 @@ type Direct struct {
 
 // NewDirect returns a Dialer for the appliance of a profile; it does not connect yet.
 func NewDirect(h Home, p *Profile, o Options) (*Direct, error) {
-	key, err := h.key(p.Name)
+	key, err := h.key(p)
 	if err != nil {
 		return nil, err
 	}

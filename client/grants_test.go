@@ -13,7 +13,7 @@ import (
 
 // TestGrants: the latest grant of each flow is kept, for its owner's eyes, and few of them; it goes with the sign-in.
 func TestGrants(t *testing.T) {
-	h := Home{t.TempDir()}
+	h := Home{dir: t.TempDir()}
 	now := time.Now()
 	ssh := frame.OpenRequest{Target: "db-1", Protocol: "ssh"}
 	given := func(n byte) *frame.Opened { return &frame.Opened{Grant: bytes.Repeat([]byte{n}, frame.GrantSize)} }

@@ -14,8 +14,11 @@ import (
 )
 
 // A Home is the folder in which a person's sign-ins are kept: profiles.json, and NAME.key and NAME.grants for each appliance. The
-// folder is 0700, the files are 0600 and replaced as a whole.
-type Home struct{ dir string }
+// folder is 0700, the files are 0600 and replaced as a whole. A device key may be in the computer's keychain instead of NAME.key.
+type Home struct {
+	dir      string
+	keychain keychain
+}
 
 // OpenHome returns the Home in dir; empty means the sallyport folder among the person's configuration.
 func OpenHome(dir string) (Home, error) {
@@ -26,7 +29,7 @@ func OpenHome(dir string) (Home, error) {
 		}
 		dir = filepath.Join(base, "sallyport")
 	}
-	return Home{dir}, nil
+	return Home{dir, systemKeychain{}}, nil
 }
 
 // Dir is the folder's path.
@@ -39,7 +42,8 @@ type Profile struct {
 	User     string   `json:"user"`    // whom the appliance takes this device for
 	Device   string   `json:"device"`  // the device's id
 	Trust    Trust    `json:"trust"`
-	Identity [][]byte `json:"identity"` // the appliance's Ed25519 keys, pinned at login, and their successors
+	Identity [][]byte `json:"identity"`            // the appliance's Ed25519 keys, pinned at login, and their successors
+	KeyStore string   `json:"key_store,omitempty"` // where the device key is: KeyKeychain; empty: NAME.key
 }
 
 // Profiles are all of them, and which is used when none is named.
@@ -83,6 +87,8 @@ func (p *Profile) check() error {
 		return fmt.Errorf("appliance %s has no address", p.Name)
 	case len(p.Identity) == 0:
 		return fmt.Errorf("appliance %s has no identity key", p.Name)
+	case p.KeyStore != "" && p.KeyStore != KeyKeychain:
+		return fmt.Errorf("the key of appliance %s is in %q, which is not known here", p.Name, frame.Clip(p.KeyStore, 64))
 	}
 	for _, k := range p.Identity {
 		if len(k) != 32 {
@@ -142,11 +148,16 @@ func (h Home) put(p Profile, makeDefault bool) error {
 	return h.writeProfiles(all)
 }
 
-// Forget removes the appliance of that name, its device key and its grants.
+// Forget removes the appliance of that name, its device key and its grants. A keychain that does not let go of the key is an error, but
+// everything else is gone.
 func (h Home) Forget(name string) error {
 	all, err := h.Profiles()
 	if err != nil {
 		return err
+	}
+	store := KeyFile
+	if i := all.index(name); i >= 0 {
+		store = all.Appliances[i].KeyStore
 	}
 	all.Appliances = slices.DeleteFunc(all.Appliances, func(a Profile) bool { return a.Name == name })
 	if all.Default == name {
@@ -159,12 +170,10 @@ func (h Home) Forget(name string) error {
 		return err
 	}
 	h.dropToken(name)
-	for _, path := range []string{h.keyFile(name), filepath.Join(h.dir, h.grantsFile(name))} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := os.Remove(filepath.Join(h.dir, h.grantsFile(name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return nil
+	return h.dropKey(name, store)
 }
 
 func (h Home) writeProfiles(p *Profiles) error {
@@ -184,13 +193,21 @@ func (h Home) write(name string, b []byte) error {
 	return f.commit()
 }
 
+// make makes the folder.
+func (h Home) make() error {
+	if err := os.MkdirAll(h.dir, 0o700); err != nil {
+		return notKept(err)
+	}
+	return nil
+}
+
 // A staged file is on disk and waits for its place.
 type staged struct{ temporary, final string }
 
 // stage writes what may become a file of the folder: either commit or discard follows.
 func (h Home) stage(name string, b []byte) (*staged, error) {
-	if err := os.MkdirAll(h.dir, 0o700); err != nil {
-		return nil, notKept(err)
+	if err := h.make(); err != nil {
+		return nil, err
 	}
 	f, err := os.CreateTemp(h.dir, name+".new-*") // 0600
 	if err != nil {

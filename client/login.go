@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"fmt"
 	"net"
 	"os"
 
@@ -23,6 +24,9 @@ type LoginOptions struct {
 	CAFile      string // PEM certificates to verify the appliance by
 	Fingerprint string // or SHA-256 of its public key; default: the system's roots
 
+	// KeyStore is where the device key is kept: KeyAuto, KeyKeychain or KeyFile, the default.
+	KeyStore string
+
 	// Browse is told of the page that the person opens, in a browser of any machine, and of the code to compare.
 	Browse func(url, code string)
 
@@ -36,14 +40,15 @@ func Login(ctx context.Context, h Home, o LoginOptions) (*Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := h.Profiles(); err != nil { // before the code is used up
+	all, err := h.Profiles() // before the code is used up
+	if err != nil {
 		return nil, err
 	}
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	kept, err := h.stageKey(p.Name, key) // now: a code is not to be used up for a key that cannot be kept
+	kept, err := h.stageKey(ctx, p, o.KeyStore, key) // now: a code is not to be used up for a key that cannot be kept
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +78,16 @@ func Login(ctx context.Context, h Home, o LoginOptions) (*Profile, error) {
 		return nil, err
 	}
 	h.dropToken(p.Name) // of the device before
-	return p, h.put(*p, true)
+	if err := h.put(*p, true); err != nil {
+		return nil, err
+	}
+	if i := all.index(p.Name); i >= 0 && all.Appliances[i].KeyStore != p.KeyStore {
+		if err := h.dropKey(p.Name, all.Appliances[i].KeyStore); err != nil && o.Notice != nil {
+			f := Explain(err)
+			o.Notice("of the sign-in before: " + f.Sentence + "; " + f.Hint)
+		}
+	}
+	return p, nil
 }
 
 func (o *LoginOptions) device() string {
@@ -94,6 +108,11 @@ func (o *LoginOptions) profile() (*Profile, error) {
 	p := &Profile{Name: cmp.Or(o.Profile, profileName(host, port)), Address: address, Trust: Trust{Kind: TrustSystem}}
 	if err := checkProfileName(p.Name); err != nil {
 		return nil, err
+	}
+	switch o.KeyStore {
+	case "", KeyAuto, KeyKeychain, KeyFile:
+	default:
+		return nil, frame.Refuse("E_USAGE", fmt.Sprintf("%q is no place for the device key", frame.Clip(o.KeyStore, 64)), "use --key-store auto, keychain or file")
 	}
 	switch {
 	case o.CAFile != "" && o.Fingerprint != "":

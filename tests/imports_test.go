@@ -76,6 +76,8 @@ var only = map[string]struct {
 	"database/sql":               {[]string{"appliance/store"}, "SQL is the store's business"},
 	"github.com/jackc/pgx":       {[]string{"appliance/store"}, "so is PostgreSQL"},
 	"github.com/pressly/goose":   {[]string{"appliance/store"}, "so are the tables"},
+	"github.com/zalando":         {[]string{"client"}, "where the device key is kept is the client's business"},
+	"github.com/godbus/dbus":     {[]string{"client"}, "so is whether there is a keychain"},
 	"modernc.org/sqlite":         {[]string{"appliance/store"}, "so is SQLite"},
 }
 

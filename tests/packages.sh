@@ -28,6 +28,8 @@ want xdpyinfo x11-utils
 want nginx nginx-light
 want haproxy haproxy
 want stunnel4 stunnel4
+want dbus-run-session dbus-daemon
+want gnome-keyring-daemon gnome-keyring
 want node nodejs
 want npm npm
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgres postgresql

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,10 @@ in, or for a robot, an administrator gives you an enrolment code. It is asked
 for, or read from a file: it is never an argument, which others on this
 computer could see.
 
+The device key is kept in this computer's keychain if that is unlocked and
+answers within three seconds, or else in a file that only you can read.
+--key-store keychain waits for you to unlock it, and uses no file.
+
   sallyport login https://bastion.example
   sallyport login bastion.example:8443 --fingerprint 3f9a… --name laptop
   pass bastion | sallyport login https://bastion.example --code-file -`,
@@ -34,6 +39,7 @@ computer could see.
 			&cli.StringFlag{Name: "name", Usage: "what to call this device; default: the computer's `NAME`"},
 			&cli.StringFlag{Name: "code-file", Usage: "read an enrolment code from `FILE`; - is stdin"},
 			&cli.BoolFlag{Name: "no-browser", Usage: "open no browser, only show the address"},
+			&cli.StringFlag{Name: "key-store", Usage: "keep the device key in `STORE`: keychain, file or auto"},
 			&cli.StringFlag{Name: "ca", Usage: "trust the certificates in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "fingerprint", Usage: "trust the certificate whose key has this `SHA-256`"},
 		},
@@ -51,7 +57,7 @@ computer could see.
 			}
 			o := client.LoginOptions{
 				URL: url, User: x.String("user"), Device: x.String("name"), Profile: c.appliance,
-				CAFile: x.String("ca"), Fingerprint: x.String("fingerprint"), Options: c.options(),
+				KeyStore: cmp.Or(x.String("key-store"), client.KeyAuto), CAFile: x.String("ca"), Fingerprint: x.String("fingerprint"), Options: c.options(),
 				Browse: func(url, code string) { c.browse(x.Context, url, code, !x.Bool("no-browser")) },
 			}
 			var p *client.Profile
@@ -67,7 +73,8 @@ computer could see.
 				return err
 			}
 			if c.json {
-				return c.print(map[string]string{"appliance": p.Name, "address": p.Address, "user": p.User, "device": p.Device})
+				return c.print(map[string]string{"appliance": p.Name, "address": p.Address, "user": p.User, "device": p.Device,
+					"key_store": cmp.Or(p.KeyStore, client.KeyFile)})
 			}
 			c.say(fmt.Sprintf("signed in to %s as %s; this device is %s", p.Name, frame.Clip(p.User, 200), frame.Clip(p.Device, 64)))
 			return nil
