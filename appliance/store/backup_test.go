@@ -22,7 +22,9 @@ func fill(t *testing.T, s *Store) {
 	t.Helper()
 	ctx := t.Context()
 	for i := range 3 {
-		must(t, s.PutDevice(ctx, device(i, "ann")))
+		d := device(i, "ann")
+		d.Scope, d.Expires = `{"targets":["db-1"]}`, start.Add(time.Duration(i)*time.Hour)
+		must(t, s.PutDevice(ctx, d))
 	}
 	must(t, s.AddCode(ctx, Code{Hash: []byte{0, 255}, User: "ann", Expires: start}, start, 10))
 	must(t, s.AddAccount(ctx, Account{Name: "ann", Source: Local, Subject: "ann", Created: start}))
