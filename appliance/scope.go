@@ -135,7 +135,7 @@ func (g *Gateway) MakeCode(ask NewCode) (api.Code, error) {
 	case ask.Expires < 0:
 		return api.Code{}, frame.Refuse("E_USAGE", "a device must expire in a time to come", "such as 720h")
 	case ask.Expires > 0:
-		scope.Until = now.Add(ask.Expires).Truncate(time.Second)
+		scope.Until = now.Add(ask.Expires).Truncate(time.Microsecond)
 	}
 	if err := cmp.Or(auth.CheckUser(ask.User), scope.Check(now)); err != nil {
 		return api.Code{}, err
