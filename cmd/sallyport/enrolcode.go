@@ -16,14 +16,14 @@ func (c *command) enrolCode() *cli.Command {
 	return &cli.Command{
 		Name: "enrol-code", Usage: "make a one-time code that enrols a device",
 		Description: "  sallyport admin enrol-code --user bot --target db-1 --protocol ssh \\\n    --expires 720h\n\n" +
-			"Prints the line that the person, or the robot, runs and, on a line of its own,\nthe code that it asks for. The code is good once and shown this once: give it\nby a way that you trust. " +
-			"With --target, --protocol or --expires the device may do\nless than its person, and never administers.",
+			"Prints the line that the person or robot runs and, on a line of its own,\nthe code that it asks for. The code is good once and shown this once: give it\nby a way that you trust. " +
+			"With --target, --protocol or --expires the device\nmay do less than its person, and never administers.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "user", Usage: "the device will act for `NAME`; must be given"},
 			&cli.DurationFlag{Name: "valid", Usage: "let the code be good for `TIME`", DefaultText: "10m"},
-			&cli.StringSliceFlag{Name: "target", Usage: "let the device reach `TARGET` only; repeatable"},
-			&cli.StringSliceFlag{Name: "protocol", Usage: "by `PROTOCOL` only; repeatable"},
-			&cli.DurationFlag{Name: "expires", Usage: "refuse the device after `TIME`, such as 720h", DefaultText: "never"},
+			&cli.StringSliceFlag{Name: "target", Usage: "let the device reach `T` only"},
+			&cli.StringSliceFlag{Name: "protocol", Usage: "by protocol `P` only"},
+			&cli.DurationFlag{Name: "expires", Usage: "refuse the device after `TIME`", DefaultText: "never"},
 		},
 		Action: func(x *cli.Context) error {
 			if err := none(x); err != nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -86,14 +87,14 @@ func enrolCodeCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "enrol-code", Usage: "make a one-time code that enrols a person's device",
 		Description: "Prints the line that the person runs and, on a line of its own, the code that\nit asks for. " +
-			"The code is good once, and for ten minutes unless you say less. With --target,\n--protocol or --expires the device may do less than its person, as robots should.",
+			"The code is good once, and for ten minutes unless you say\nless. With --target, --protocol or --expires the device may do less than its\nperson, as robots should, and never administers.",
 		Flags: []cli.Flag{
 			configFlag,
 			&cli.StringFlag{Name: "user", Usage: "the device will act for `NAME`; must be given"},
 			&cli.DurationFlag{Name: "valid", Value: appliance.CodeLife, Usage: "let the code be good for `TIME`"},
-			&cli.StringSliceFlag{Name: "target", Usage: "let the device reach `TARGET` only; may be repeated"},
-			&cli.StringSliceFlag{Name: "protocol", Usage: "by `PROTOCOL` only; may be repeated"},
-			&cli.DurationFlag{Name: "expires", Usage: "refuse the device after `TIME`, such as 720h", DefaultText: "never"},
+			&cli.GenericFlag{Name: "target", Value: new(several), Usage: "let the device reach `NAME` only; repeatable"},
+			&cli.GenericFlag{Name: "protocol", Value: new(several), Usage: "by `NAME` only; repeatable"},
+			&cli.DurationFlag{Name: "expires", Usage: "refuse the device after `TIME`", DefaultText: "never"},
 			&cli.StringFlag{Name: "url", Usage: "tell the person to log in at `URL`"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		},
@@ -118,8 +119,8 @@ func enrolCodeCommand(e env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			answer, err := askForCode(c.Context, cfg, api.AskCode{User: c.String("user"), Valid: c.Duration("valid"), Targets: c.StringSlice("target"),
-				Protocols: c.StringSlice("protocol"), Expires: c.Duration("expires")})
+			answer, err := askForCode(c.Context, cfg, api.AskCode{User: c.String("user"), Valid: c.Duration("valid"), Targets: *c.Generic("target").(*several),
+				Protocols: *c.Generic("protocol").(*several), Expires: c.Duration("expires")})
 			if err != nil {
 				return err
 			}
@@ -127,6 +128,18 @@ func enrolCodeCommand(e env) *cli.Command {
 		},
 	}
 }
+
+// several is a flag that may be given several times.
+type several []string
+
+// Set implements flag.Value.
+func (s *several) Set(text string) error {
+	*s = append(*s, text)
+	return nil
+}
+
+// String implements flag.Value.
+func (s *several) String() string { return strings.Join(*s, ",") }
 
 func printCode(w io.Writer, c *cli.Context, a enrolAnswer) error {
 	if c.Bool("json") {

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -75,11 +78,21 @@ func TestRobot(t *testing.T) {
 		}
 		return e.dialer(home)
 	}
-	if _, err := askForCode(t.Context(), e.cfg, api.AskCode{User: "bob", Targets: []string{"demo-9"}}); err == nil || err.Error() != `there is no target "demo-9"` {
-		t.Errorf("a code for nothing: %v", err)
+	path := filepath.Join(e.demo.dir, "sallyport.yaml")
+	if err := os.WriteFile(path, []byte("tls: {self_signed: true}\nstate: state\nvnets: {demo: {link: {kernel: {}}, prefixes: ["+demoPrefix+"]}}\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	made, err := askForCode(t.Context(), e.cfg, api.AskCode{User: "bob", Targets: []string{"demo-1"}, Protocols: []string{"ssh"}})
-	if err != nil {
+	var out, errs bytes.Buffer
+	if exit := run(t.Context(), env{[]string{"sallyportd", "enrol-code", "--config", path, "--user", "bob", "--target", "demo-9", "--target", "demo-1", "--protocol", "ssh"},
+		nil, &out, &errs}); exit != 1 || errs.String() != "sallyportd: there is no target \"demo-9\"\n" {
+		t.Errorf("exit %d: %s", exit, &errs)
+	}
+	if exit := run(t.Context(), env{[]string{"sallyportd", "enrol-code", "--config", path, "--user", "bob", "--target", "demo-1", "--protocol", "ssh", "--json"},
+		nil, &out, &errs}); exit != 0 {
+		t.Fatalf("exit %d: %s", exit, &errs)
+	}
+	var made enrolAnswer
+	if err := json.Unmarshal(out.Bytes(), &made); err != nil {
 		t.Fatal(err)
 	}
 	narrow := robot("narrow", made.Code)
