@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
@@ -204,6 +205,9 @@ func TestScopeExpires(t *testing.T) {
 		defer stop()
 		others := s.as("ann", "dev-1")
 		defer others.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go s.WatchTime(ctx)
 
 		key, _, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
@@ -219,6 +223,11 @@ func TestScopeExpires(t *testing.T) {
 		if n := s.live.count(); n != 3 {
 			t.Fatalf("%d flows before the end", n)
 		}
+		s.live.each(func(f *flow) {
+			if told := f.told.Load() == int64(lastNotice); told != (f.peer.Device == s.peer.Device) {
+				t.Errorf("%s was told that its session ends: %v", f.peer.Device, told)
+			}
+		})
 		if _, err := io.ReadAll(live); codeOf(err) != "E_DEVICE_EXPIRED" || time.Since(end) > 5*time.Second {
 			t.Errorf("the flow ended %v after the end with %v", time.Since(end), err)
 		}

@@ -79,7 +79,7 @@ func TestRobot(t *testing.T) {
 		return e.dialer(home)
 	}
 	path := filepath.Join(e.demo.dir, "sallyport.yaml")
-	if err := os.WriteFile(path, []byte("tls: {self_signed: true}\nstate: state\nvnets: {demo: {link: {kernel: {}}, prefixes: ["+demoPrefix+"]}}\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("tls: {self_signed: true}\nstate: state\naccess: access\nvnets: {demo: {link: {kernel: {}}, prefixes: ["+demoPrefix+"]}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var out, errs bytes.Buffer
