@@ -102,6 +102,7 @@ func (g *Gateway) device(h *frame.Hello, p *frame.Peer) (auth.Device, error) {
 			"source", p.Remote.Addr(), "transport", p.Transport)
 		e := ofCaller(audit.DeviceEnrolled, *p)
 		e.User, e.Device, e.Object = device.User, device.ID, device.Name
+		e.Detail = describe(device.Scope)
 		err = g.demand(e)
 	}
 	return device, err

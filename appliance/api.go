@@ -104,7 +104,15 @@ func statusOf(c frame.Code) int {
 func (g *Gateway) targets(p frame.Peer) []api.Target {
 	list := []api.Target{}
 	standing, _ := g.standing(p.Device)
+	scope, err := g.Devices.ScopeOf(p.Device)
+	if err != nil {
+		return list
+	}
 	for _, t := range g.policy.Load().Visible(p.User, standing.Groups...) {
+		t, ok := narrowed(t, scope)
+		if !ok {
+			continue
+		}
 		list = append(list, api.Target{Name: t.Name, VNet: t.VNet, Protocols: protocols(t.Offers), Labels: t.Labels, HostKeys: g.hostKeysOf(t), HostCA: t.HostCA})
 	}
 	return list
@@ -129,7 +137,7 @@ func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 		return nil, frame.Refuse(policy.CodePort, "port must be 1-65535", "")
 	}
 	f.open.Port = uint16(port)
-	if f.grant, err = g.policy.Load().Decide(f.request(&f.peer, f.begun)); err == nil {
+	if f.grant, err = g.decideNow(f.request(&f.peer, f.begun), f.peer.Device); err == nil {
 		err = f.barred(p)
 	}
 	if err != nil {
@@ -151,7 +159,7 @@ func devices(list []auth.Device) []api.Device {
 	out := make([]api.Device, len(list))
 	for i, d := range list {
 		out[i] = api.Device{ID: d.ID, User: d.User, Name: d.Name, Platform: d.Platform, Enrolled: d.Enrolled.UTC(),
-			LastSeen: d.LastSeen, Source: d.LastSource, Version: d.Version, Revoked: d.Revoked}
+			LastSeen: d.LastSeen, Source: d.LastSource, Version: d.Version, Revoked: d.Revoked, Scope: listedScope(d.Scope)}
 	}
 	return out
 }

@@ -67,7 +67,7 @@ func (f *flow) awaitApproval(ctx context.Context) (*policy.Policy, error) {
 		now := time.Now()
 		p := g.policy.Load()
 		var err error
-		if f.grant, err = p.Decide(f.request(&f.peer, now)); err != nil {
+		if f.grant, err = g.decide(p, f.request(&f.peer, now), f.peer.Device); err != nil {
 			return nil, err
 		}
 		if err = f.approved(f.grant.Approval, now); err == nil {
@@ -149,8 +149,12 @@ func errDenied(target string, a auth.Approval) error {
 // noApprovals refuses what is about approvals where there are none.
 var noApprovals = frame.Refuse("E_APPROVAL_UNKNOWN", "this appliance keeps no approvals", "")
 
-// mayDecide says whether the caller may decide a request: they are in its group, and it is not their own.
+// mayDecide says whether the caller may decide a request: they are in its group, it is not their own, and their device has no
+// scope.
 func (c call) mayDecide(a auth.Approval) bool {
+	if c.gateway.scoped(c.peer) {
+		return false
+	}
 	standing, err := c.gateway.standing(c.peer.Device)
 	return err == nil && a.User != c.peer.User && c.gateway.policy.Load().Member(c.peer.User, standing.Groups, a.Group)
 }
@@ -163,7 +167,7 @@ func (c call) approvals() (any, error) {
 	}
 	all := c.URL.Query().Has("all")
 	for _, a := range c.gateway.Approvals.List() {
-		mine, may := a.User == c.peer.User, c.mayDecide(a)
+		mine, may := c.gateway.owns(c.peer, a.User, a.Device), c.mayDecide(a)
 		if (mine || may) && (all || a.Decided.IsZero()) {
 			list = append(list, listedApproval(a, may))
 		}
@@ -187,7 +191,7 @@ func (c call) requestApproval(ask api.AskApproval) (any, error) {
 	f := &flow{gateway: c.gateway, peer: c.peer, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random()),
 		open: frame.OpenRequest{Target: ask.Target, Protocol: ask.Protocol, Port: uint16(ask.Port)}}
 	var err error
-	if f.grant, err = c.gateway.policy.Load().Decide(f.request(&f.peer, f.begun)); err == nil {
+	if f.grant, err = c.gateway.decideNow(f.request(&f.peer, f.begun), f.peer.Device); err == nil {
 		err = f.barred(c.peer)
 	}
 	if err != nil {

@@ -170,7 +170,7 @@ func (s *site) enrolled(user string) ed25519.PublicKey {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	code, err := s.reg.NewCode(user, 0)
+	code, err := s.reg.NewCode(user, 0, auth.Scope{})
 	if err == nil {
 		_, err = s.reg.Enrol(auth.Enrolment{Code: code, Key: key, Name: "laptop", Source: s.peer.Remote.Addr()})
 	}
@@ -415,7 +415,7 @@ func TestFlowLimits(t *testing.T) {
 func TestAPI(t *testing.T) {
 	s := newSite(t)
 	pub, _, _ := ed25519.GenerateKey(rand.Reader)
-	code, err := s.reg.NewCode("ann", 0)
+	code, err := s.reg.NewCode("ann", 0, auth.Scope{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,10 +53,11 @@ type VNet interface {
 type Devices interface {
 	Device(ed25519.PublicKey) (auth.Device, error)
 	Enrol(auth.Enrolment) (auth.Device, error)
-	NewCode(user string, ttl time.Duration) (string, error)
+	NewCode(user string, ttl time.Duration, scope auth.Scope) (string, error)
 	List() []auth.Device
 	Revoke(id string) error
-	Revoked(id string) bool
+	// ScopeOf is what narrows a device, or why it may not go on. It does not wait for a database.
+	ScopeOf(id string) (auth.Scope, error)
 	Touch(id string, source netip.Addr, version string)
 }
 
@@ -151,7 +152,7 @@ func (g *Gateway) review(p *policy.Policy, because string) {
 func (f *flow) still(p *policy.Policy, from *frame.Peer, now time.Time) error {
 	again := f.request(from, now)
 	again.Protocol, again.Port = f.grant.Protocol, f.grant.Port
-	g, err := p.Decide(again)
+	g, err := f.gateway.decide(p, again, from.Device)
 	if err == nil && p == f.gateway.policy.Load() { // and not one that is only thought of
 		f.timed.Store(g.Timed || g.Lifetime > 0 || len(g.Approval) > 0)
 	}
@@ -191,11 +192,11 @@ func (g *Gateway) EndLocked(l auth.Lock) {
 	})
 }
 
-// barred says why a person with a device may not go on, whatever the rules say: the device is revoked, its sign-in is over,
-// or there is a lock.
+// barred says why a person with a device may not go on, whatever the rules say: the device is revoked or has expired, its
+// sign-in is over, or there is a lock.
 func (g *Gateway) barred(p frame.Peer) error {
-	if g.Devices.Revoked(p.Device) {
-		return auth.ErrRevoked
+	if _, err := g.Devices.ScopeOf(p.Device); err != nil {
+		return err
 	}
 	if _, err := g.standing(p.Device); err != nil {
 		return err

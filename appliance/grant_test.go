@@ -144,7 +144,7 @@ func TestGrantAges(t *testing.T) {
 	s, _, grant := controlledSite(t)
 	f := &flow{gateway: s.Gateway, peer: s.peer, open: frame.OpenRequest{Target: "db-1", Protocol: "ssh", Grant: grant}}
 	var err error
-	if f.grant, err = s.policy.Load().Decide(f.request(&s.peer, time.Now())); err != nil {
+	if f.grant, err = s.decideNow(f.request(&s.peer, time.Now()), s.peer.Device); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()

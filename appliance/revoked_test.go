@@ -19,7 +19,7 @@ import (
 func TestRevokedWhileConnected(t *testing.T) {
 	s := newSite(t)
 	s.target("10.0.0.5:22", echo)
-	code, err := s.reg.NewCode("ann", time.Minute)
+	code, err := s.reg.NewCode("ann", time.Minute, auth.Scope{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestRevokedWhileConnected(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.peer.Device = device.ID
-	stop := s.reg.OnRevoke(func(d auth.Device) { s.EndDevice(d.ID, auth.ErrRevoked) })
+	stop := s.reg.OnChange(func(d auth.Device, why error) { s.EndDevice(d.ID, why) })
 	defer stop()
 
 	questions, _, err := s.open(frame.OpenRequest{Protocol: "api"})

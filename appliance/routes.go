@@ -76,10 +76,12 @@ var routes = []route{
 	{method: "GET", path: "/api/v1/devices", role: administrator, says: "all devices", answers: []api.Device(nil),
 		do: func(c call) (any, error) { return devices(c.gateway.Devices.List()), nil }},
 	{method: "DELETE", path: "/api/v1/devices/{id}", role: administrator, says: "revoke a device and end its sessions", do: call.revoke},
+	{method: "POST", path: "/api/v1/codes", role: administrator, says: "make a one-time code that enrols a device, which may be good for less than its person", asks: api.AskCode{}, answers: api.Code{},
+		do: asking(call.newCode)},
 	{method: "GET", path: "/api/v1/locks", role: administrator, says: "the locks that hold", answers: []api.Lock(nil), do: call.locks},
 	{method: "POST", path: "/api/v1/locks", role: administrator, says: "lock a user, a device or a target, and end its sessions", asks: api.Lock{}, do: asking(call.lock)},
 	{method: "GET", path: "/api/v1/policy/why", role: administrator, says: "how a request would be decided, and by which policies", answers: api.Why{}, do: call.why,
-		query: map[string]string{"user": "who asks", "groups": "theirs at the identity provider, with commas between", "target": "a name or an address", "vnet": "where an address lies",
+		query: map[string]string{"user": "who asks", "device": "of theirs, whose scope counts", "groups": "theirs at the identity provider, with commas between", "target": "a name or an address", "vnet": "where an address lies",
 			"protocol": "ssh, rdp or tcp", "port": "default: the target's", "address": "that the target's name resolves to", "source": "where the person comes from",
 			"transport": "quic or https", "at": "when; default: now", "mfa_age": "how long ago a second factor was used; default: none was"}},
 	{method: "GET", path: "/api/v1/policy/test", role: administrator, says: "run the tests that stand in the access files", answers: api.PolicyTest{}, do: call.policyTest},
@@ -159,8 +161,10 @@ func asking[T any](do func(call, T) (any, error)) func(call) (any, error) {
 
 func (c call) me() (any, error) {
 	standing, err := c.gateway.standing(c.peer.Device)
+	scope, barred := c.gateway.Devices.ScopeOf(c.peer.Device)
+	err = errors.Join(err, barred)
 	return api.Me{Appliance: c.gateway.Name, User: c.peer.User, Device: c.peer.Device, Transport: c.peer.Transport, Source: c.peer.Remote.Addr().String(),
-		Admin: c.gateway.isAdmin(c.peer), Time: time.Now().UTC(), Groups: standing.Groups, MFA: standing.MFA, SignedInUntil: standing.Expires}, err
+		Admin: c.gateway.isAdmin(c.peer), Time: time.Now().UTC(), Groups: standing.Groups, MFA: standing.MFA, SignedInUntil: standing.Expires, Scope: listedScope(scope)}, err
 }
 
 func (c call) revoke() (any, error) {
@@ -188,6 +192,9 @@ func (c call) revokeDevice(id string) error {
 func (c call) logout() (any, error) {
 	if !c.URL.Query().Has("everywhere") {
 		return nil, c.revokeDevice(c.peer.Device)
+	}
+	if c.gateway.scoped(c.peer) {
+		return nil, frame.Refuse("E_DENIED", "a device with a scope can log out itself only", "leave --everywhere out")
 	}
 	var faults []error
 	for _, d := range c.gateway.Devices.List() {

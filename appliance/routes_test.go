@@ -24,6 +24,7 @@ func TestRoutesByRole(t *testing.T) {
 		return w.Code, no
 	}
 	revoked := auth.DeviceID(s.enrolled("ann"))
+	robot := frame.Peer{User: "ann", Device: s.robot("ann", auth.Scope{Targets: []string{"db-1"}})}
 	if err := s.reg.Revoke(revoked); err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +46,9 @@ func TestRoutesByRole(t *testing.T) {
 			administered++
 			if status != http.StatusForbidden || no.Code != "E_ADMIN" {
 				t.Errorf("%s by bob: %d %+v", name, status, no)
+			}
+			if status, no := ask(r, robot); status != http.StatusForbidden || no.Code != "E_ADMIN" {
+				t.Errorf("%s by an administrator's robot: %d %+v", name, status, no)
 			}
 			if status, no := ask(r, frame.Peer{User: "ann", Device: "dev-1"}); no.Code == "E_ADMIN" || status == http.StatusInternalServerError {
 				t.Errorf("%s by an administrator: %d %+v", name, status, no)

@@ -15,13 +15,17 @@ import (
 	"sallyport/frame"
 )
 
-// allows says whether the policy lets a person do something that is not a flow.
+// allows says whether the policy lets a person do something that is not a flow. A device with a scope may not, whatever the
+// policy.
 func (g *Gateway) allows(action string, p frame.Peer, target, vnet string) bool {
 	return g.allowsBy(g.policy.Load(), action, p, target, vnet)
 }
 
 // allowsBy is allows by a policy that need not be in force.
 func (g *Gateway) allowsBy(rules *policy.Policy, action string, p frame.Peer, target, vnet string) bool {
+	if g.scoped(p) {
+		return false
+	}
 	r := g.requestOf(p, time.Now())
 	r.Target, r.VNet = target, vnet
 	_, err := rules.Allows(action, r)
@@ -50,7 +54,7 @@ func (g *Gateway) sessions(p frame.Peer, all bool) ([]api.Session, error) {
 	list := []api.Session{}
 	may := g.mayWith(policy.ViewSession, p)
 	g.live.each(func(f *flow) {
-		if f.peer.User == p.User || all && may(f) {
+		if g.owns(p, f.peer.User, f.peer.Device) || all && may(f) {
 			list = append(list, f.listed())
 		}
 	})
@@ -123,7 +127,7 @@ func (g *Gateway) choose(p frame.Peer, ask api.EndSessions) (chosen []*flow, err
 	var mine []*flow
 	may := g.mayWith(policy.KillSession, p)
 	g.live.each(func(f *flow) {
-		if f.peer.User == p.User || may(f) {
+		if g.owns(p, f.peer.User, f.peer.Device) || may(f) {
 			mine = append(mine, f)
 		}
 	})

@@ -46,7 +46,7 @@ func (c call) sshCertificate(ask api.AskSSHCertificate) (any, error) {
 	}
 	f := &flow{gateway: g, peer: c.peer, begun: time.Now(), id: [16]byte(random()),
 		open: frame.OpenRequest{Target: ask.Target, Port: ask.Port, Protocol: policy.SSH}}
-	if f.grant, err = g.policy.Load().Decide(f.request(&f.peer, f.begun)); err == nil {
+	if f.grant, err = g.decideNow(f.request(&f.peer, f.begun), f.peer.Device); err == nil {
 		err = f.barred(c.peer)
 	}
 	if err == nil && len(f.grant.Approval) > 0 {

@@ -18,7 +18,13 @@ func (c call) why() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := c.gateway.policy.Load().Explain(r)
+	p := c.gateway.policy.Load()
+	e := p.Explain(r)
+	if device := c.URL.Query().Get("device"); device != "" && e.Err == nil {
+		if _, e.Err = c.gateway.decide(p, r, device); e.Err != nil {
+			e.Grant = policy.Grant{}
+		}
+	}
 	w := api.Why{Allowed: e.Err == nil, Rule: e.Grant.Rule, Text: e.String(), Policies: []api.PolicyAccount{}}
 	if e.Err != nil {
 		reason := reasonOf(e.Err)

@@ -74,6 +74,11 @@ func (a *API) Devices(ctx context.Context) (list []api.Device, err error) {
 	return list, a.call(ctx, http.MethodGet, "devices", nil, &list)
 }
 
+// NewCode makes a one-time code that enrols a device, for administrators.
+func (a *API) NewCode(ctx context.Context, ask api.AskCode) (code api.Code, err error) {
+	return code, a.call(ctx, http.MethodPost, "codes", ask, &code)
+}
+
 // Revoke bars a device for good, for administrators.
 func (a *API) Revoke(ctx context.Context, id string) error {
 	return a.call(ctx, http.MethodDelete, "devices/"+url.PathEscape(id), nil, nil)

@@ -27,6 +27,7 @@ type Me struct {
 	Groups        []string  `json:"groups,omitempty"` // that the identity provider has named
 	MFA           time.Time `json:"mfa,omitzero"`     // when a second factor was used to sign in
 	SignedInUntil time.Time `json:"signed_in_until,omitzero"`
+	Scope         Scope     `json:"scope,omitzero"` // of the device
 }
 
 // A Target is one that the caller may see.
@@ -106,6 +107,7 @@ type Device struct {
 	Source   string    `json:"source,omitempty"`
 	Version  string    `json:"version,omitempty"`
 	Revoked  time.Time `json:"revoked,omitzero"`
+	Scope    Scope     `json:"scope,omitzero"`
 }
 
 // A Lock bars a user, a device or a target, whatever the rules say.

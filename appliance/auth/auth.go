@@ -2,7 +2,7 @@
 // the appliance's own keys.
 //
 //	reg, err := auth.Open(ctx, "/var/lib/sallyport", store, time.Now)
-//	code, err := reg.NewCode("ann", 10*time.Minute) // shown once, to be typed into sallyport login
+//	code, err := reg.NewCode("ann", 10*time.Minute, auth.Scope{}) // shown once, to be typed into sallyport login
 //	dev, err := reg.Enrol(auth.Enrolment{Code: typed, Key: pub, Name: "ann's laptop", Source: peer})
 //	dev, err := reg.Device(pub)                     // at every connection: who is this?
 //	err := reg.Revoke(dev.ID)
@@ -10,7 +10,8 @@
 // # What names a person
 //
 // A device key names one person; who holds the private key is proved elsewhere, before Device is asked. A code names
-// one person and turns into one device, once. Only the code's SHA-256 is kept.
+// one person and turns into one device, once. Only the code's SHA-256 is kept. A code may have a Scope, which its device
+// takes over: the device may do less than its person then, or only for a while.
 //
 // # Where devices and codes are kept
 //
@@ -52,6 +53,7 @@ type Device struct {
 
 	Revoked time.Time // zero while the device is good
 	SignIn  string    // the sign-in that it acts by; empty for one that enrolled with a code
+	Scope   Scope     // of the code that it enrolled with
 }
 
 // An Error is a no that a person can act on: one plain sentence without a full stop, and what to do.
@@ -80,6 +82,7 @@ var (
 	ErrTooManyTries  = &Error{"E_CODE_LIMIT", "too many wrong enrolment codes from here", "wait a minute and try again"}
 	ErrUnknownDevice = &Error{"E_DEVICE_UNKNOWN", "this device is not enrolled here", "run sallyport login with an enrolment code"}
 	ErrRevoked       = &Error{"E_DEVICE_REVOKED", "this device has been revoked", "ask an administrator; a new enrolment needs sallyport logout first"}
+	ErrDeviceExpired = &Error{"E_DEVICE_EXPIRED", "this device has expired", newCodeHint}
 	ErrDeviceTaken   = &Error{"E_DEVICE_USER", "this device is enrolled for somebody else", "run sallyport logout first, which makes a new device key at the next login"}
 	ErrLocked        = &Error{"E_LOCKED", "you are locked out", "ask an administrator"}
 	ErrControlDown   = &Error{"E_CONTROL_DOWN", "the appliance's database does not answer", "what is open goes on; try again in a moment"}

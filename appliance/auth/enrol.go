@@ -77,7 +77,7 @@ func (r *Registry) enrol(e Enrolment, now time.Time) (Device, error) {
 			return Device{}, err
 		}
 	}
-	d.User, d.Name, d.Platform = c.User, e.Name, e.Platform
+	d.User, d.Name, d.Platform, d.Scope = c.User, e.Name, e.Platform, c.Scope
 	d.SignIn = "" // the code stands for itself, also where a sign-in of before is over
 	if err := r.store.Enrol(r.ctx, h[:], d, now); err != nil {
 		return Device{}, fmt.Errorf("keep the new device: %w", err)
@@ -110,6 +110,8 @@ func (c Code) good(e Enrolment, now time.Time) error {
 			no.Sentence += fmt.Sprintf(" %s ago", ago)
 		}
 		return &no
+	case c.Scope.Over(now):
+		return ErrCodeExpired // before its device would come in
 	case e.User != "" && e.User != c.User:
 		return ErrCodeOtherUser
 	}

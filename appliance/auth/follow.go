@@ -33,7 +33,7 @@ func (r *Registry) readAll(ctx context.Context) error {
 	return nil
 }
 
-// learn takes a device in, and tells the watchers if it is barred by that. What is barred stays so: the store may not have
+// learn takes a device in, and tells the watchers if it is barred by that, or has another scope. What is barred stays so: the store may not have
 // heard of it yet. The later of two times of Touch holds.
 func (r *Registry) learn(d Device) {
 	r.mu.Lock()
@@ -45,13 +45,13 @@ func (r *Registry) learn(d Device) {
 		d.Revoked = old.Revoked
 	}
 	r.devices[d.ID] = d
-	var watchers []func(Device)
-	if known && old.Revoked.IsZero() && !d.Revoked.IsZero() {
-		watchers = slices.Collect(maps.Values(r.watch))
-	}
 	r.mu.Unlock()
-	for _, f := range watchers {
-		f(d)
+	switch {
+	case !known || !old.Revoked.IsZero():
+	case !d.Revoked.IsZero():
+		r.tell(d, ErrRevoked)
+	case !old.Scope.Equal(d.Scope):
+		r.tell(d, nil)
 	}
 }
 

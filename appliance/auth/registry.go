@@ -45,7 +45,7 @@ type Registry struct {
 
 	mu       sync.RWMutex
 	devices  map[string]Device // by id
-	watch    map[int]func(Device)
+	watch    map[int]func(Device, error)
 	watches  int
 	seen     map[string]bool      // whose times are not in the store yet
 	revoking map[string]time.Time // whose revocation is not in the store yet
@@ -62,7 +62,7 @@ func Open(ctx context.Context, dir string, store Store, clock func() time.Time) 
 	if err := takeOver(ctx, dir, store); err != nil {
 		return nil, err
 	}
-	r := &Registry{store: store, clock: clock, limit: newLimiter(), devices: map[string]Device{}, watch: map[int]func(Device){},
+	r := &Registry{store: store, clock: clock, limit: newLimiter(), devices: map[string]Device{}, watch: map[int]func(Device, error){},
 		seen: map[string]bool{}, revoking: map[string]time.Time{}}
 	r.ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if err := r.readAll(ctx); err != nil {
@@ -70,6 +70,7 @@ func Open(ctx context.Context, dir string, store Store, clock func() time.Time) 
 		return nil, err
 	}
 	r.follow.Go(func() { store.Watch(r.ctx, r.takeUp) })
+	r.follow.Go(func() { r.expire(r.ctx) })
 	return r, nil
 }
 
@@ -90,28 +91,28 @@ func (r *Registry) Close() error {
 // now is the time as exactly as stores keep it.
 func (r *Registry) now() time.Time { return r.clock().Truncate(time.Microsecond) }
 
-// NewCode returns a code that enrols one device of user within ttl; 0 means ten minutes.
-func (r *Registry) NewCode(user string, ttl time.Duration) (string, error) {
-	if err := CheckUser(user); err != nil {
+// NewCode returns a code that enrols one device of user within ttl; 0 means ten minutes. The scope becomes the device's.
+func (r *Registry) NewCode(user string, ttl time.Duration, scope Scope) (string, error) {
+	now := r.now()
+	if err := cmp.Or(CheckUser(user), scope.Check(now)); err != nil {
 		return "", err
 	}
-	now := r.now()
 	text, h := RandomCode()
-	c := Code{Hash: h[:], User: user, Expires: now.Add(cmp.Or(ttl, 10*time.Minute))}
+	c := Code{Hash: h[:], User: user, Expires: now.Add(cmp.Or(ttl, 10*time.Minute)), Scope: scope.sorted()}
 	if err := r.store.AddCode(r.ctx, c, now.Add(-remember), maxCodes); err != nil {
 		return "", fmt.Errorf("keep the new code: %w", err)
 	}
 	return text, nil
 }
 
-// Device returns the device that has this key, or ErrUnknownDevice or ErrRevoked.
+// Device returns the device that has this key, or ErrUnknownDevice, ErrRevoked or ErrDeviceExpired.
 func (r *Registry) Device(key ed25519.PublicKey) (Device, error) {
 	d, known := r.device(DeviceID(key))
-	switch {
-	case !known || !d.Key.Equal(key):
+	if !known || !d.Key.Equal(key) {
 		return Device{}, ErrUnknownDevice
-	case !d.Revoked.IsZero():
-		return Device{}, ErrRevoked
+	}
+	if err := d.barred(r.clock()); err != nil {
+		return Device{}, err
 	}
 	return d, nil
 }
@@ -140,12 +141,6 @@ func (r *Registry) Add(ctx context.Context, d Device) (Device, error) {
 func (r *Registry) SignInOf(id string) string {
 	d, _ := r.device(id)
 	return d.SignIn
-}
-
-// Revoked says whether a device was enrolled and is barred now.
-func (r *Registry) Revoked(id string) bool {
-	d, known := r.device(id)
-	return known && !d.Revoked.IsZero()
 }
 
 // device returns a device by its id.
@@ -193,9 +188,10 @@ func (r *Registry) Revoke(id string) error {
 	return nil
 }
 
-// OnRevoke has f called with every device that is revoked from now on, until stop is called. Between finding a device
-// and watching it a revocation may happen, so watch first and call Device after.
-func (r *Registry) OnRevoke(f func(Device)) (stop func()) {
+// OnChange has f called from now on, until stop is called, with every device that has ended, and the reason, and without a
+// reason with each whose scope is another than before. Between finding a device and watching it that may happen, so watch
+// first and call Device after.
+func (r *Registry) OnChange(f func(Device, error)) (stop func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.watches

@@ -44,7 +44,7 @@ func mustOpen(t testing.TB, store Store, clock func() time.Time) *Registry {
 
 func mustCode(t testing.TB, r *Registry, user string) string {
 	t.Helper()
-	code, err := r.NewCode(user, 10*time.Minute)
+	code, err := r.NewCode(user, 10*time.Minute, Scope{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestACodeThatCannotBeKeptIsNotGiven(t *testing.T) {
 	store := new(faultyStore)
 	r := mustOpen(t, store, newClock().time)
 	store.fail("AddCode")
-	if code, err := r.NewCode("ann", 0); !errors.Is(err, ErrControlDown) || code != "" {
+	if code, err := r.NewCode("ann", 0, Scope{}); !errors.Is(err, ErrControlDown) || code != "" {
 		t.Errorf("%q, %v", code, err)
 	}
 }
@@ -263,11 +263,11 @@ func TestCodesAreBounded(t *testing.T) {
 	for i := range store.codes {
 		store.codes[i] = Code{User: "ann", Expires: clock.now}
 	}
-	if _, err := r.NewCode("ann", 0); err == nil {
+	if _, err := r.NewCode("ann", 0, Scope{}); err == nil {
 		t.Error("one more than the limit")
 	}
 	clock.now = clock.now.Add(remember + time.Second)
-	if _, err := r.NewCode("ann", 0); err != nil || len(store.codes) != 1 {
+	if _, err := r.NewCode("ann", 0, Scope{}); err != nil || len(store.codes) != 1 {
 		t.Errorf("%d codes after all have expired, %v", len(store.codes), err)
 	}
 }
@@ -278,7 +278,7 @@ func TestRevoke(t *testing.T) {
 	d := mustEnrol(t, r, "ann", 1)
 	other := mustEnrol(t, r, "bob", 2)
 	var told []string
-	stop := r.OnRevoke(func(d Device) {
+	stop := r.OnChange(func(d Device, _ error) {
 		if _, err := r.Device(d.Key); !errors.Is(err, ErrRevoked) {
 			t.Errorf("told before it is so: %v", err)
 		}
@@ -315,7 +315,7 @@ func TestRevocationDoesNotWaitForTheStore(t *testing.T) {
 		r := mustOpen(t, store, time.Now)
 		d := mustEnrol(t, r, "ann", 1)
 		told := 0
-		r.OnRevoke(func(Device) { told++ })
+		r.OnChange(func(Device, error) { told++ })
 		store.fail("Revoke")
 		if err := r.Revoke(d.ID); !errors.Is(err, ErrControlDown) {
 			t.Errorf("nobody is told that it is not kept: %v", err)
@@ -341,7 +341,7 @@ func TestAppliancesHearOfEachOther(t *testing.T) {
 		store := new(Memory)
 		one, two := mustOpen(t, store, time.Now), mustOpen(t, store, time.Now)
 		told := make(chan Device, 10)
-		two.OnRevoke(func(d Device) { told <- d })
+		two.OnChange(func(d Device, _ error) { told <- d })
 		code := mustCode(t, two, "ann") // each redeems what the other has made
 		d, err := one.Enrol(Enrolment{Code: code, Key: key(1), Source: home})
 		if err != nil {
@@ -424,7 +424,7 @@ func TestReadersDoNotWaitForTheStore(t *testing.T) {
 		d := mustEnrol(t, r, "ann", 1)
 		store.wait = make(chan struct{})
 		var wg sync.WaitGroup
-		wg.Go(func() { r.NewCode("bob", 0) })
+		wg.Go(func() { r.NewCode("bob", 0, Scope{}) })
 		synctest.Wait() // it waits for the store
 		if _, err := r.Device(key(1)); err != nil {
 			t.Error(err)
@@ -455,7 +455,7 @@ func TestUserNames(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 		r := mustOpen(t, new(Memory), newClock().time)
-		if code, err := r.NewCode(name, 0); !errors.Is(err, ErrName) {
+		if code, err := r.NewCode(name, 0, Scope{}); !errors.Is(err, ErrName) {
 			t.Errorf("%q gets the code %s, %v", name, code, err)
 		}
 	}

@@ -43,6 +43,7 @@ type Code struct {
 	Expires time.Time
 	Used    time.Time // zero while it is good
 	By      string    // the device that used it
+	Scope   Scope     // of the device that enrols with it
 }
 
 // ErrRaced says that somebody else was faster.

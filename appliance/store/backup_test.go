@@ -22,7 +22,7 @@ func fill(t *testing.T, s *Store) {
 	t.Helper()
 	ctx := t.Context()
 	for i := range 3 {
-		must(t, s.PutDevice(ctx, device(i, "ann")))
+		must(t, s.PutDevice(ctx, robot(i)))
 	}
 	must(t, s.AddCode(ctx, Code{Hash: []byte{0, 255}, User: "ann", Expires: start}, start, 10))
 	must(t, s.AddAccount(ctx, Account{Name: "ann", Source: Local, Subject: "ann", Created: start}))
@@ -46,6 +46,13 @@ func fill(t *testing.T, s *Store) {
 		events = append(events, e)
 	}
 	must(t, s.AppendAudit(ctx, events))
+}
+
+// robot is a device that may do less than its person.
+func robot(n int) Device {
+	d := device(n, "ann")
+	d.Scope, d.Expires = `{"targets":["db-1"]}`, start.Add(time.Hour)
+	return d
 }
 
 // content is all that is in a store, as text.
@@ -98,7 +105,7 @@ func TestABackupIsRestored(t *testing.T) {
 					}
 				}
 			}
-			if d, err := into.Device(t.Context(), "dev-1"); err != nil || !reflect.DeepEqual(d, device(1, "ann")) {
+			if d, err := into.Device(t.Context(), "dev-1"); err != nil || !reflect.DeepEqual(d, robot(1)) {
 				t.Errorf("%+v, %v", d, err)
 			}
 			is(t, "once more", into.Restore(t.Context(), bytes.NewReader(made)), ErrNotEmpty)

@@ -13,7 +13,7 @@ type Code struct {
 	Expires time.Time
 	Used    time.Time // zero while it is good
 	By      string    // the device that used it
-	Scope   string    // what a device that enrols with it may do; empty: all that its person may
+	Scope   string    // what a device that enrols with it may do; empty: all that its person may, for ever
 }
 
 const codeColumns = "hash, person, expires, used, used_by, scope"
@@ -75,8 +75,7 @@ func (s *Store) Enrol(ctx context.Context, hash []byte, d Device, now time.Time)
 func (s *Store) Import(ctx context.Context, devices []Device, codes []Code) error {
 	return s.fault(ctx, ctx, "import devices and codes", s.transact(ctx, func(c *change) error {
 		for _, d := range devices {
-			if _, err := c.exec("INSERT INTO devices ("+deviceColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO NOTHING",
-				d.ID, d.User, d.Name, d.Platform, data(d.Key), micros(d.Enrolled), micros(d.LastSeen), d.LastSource, d.Version, micros(d.Revoked), d.SignIn); err != nil {
+			if _, err := c.exec("INSERT INTO devices ("+deviceColumns+") VALUES "+deviceValues+" ON CONFLICT (id) DO NOTHING", d.values()...); err != nil {
 				return err
 			}
 		}

@@ -20,13 +20,17 @@ type Device struct {
 
 	Revoked time.Time // zero while it is good
 	SignIn  string    // the sign-in it acts by; empty where the key alone names the person
+	Scope   string    // what it may do; empty: all that its person may
+	Expires time.Time // zero: never
 }
 
-const deviceColumns = "id, person, name, platform, public, enrolled, last_seen, last_source, version, revoked, signin"
+const deviceColumns = "id, person, name, platform, public, enrolled, last_seen, last_source, version, revoked, signin, scope, expires"
+
+const deviceValues = "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 
 func scanDevice(row scanner) (d Device, err error) {
 	err = row.Scan(&d.ID, &d.User, &d.Name, &d.Platform, &d.Key, stamp{&d.Enrolled}, stamp{&d.LastSeen}, &d.LastSource,
-		&d.Version, stamp{&d.Revoked}, &d.SignIn)
+		&d.Version, stamp{&d.Revoked}, &d.SignIn, &d.Scope, stamp{&d.Expires})
 	return d, err
 }
 
@@ -40,7 +44,7 @@ func (s *Store) Device(ctx context.Context, id string) (Device, error) {
 	return one(ctx, s, "read the device "+id, scanDevice, "SELECT "+deviceColumns+" FROM devices WHERE id = $1", id)
 }
 
-// PutDevice adds a device, or renews name, platform and sign-in of one that has the same key and person and is not
+// PutDevice adds a device, or renews name, platform, sign-in, scope and end of one that has the same key and person and is not
 // revoked. Anything else is ErrConflict.
 func (s *Store) PutDevice(ctx context.Context, d Device) error {
 	return s.change(ctx, "keep the device", func(c *change) error { return c.putDevice(d) })
@@ -48,10 +52,16 @@ func (s *Store) PutDevice(ctx context.Context, d Device) error {
 
 func (c *change) putDevice(d Device) error {
 	c.note(OfDevice, d.ID)
-	return c.must(ErrConflict, "INSERT INTO devices ("+deviceColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"+
-		" ON CONFLICT (id) DO UPDATE SET name = excluded.name, platform = excluded.platform, signin = excluded.signin"+
+	return c.must(ErrConflict, "INSERT INTO devices ("+deviceColumns+") VALUES "+deviceValues+
+		" ON CONFLICT (id) DO UPDATE SET name = excluded.name, platform = excluded.platform, signin = excluded.signin, scope = excluded.scope, expires = excluded.expires"+
 		" WHERE devices.person = excluded.person AND devices.public = excluded.public AND devices.revoked = 0",
-		d.ID, d.User, d.Name, d.Platform, data(d.Key), micros(d.Enrolled), micros(d.LastSeen), d.LastSource, d.Version, micros(d.Revoked), d.SignIn)
+		d.values()...)
+}
+
+// values are those of deviceColumns.
+func (d Device) values() []any {
+	return []any{d.ID, d.User, d.Name, d.Platform, data(d.Key), micros(d.Enrolled), micros(d.LastSeen), d.LastSource, d.Version, micros(d.Revoked),
+		d.SignIn, d.Scope, micros(d.Expires)}
 }
 
 // RevokeDevice ends a device for ever. It says whether this call did: one that is revoked already keeps its time.

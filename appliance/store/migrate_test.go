@@ -27,7 +27,9 @@ func TestFromEveryVersion(t *testing.T) {
 		cfg.Timeout = slow
 		old, err := openTo(t.Context(), cfg, version)
 		must(t, err)
-		must(t, old.PutDevice(t.Context(), device(1, "ann"))) // which the first version has
+		_, err = old.write.ExecContext(t.Context(), "INSERT INTO devices (id, person, name, platform, public, enrolled, last_seen, last_source, version, revoked, signin)"+
+			" VALUES ('dev-1', 'ann', '', '', $1, 0, 0, '', '', 0, '')", []byte("k")) // as the first version has it
+		must(t, err)
 		must(t, old.Close())
 		for range 2 { // the second time there is nothing to do
 			s, err := Open(t.Context(), cfg)
@@ -35,7 +37,7 @@ func TestFromEveryVersion(t *testing.T) {
 			if got, err := s.schema(t.Context()); got != last || err != nil {
 				t.Errorf("version %d, %v", got, err)
 			}
-			if d, err := s.Device(t.Context(), "dev-1"); err != nil || d.User != "ann" {
+			if d, err := s.Device(t.Context(), "dev-1"); err != nil || d.User != "ann" || d.Scope != "" || !d.Expires.IsZero() {
 				t.Errorf("%+v, %v", d, err)
 			}
 			must(t, s.AppendAudit(t.Context(), []Event{event("a", 1, 0, "ann", "")}))

@@ -19,14 +19,16 @@ func TestDevices(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *Store, again func() *Store) {
 		ctx := t.Context()
 		d := device(1, "ann")
+		d.Scope, d.Expires = "some", start.Add(time.Hour)
 		must(t, s.PutDevice(ctx, d))
 		if got, err := again().Device(ctx, d.ID); err != nil || !reflect.DeepEqual(got, d) {
 			t.Errorf("got %+v, %v", got, err)
 		}
 		renamed := d
 		renamed.Name, renamed.SignIn, renamed.Enrolled = "desktop", "s1", start.Add(time.Hour)
+		renamed.Scope, renamed.Expires = "less", start.Add(time.Minute)
 		must(t, s.PutDevice(ctx, renamed))
-		if got, err := s.Device(ctx, d.ID); err != nil || got.Name != "desktop" || got.SignIn != "s1" || !got.Enrolled.Equal(start) {
+		if got, err := s.Device(ctx, d.ID); err != nil || got.Scope != "less" || !got.Expires.Equal(renamed.Expires) || got.Name != "desktop" || got.SignIn != "s1" || !got.Enrolled.Equal(start) {
 			t.Errorf("renewed it is %+v, %v", got, err)
 		}
 		for what, other := range map[string]Device{"another person": device(1, "bob"), "another key": {ID: d.ID, User: "ann", Key: []byte("k")}} {

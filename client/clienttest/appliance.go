@@ -365,7 +365,8 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 	id, isDevice := strings.CutPrefix(r.URL.Path, "/api/v1/devices/")
 	switch {
 	case r.Method == "GET" && r.URL.Path == "/api/v1/me":
-		reply(200, object{"appliance": "clienttest", "user": p.User, "device": p.Device, "transport": p.Transport, "source": "127.0.0.1", "admin": true, "time": time.Now()})
+		reply(200, object{"appliance": "clienttest", "user": p.User, "device": p.Device, "transport": p.Transport, "source": "127.0.0.1", "admin": true, "time": time.Now(),
+			"scope": object{"targets": []string{"echo", "pinned"}, "protocols": []string{"ssh"}, "expires": since}})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/targets":
 		reply(200, []object{
 			{"name": "echo", "vnet": "hub", "protocols": object{"ssh": []int{22}, "rdp": []int{3389}}, "labels": object{"env": "prod", "os": "linux"}},
@@ -404,7 +405,18 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 		}
 	case r.Method == "GET" && r.URL.Path == "/api/v1/devices":
 		reply(200, []object{{"device": "dev-1", "user": User, "name": "laptop", "platform": "linux/amd64", "enrolled": since, "last_seen": since, "source": "127.0.0.1"},
+			{"device": "dev-7", "user": "bot", "name": "ci", "enrolled": since, "scope": object{"targets": []string{"db-1", "web\x1b"}, "protocols": []string{"ssh"}, "expires": since}},
 			{"device": "dev-8", "user": "bob", "name": "\x1b[31mred", "enrolled": since, "revoked": since}})
+	case r.Method == "POST" && r.URL.Path == "/api/v1/codes":
+		var ask struct {
+			User    string
+			Targets []string
+		}
+		if json.NewDecoder(r.Body).Decode(&ask); slices.Contains(ask.Targets, "nowhere") {
+			reply(400, object{"code": "E_TARGET_UNKNOWN", "error": `there is no target "nowhere"`, "hint": "the access files name the targets"})
+			return
+		}
+		reply(200, object{"code": "0123-4567-89AB-CDEF", "user": ask.User, "expires": since})
 	case r.Method == "DELETE" && isDevice:
 		if id == "dev-8" {
 			reply(200, object{})

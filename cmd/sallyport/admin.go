@@ -32,7 +32,7 @@ func (c *command) admin() *cli.Command {
 	}
 	return &cli.Command{
 		Name: "admin", Usage: "administer the appliance",
-		Subcommands: []*cli.Command{c.lock(), c.unlock(), c.locks(), c.hostKeys(), c.policy(), c.apply(), c.access(), c.accounts(), c.signIns(), {
+		Subcommands: []*cli.Command{c.lock(), c.unlock(), c.locks(), c.hostKeys(), c.policy(), c.apply(), c.access(), c.accounts(), c.signIns(), c.enrolCode(), {
 			Name: "devices", Usage: "list enrolled devices, or revoke one",
 			Description: "  sallyport admin devices\n  sallyport admin devices revoke dev-k3j9…",
 			Subcommands: []*cli.Command{list, revoke},
@@ -55,9 +55,9 @@ func (c *command) listDevices(x *cli.Context) error {
 		if c.json {
 			return c.print(devices)
 		}
-		rows := [][]string{{"DEVICE", "USER", "NAME", "PLATFORM", "ENROLLED", "LAST SEEN", "FROM", "REVOKED"}}
+		rows := [][]string{{"DEVICE", "USER", "NAME", "PLATFORM", "ENROLLED", "LAST SEEN", "FROM", "SCOPE", "EXPIRES", "REVOKED"}}
 		for _, d := range devices {
-			rows = append(rows, []string{d.ID, d.User, d.Name, dash(d.Platform), when(d.Enrolled), when(d.LastSeen), dash(d.Source), when(d.Revoked)})
+			rows = append(rows, []string{d.ID, d.User, d.Name, dash(d.Platform), when(d.Enrolled), when(d.LastSeen), dash(d.Source), dash(scope(d.Scope)), when(d.Scope.Expires), when(d.Revoked)})
 		}
 		return c.table(rows...)
 	})

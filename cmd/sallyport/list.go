@@ -117,6 +117,12 @@ func (c *command) printStatus(s status) error {
 		{"user", user},
 		{"device", s.Me.Device + " at " + s.Me.Source},
 	}
+	if words := scope(s.Me.Scope); words != "" {
+		rows = append(rows, []string{"scope", words})
+	}
+	if !s.Me.Scope.Expires.IsZero() {
+		rows = append(rows, []string{"expires", when(s.Me.Scope.Expires)})
+	}
 	if s.Agent != 0 {
 		rows = append(rows, []string{"agent", fmt.Sprintf("process %d holds the connection", s.Agent)})
 	}

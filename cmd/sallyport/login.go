@@ -207,7 +207,7 @@ func (c *command) logout() *cli.Command {
 				c.appliance = p.Name
 				err := c.ask(func(api *client.API) error { return api.Logout(x.Context, x.Bool("everywhere")) })
 				switch r, _ := frame.ReasonOf(err); {
-				case err == nil, r.Code == "E_DEVICE_REVOKED", r.Code == "E_DEVICE_UNKNOWN", r.Code == "E_SIGNED_OUT":
+				case err == nil, r.Code == "E_DEVICE_REVOKED", r.Code == "E_DEVICE_EXPIRED", r.Code == "E_DEVICE_UNKNOWN", r.Code == "E_SIGNED_OUT":
 				default:
 					if !c.json {
 						c.say("still signed in; sallyport logout --local forgets that without telling the appliance")

@@ -25,6 +25,7 @@ func (c *command) policyWhy() *cli.Command {
 		Description: "  sallyport admin policy why --user ann --target db-1 --protocol ssh \\\n    --at 2026-11-22T20:00\n\nNothing is dialled or looked up. Exit status: 0 allowed, 11 denied.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "user", Usage: "who asks; must be given"},
+			&cli.StringFlag{Name: "device", Usage: "`ID` of a device of theirs, whose scope counts"},
 			&cli.StringFlag{Name: "target", Usage: "a name or an address; must be given"},
 			&cli.StringFlag{Name: "protocol", Usage: "ssh, rdp or tcp"},
 			&cli.StringFlag{Name: "port", Usage: "where it is not the target's own"},
@@ -40,7 +41,7 @@ func (c *command) policyWhy() *cli.Command {
 				return err
 			}
 			q := url.Values{}
-			for _, name := range []string{"user", "target", "protocol", "port", "vnet", "address", "source", "groups", "mfa-age"} {
+			for _, name := range []string{"user", "device", "target", "protocol", "port", "vnet", "address", "source", "groups", "mfa-age"} {
 				if v := x.String(name); v != "" {
 					q.Set(strings.ReplaceAll(name, "-", "_"), v)
 				}

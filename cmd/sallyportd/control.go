@@ -13,10 +13,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"sallyport/appliance"
+	"sallyport/appliance/api"
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
@@ -47,26 +50,17 @@ func (d *daemon) listenControl() (net.Listener, error) {
 func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /enrol-code", func(w http.ResponseWriter, r *http.Request) {
-		var ask enrolRequest
-		if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&ask); err != nil {
+		var ask api.AskCode
+		if err := json.NewDecoder(io.LimitReader(r.Body, 64<<10)).Decode(&ask); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		if ask.Valid <= 0 || ask.Valid > codeLife {
-			http.Error(w, fmt.Sprintf("a code is good for at most %v", codeLife), http.StatusBadRequest)
-			return
-		}
-		code, err := d.registry.NewCode(ask.User, ask.Valid)
+		code, err := d.gateway.MakeCode(appliance.NewCode{AskCode: ask, By: audit.Event{By: "root"}})
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		d.log.Info("enrolment code made", "user", ask.User, "valid", ask.Valid)
-		if err := d.trail.Write(audit.Event{Kind: audit.CodeMade, User: ask.User, By: "root", Detail: map[string]string{"valid": ask.Valid.String()}}); err != nil {
-			http.Error(w, "the audit log cannot be written, and no code is given out without", http.StatusServiceUnavailable)
-			return
-		}
-		json.NewEncoder(w).Encode(enrolAnswer{Code: code, Fingerprint: d.fingerprint(),
+		json.NewEncoder(w).Encode(enrolAnswer{Code: code.Code, Fingerprint: d.fingerprint(),
 			Listen: where(d.cfg), Pinned: d.cfg.TLS.SelfSigned})
 	})
 	mux.HandleFunc("POST /accounts", d.controlAccounts)
@@ -82,14 +76,6 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// codeLife is how long an enrolment code is good, at most.
-const codeLife = 10 * time.Minute
-
-type enrolRequest struct {
-	User  string        `json:"user"`
-	Valid time.Duration `json:"valid"` // nanoseconds
-}
-
 type enrolAnswer struct {
 	Code        string `json:"code"`
 	Fingerprint string `json:"fingerprint"`
@@ -101,11 +87,14 @@ func enrolCodeCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "enrol-code", Usage: "make a one-time code that enrols a person's device",
 		Description: "Prints the line that the person runs and, on a line of its own, the code that\nit asks for. " +
-			"The code is good once, and for ten minutes unless you say less.",
+			"The code is good once, and for ten minutes unless you say\nless. With --target, --protocol or --expires the device may do less than its\nperson, as robots should, and never administers.",
 		Flags: []cli.Flag{
 			configFlag,
 			&cli.StringFlag{Name: "user", Usage: "the device will act for `NAME`; must be given"},
-			&cli.DurationFlag{Name: "valid", Value: codeLife, Usage: "let the code be good for `TIME`"},
+			&cli.DurationFlag{Name: "valid", Value: appliance.CodeLife, Usage: "let the code be good for `TIME`"},
+			&cli.GenericFlag{Name: "target", Value: new(several), Usage: "let the device reach `NAME` only; repeatable"},
+			&cli.GenericFlag{Name: "protocol", Value: new(several), Usage: "by `NAME` only; repeatable"},
+			&cli.DurationFlag{Name: "expires", Usage: "refuse the device after `TIME`", DefaultText: "never"},
 			&cli.StringFlag{Name: "url", Usage: "tell the person to log in at `URL`"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		},
@@ -120,14 +109,18 @@ func enrolCodeCommand(e env) *cli.Command {
 			if errors.As(auth.CheckUser(c.String("user")), &bad) {
 				return fail(exitUsage, bad.Hint, "%w", bad)
 			}
-			if valid := c.Duration("valid"); valid <= 0 || valid > codeLife {
+			if valid := c.Duration("valid"); valid <= 0 || valid > appliance.CodeLife {
 				return fail(exitUsage, "leave --valid out for ten minutes", "a code is good for ten minutes at most, and not for %v", valid)
+			}
+			if c.IsSet("expires") && c.Duration("expires") <= 0 {
+				return fail(exitUsage, "such as --expires 720h", "a device must expire in a time to come, and not in %v", c.Duration("expires"))
 			}
 			_, cfg, err := load(c)
 			if err != nil {
 				return err
 			}
-			answer, err := askForCode(c.Context, cfg, c.String("user"), c.Duration("valid"))
+			answer, err := askForCode(c.Context, cfg, api.AskCode{User: c.String("user"), Valid: c.Duration("valid"), Targets: *c.Generic("target").(*several),
+				Protocols: *c.Generic("protocol").(*several), Expires: c.Duration("expires")})
 			if err != nil {
 				return err
 			}
@@ -135,6 +128,18 @@ func enrolCodeCommand(e env) *cli.Command {
 		},
 	}
 }
+
+// several is a flag that may be given several times.
+type several []string
+
+// Set implements flag.Value.
+func (s *several) Set(text string) error {
+	*s = append(*s, text)
+	return nil
+}
+
+// String implements flag.Value.
+func (s *several) String() string { return strings.Join(*s, ",") }
 
 func printCode(w io.Writer, c *cli.Context, a enrolAnswer) error {
 	if c.Bool("json") {
@@ -164,8 +169,8 @@ func publicName(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
-func askForCode(ctx context.Context, cfg *config.Config, user string, valid time.Duration) (a enrolAnswer, err error) {
-	if err := askDaemon(ctx, cfg, http.MethodPost, "enrol-code", enrolRequest{User: user, Valid: valid}, &a); err != nil {
+func askForCode(ctx context.Context, cfg *config.Config, ask api.AskCode) (a enrolAnswer, err error) {
+	if err := askDaemon(ctx, cfg, http.MethodPost, "enrol-code", ask, &a); err != nil {
 		return enrolAnswer{}, err
 	}
 	if !a.wellFormed() {

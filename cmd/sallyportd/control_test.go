@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/appliance"
+	"sallyport/appliance/api"
 	"sallyport/appliance/config"
 )
 
@@ -37,7 +39,7 @@ func askSomebody(t *testing.T, status int, body string) (enrolAnswer, error) {
 		server.Close()
 		<-done
 	})
-	return askForCode(t.Context(), &config.Config{State: dir}, "ann", codeLife)
+	return askForCode(t.Context(), &config.Config{State: dir}, api.AskCode{User: "ann", Valid: appliance.CodeLife})
 }
 
 func TestAnswersOfADaemon(t *testing.T) {

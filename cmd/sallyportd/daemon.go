@@ -176,9 +176,13 @@ func (d *daemon) serve(ctx context.Context) error {
 		Breach:      d.gateway.Breach,
 	}
 	d.server.Store(server)
-	unwatch := d.registry.OnRevoke(func(device auth.Device) {
-		d.gateway.EndDevice(device.ID, auth.ErrRevoked)
-		server.Disconnect(device.ID, auth.ErrRevoked)
+	unwatch := d.registry.OnChange(func(device auth.Device, why error) {
+		if why == nil {
+			d.gateway.PeopleChanged()
+			return
+		}
+		d.gateway.EndDevice(device.ID, why)
+		server.Disconnect(device.ID, why)
 	})
 	defer unwatch()
 	tcp, udp, err := d.listen()

@@ -26,6 +26,8 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/crypto/ssh"
 
+	"sallyport/appliance"
+	"sallyport/appliance/api"
 	"sallyport/appliance/audit"
 	"sallyport/appliance/config"
 	"sallyport/client"
@@ -380,7 +382,7 @@ func (d *demo) enrol(ctx context.Context, cfg *config.Config) (client.Home, erro
 	var answer enrolAnswer
 	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		var err error
-		if answer, err = askForCode(ctx, cfg, "ann", codeLife); err == nil {
+		if answer, err = askForCode(ctx, cfg, api.AskCode{User: "ann", Valid: appliance.CodeLife}); err == nil {
 			break
 		}
 		if ctx.Err() != nil || time.Since(begin) > 10*time.Second {

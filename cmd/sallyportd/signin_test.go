@@ -134,7 +134,7 @@ vnets:
 		}
 	})
 	e.eventually("the appliance serves", func() error {
-		code, err := askForCode(t.Context(), cfg, "root", time.Minute)
+		code, err := askForCode(t.Context(), cfg, api.AskCode{User: "root", Valid: time.Minute})
 		e.pin = code.Fingerprint
 		return err
 	})
@@ -375,7 +375,7 @@ func (e *entrance) root() *client.Direct {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	code, err := askForCode(e.t.Context(), e.cfg, "root", time.Minute)
+	code, err := askForCode(e.t.Context(), e.cfg, api.AskCode{User: "root", Valid: time.Minute})
 	if err != nil {
 		e.t.Fatal(err)
 	}

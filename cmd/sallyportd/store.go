@@ -57,17 +57,27 @@ type deviceStore struct{ *store.Store }
 // Devices implements auth.Store.
 func (s deviceStore) Devices(ctx context.Context) ([]auth.Device, error) {
 	all, err := s.Store.Devices(ctx)
-	devices := make([]auth.Device, 0, len(all))
-	for _, d := range all {
-		devices = append(devices, fromStore(d))
+	if err != nil {
+		return nil, deviceFault(err, auth.ErrUnknownDevice)
 	}
-	return devices, deviceFault(err, auth.ErrUnknownDevice)
+	devices := make([]auth.Device, 0, len(all))
+	for _, kept := range all {
+		d, err := fromStore(kept)
+		if err != nil {
+			return nil, err
+		}
+		devices = append(devices, d)
+	}
+	return devices, nil
 }
 
 // Device implements auth.Store.
 func (s deviceStore) Device(ctx context.Context, id string) (auth.Device, error) {
 	d, err := s.Store.Device(ctx, id)
-	return fromStore(d), deviceFault(err, auth.ErrUnknownDevice)
+	if err != nil {
+		return auth.Device{}, deviceFault(err, auth.ErrUnknownDevice)
+	}
+	return fromStore(d)
 }
 
 // Put implements auth.Store.
@@ -98,7 +108,11 @@ func (s deviceStore) AddCode(ctx context.Context, c auth.Code, forget time.Time,
 // Code implements auth.Store.
 func (s deviceStore) Code(ctx context.Context, hash []byte) (auth.Code, error) {
 	c, err := s.Store.Code(ctx, hash)
-	return auth.Code{Hash: c.Hash, User: c.User, Expires: c.Expires, Used: c.Used, By: c.By}, deviceFault(err, auth.ErrCodeUnknown)
+	if err != nil {
+		return auth.Code{}, deviceFault(err, auth.ErrCodeUnknown)
+	}
+	scope, err := parseScope(c.Scope)
+	return auth.Code{Hash: c.Hash, User: c.User, Expires: c.Expires, Used: c.Used, By: c.By, Scope: scope}, err
 }
 
 // Enrol implements auth.Store.
@@ -138,20 +152,23 @@ func deviceFault(err, none error) error {
 	return err
 }
 
-func fromStore(d store.Device) auth.Device {
+func fromStore(d store.Device) (auth.Device, error) {
+	scope, err := parseScope(d.Scope)
+	scope.Until = d.Expires
 	return auth.Device{ID: d.ID, User: d.User, Name: d.Name, Platform: d.Platform, Key: d.Key, Enrolled: d.Enrolled,
-		LastSeen: d.LastSeen, LastSource: d.LastSource, Version: d.Version, Revoked: d.Revoked, SignIn: d.SignIn}
+		LastSeen: d.LastSeen, LastSource: d.LastSource, Version: d.Version, Revoked: d.Revoked, SignIn: d.SignIn, Scope: scope}, err
 }
 
 func toStore(devices []auth.Device) []store.Device {
 	kept := make([]store.Device, 0, len(devices))
 	for _, d := range devices {
 		kept = append(kept, store.Device{ID: d.ID, User: d.User, Name: d.Name, Platform: d.Platform, Key: d.Key, Enrolled: d.Enrolled,
-			LastSeen: d.LastSeen, LastSource: d.LastSource, Version: d.Version, Revoked: d.Revoked, SignIn: d.SignIn})
+			LastSeen: d.LastSeen, LastSource: d.LastSource, Version: d.Version, Revoked: d.Revoked, SignIn: d.SignIn,
+			Scope: deviceScope(d.Scope), Expires: d.Scope.Until})
 	}
 	return kept
 }
 
 func codeToStore(c auth.Code) store.Code {
-	return store.Code{Hash: c.Hash, User: c.User, Expires: c.Expires, Used: c.Used, By: c.By}
+	return store.Code{Hash: c.Hash, User: c.User, Expires: c.Expires, Used: c.Used, By: c.By, Scope: scopeText(c.Scope)}
 }

@@ -43,7 +43,7 @@ func publicKey(n byte) ed25519.PublicKey {
 func TestDevicesOfTwoAppliances(t *testing.T) {
 	dir := t.TempDir()
 	one, two := anAppliance(t, dir), anAppliance(t, dir)
-	code, err := one.NewCode("ann", time.Minute)
+	code, err := one.NewCode("ann", time.Minute, auth.Scope{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestDevicesOfTwoAppliances(t *testing.T) {
 	knows(nil)
 	two.Touch(device.ID, home, "1.0")
 	ended := make(chan string, 1)
-	one.OnRevoke(func(d auth.Device) { ended <- d.ID })
+	one.OnChange(func(d auth.Device, _ error) { ended <- d.ID })
 	if err := two.Revoke(device.ID); err != nil {
 		t.Fatal(err)
 	}
