@@ -366,6 +366,7 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 	switch {
 	case r.Method == "GET" && r.URL.Path == "/api/v1/me":
 		reply(200, object{"appliance": "clienttest", "user": p.User, "device": p.Device, "transport": p.Transport, "source": "127.0.0.1", "admin": true, "time": time.Now(),
+			"groups": []string{"ops", "dev"}, "mfa": since, "signed_in_until": since,
 			"scope": object{"targets": []string{"echo", "pinned"}, "protocols": []string{"ssh"}, "expires": since}})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/targets":
 		reply(200, []object{

@@ -117,6 +117,16 @@ func (c *command) printStatus(s status) error {
 		{"user", user},
 		{"device", s.Me.Device + " at " + s.Me.Source},
 	}
+	if !s.Me.SignedInUntil.IsZero() {
+		factor := "without a second factor"
+		if !s.Me.MFA.IsZero() {
+			factor = "with a second factor at " + when(s.Me.MFA)
+		}
+		rows = append(rows, []string{"signed in", "until " + when(s.Me.SignedInUntil) + ", " + factor})
+	}
+	if len(s.Me.Groups) > 0 {
+		rows = append(rows, []string{"groups", strings.Join(s.Me.Groups, ", ")})
+	}
 	if words := scope(s.Me.Scope); words != "" {
 		rows = append(rows, []string{"scope", words})
 	}
