@@ -182,7 +182,7 @@ func (d *daemon) serve(ctx context.Context) error {
 			return
 		}
 		d.gateway.EndDevice(device.ID, why)
-		server.Disconnect(device.ID, why)
+		d.showOut(device.ID, why)
 	})
 	defer unwatch()
 	tcp, udp, err := d.listen()
@@ -256,6 +256,19 @@ func (d *daemon) serve(ctx context.Context) error {
 	d.gateway.Drain(context.WithoutCancel(ctx), d.cfg.Drain.Grace)
 	stop(frame.Refuse(frame.Draining, "the appliance has stopped", "connect again in a moment"))
 	return nil
+}
+
+// lastWords is how long a device that may not go on keeps its connections: one of them may have asked for just that, and
+// waits for the answer. Nothing else is to be had on them.
+const lastWords = 200 * time.Millisecond
+
+// showOut ends the connections of a device.
+func (d *daemon) showOut(device string, why error) {
+	time.AfterFunc(lastWords, func() {
+		if s := d.server.Load(); s != nil {
+			s.Disconnect(device, why)
+		}
+	})
 }
 
 // watch takes up changes of files until ctx ends. What is wrong with a new file is said, and the old one stays.

@@ -65,9 +65,7 @@ func (d *daemon) openPeople(ctx context.Context) error {
 			return // the device has signed in anew since
 		}
 		d.gateway.SignInEnded(n, why)
-		if s := d.server.Load(); s != nil {
-			s.Disconnect(n.Device, why)
-		}
+		d.showOut(n.Device, why)
 	})
 	if err != nil {
 		return err

@@ -360,7 +360,9 @@ func TestSignIn(t *testing.T) {
 	e.browser().form("/login/password", url.Values{"user": {"bob"}, "password": {bobsPassword}}, "this account is locked")
 
 	// She signs out everywhere.
-	client.NewAPI(ann).Logout(t.Context(), true) // whose answer may be cut off, with the connection that it comes by
+	if err := client.NewAPI(ann).Logout(t.Context(), true); err != nil {
+		t.Errorf("logout everywhere: %v", err)
+	}
 	e.refused(ann, "demo-1", "E_DEVICE_REVOKED")
 
 	e.traces(root)
