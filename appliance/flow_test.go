@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"sallyport/appliance/access"
 	"sallyport/appliance/api"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/policy"
@@ -82,6 +83,9 @@ func newSite(t *testing.T) *site {
 	s.book = new(notebook)
 	s.Gateway = &Gateway{Name: "site", Audit: s.book, VNets: map[string]VNet{"hub": s.vnet}, Devices: s.reg, Accounts: new(guests), Metrics: NewMetrics(),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	s.Read = func(f access.Files) (*access.Rules, error) {
+		return access.Read(f, policy.Options{AddressSyntax: netstack.ParseAddr, Forbidden: func(netip.Addr) error { return nil }})
+	}
 	if s.Locks, err = auth.OpenLocks(t.Context(), forgetful{}, time.Now, s.EndLocked); err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sallyport/appliance/access"
 	"sallyport/appliance/api"
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
@@ -82,8 +83,9 @@ type Gateway struct {
 	Approvals *auth.Approvals // nil: nobody approves anything, and what needs it is refused
 	Access    Access          // nil: the access files are not in a database
 	Accounts  Accounts
-	SSHCA     CertificateAuthority // nil: no keys of devices are signed
-	HostKeys  HostKeys             // nil: only the keys that the policy names count
+	Read      func(access.Files) (*access.Rules, error) // reads access files as those of this appliance
+	SSHCA     CertificateAuthority                      // nil: no keys of devices are signed
+	HostKeys  HostKeys                                  // nil: only the keys that the policy names count
 	Audit     Audit
 	AuditKey  ed25519.PublicKey // by which the audit log is verified
 	Control   *Control          // nil: there is nothing that could be away

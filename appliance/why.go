@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"errors"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -76,6 +77,23 @@ func requestOf(q url.Values) (r policy.Request, err error) {
 }
 
 // policyTest runs the tests that stand in the access files.
+// policyCheck says what is wrong with files that need not be those in force.
+func (c call) policyCheck(ask api.CheckPolicy) (any, error) {
+	check := api.PolicyCheck{Faults: []string{}}
+	rules, err := c.gateway.Read(ask.Files)
+	var faults policy.Faults
+	if errors.As(err, &faults) {
+		for _, f := range faults {
+			check.Faults = append(check.Faults, f.Error())
+		}
+		return check, nil
+	}
+	if err == nil {
+		_, check.Tests = rules.Policy.Test()
+	}
+	return check, err
+}
+
 func (c call) policyTest() (any, error) {
 	failures, ran := c.gateway.policy.Load().Test()
 	t := api.PolicyTest{Ran: ran, Failures: []string{}}

@@ -30,6 +30,11 @@ func (a *API) AccessDiff(ctx context.Context, from, to string) (changes []api.Ac
 	return changes, a.call(ctx, http.MethodGet, "access/diff?"+q.Encode(), nil, &changes)
 }
 
+// CheckPolicy asks what is wrong with access files, for administrators.
+func (a *API) CheckPolicy(ctx context.Context, files map[string][]byte) (check api.PolicyCheck, err error) {
+	return check, a.call(ctx, http.MethodPost, "policy/check", api.CheckPolicy{Files: files}, &check)
+}
+
 // Accounts lists all accounts.
 func (a *API) Accounts(ctx context.Context) (list []api.Account, err error) {
 	return list, a.call(ctx, http.MethodGet, "accounts", nil, &list)

@@ -56,3 +56,14 @@ type AccessVersion struct {
 	Hash    string            `json:"hash"`
 	Files   map[string][]byte `json:"files,omitempty"` // in base64; not in lists
 }
+
+// CheckPolicy asks what is wrong with access files. Nothing changes.
+type CheckPolicy struct {
+	Files map[string][]byte `json:"files"` // by name, in base64
+}
+
+// A PolicyCheck says what is wrong with them.
+type PolicyCheck struct {
+	Faults []string `json:"faults"` // with file, line and column; tests that fail among them
+	Tests  int      `json:"tests"`  // that passed; 0 where there are faults
+}

@@ -34,6 +34,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/appliance/api"
 	"sallyport/frame"
 	"sallyport/transport"
 )
@@ -436,6 +437,15 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 	case r.Method == "GET" && r.URL.Path == "/api/v1/policy/why":
 		allowed := r.URL.Query().Get("user") == User
 		reply(200, object{"allowed": allowed, "text": "ann → echo: allowed by \"all\"\n  permit\x1b \"all\"\n", "policies": []object{}})
+	case r.Method == "POST" && r.URL.Path == "/api/v1/policy/check":
+		var ask api.CheckPolicy
+		if json.NewDecoder(r.Body).Decode(&ask) != nil || len(ask.Files) == 0 {
+			reply(400, object{"code": "E_USAGE", "error": "there are no files"})
+		} else if strings.Contains(string(ask.Files["access.yaml"]), "wrong") {
+			reply(200, object{"faults": []string{"access.yaml:1:1: that is wrong"}, "tests": 0})
+		} else {
+			reply(200, object{"faults": []string{}, "tests": 2})
+		}
 	case r.Method == "GET" && r.URL.Path == "/api/v1/policy/test":
 		reply(200, object{"ran": 3, "failures": []string{"access.yaml:9: test \"x\": got allowed, want denied"}})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/audit":

@@ -15,7 +15,7 @@ import (
 func (c *command) policy() *cli.Command {
 	return &cli.Command{
 		Name: "policy", Usage: "ask the policy why, or run its tests",
-		Subcommands: []*cli.Command{c.policyWhy(), c.policyTest()},
+		Subcommands: []*cli.Command{c.policyWhy(), c.policyCheck(), c.policyTest()},
 	}
 }
 
@@ -70,6 +70,43 @@ func (c *command) policyWhy() *cli.Command {
 				}
 				if err == nil && !why.Allowed {
 					return exitStatus(frame.Code("E_DENIED").Exit())
+				}
+				return err
+			})
+		},
+	}
+}
+
+func (c *command) policyCheck() *cli.Command {
+	return &cli.Command{
+		Name: "check", Usage: "say what is wrong with access files", ArgsUsage: "PATH",
+		Description: "  sallyport admin policy check access/\n\nThe appliance reads and tests a folder, or access.yaml, and takes nothing.\nExit status: 1 if there are faults.",
+		Action: func(x *cli.Context) error {
+			path, err := only(x, "path")
+			if err != nil {
+				return err
+			}
+			files, err := readAccess(path)
+			if err != nil {
+				return err
+			}
+			return c.ask(func(api *client.API) error {
+				check, err := api.CheckPolicy(x.Context, files)
+				switch {
+				case err != nil:
+					return err
+				case c.json:
+					err = c.print(check)
+				case len(check.Faults) == 0:
+					c.say(fmt.Sprintf("%s is sound; %d tests pass", path, check.Tests))
+				}
+				for _, f := range check.Faults {
+					if !c.json {
+						c.say(frame.Clip(f, 500))
+					}
+				}
+				if err == nil && len(check.Faults) > 0 {
+					return exitStatus(1)
 				}
 				return err
 			})

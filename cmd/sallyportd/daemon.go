@@ -114,6 +114,7 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		return err
 	}
 	d.gateway.Devices, d.gateway.Accounts = d.registry, accounts{d.store}
+	d.gateway.Read = func(f access.Files) (*access.Rules, error) { return access.Read(f, policyOptions(d.cfg)) }
 	if err := d.openVersions(ctx); err != nil {
 		return err
 	}
