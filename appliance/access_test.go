@@ -85,7 +85,7 @@ func (s *site) ask(method, path string, ask, answer any) api.Failure {
 	}
 	req := httptest.NewRequestWithContext(s.t.Context(), method, "/api/v1/"+path, bytes.NewReader(body))
 	w := httptest.NewRecorder()
-	s.apiFor(s.peer).ServeHTTP(w, req)
+	s.API(s.peer).ServeHTTP(w, req)
 	var no api.Failure
 	if w.Code != 200 {
 		answer = &no

@@ -25,7 +25,7 @@ func (g *Gateway) serveAPI(ctx context.Context, s *frame.Stream, p frame.Peer) {
 		g.Breach(p, s.CloseWrite()) // which says why the flow has ended
 	}()
 	server := &http.Server{
-		Handler:        g.apiFor(p),
+		Handler:        g.API(p),
 		ReadTimeout:    30 * time.Second,
 		WriteTimeout:   60 * time.Second,
 		IdleTimeout:    5 * time.Minute,

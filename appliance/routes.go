@@ -117,8 +117,8 @@ var routes = []route{
 		do: asking(call.endSignIns)},
 }
 
-// apiFor is the appliance's API as p sees it.
-func (g *Gateway) apiFor(p frame.Peer) http.Handler {
+// API is the appliance's API as p sees it.
+func (g *Gateway) API(p frame.Peer) http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range routes {
 		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { g.serveRoute(w, req, r, p) })

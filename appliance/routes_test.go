@@ -19,7 +19,7 @@ func TestRoutesByRole(t *testing.T) {
 		t.Helper()
 		req := httptest.NewRequest(r.method, strings.NewReplacer("{id}", "x", "{kind}", "user", "{name}", "x").Replace(r.path), strings.NewReader("{}"))
 		w := httptest.NewRecorder()
-		s.apiFor(p).ServeHTTP(w, req)
+		s.API(p).ServeHTTP(w, req)
 		json.Unmarshal(w.Body.Bytes(), &no)
 		return w.Code, no
 	}

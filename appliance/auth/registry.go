@@ -137,6 +137,18 @@ func (r *Registry) Add(ctx context.Context, d Device) (Device, error) {
 	return d, nil
 }
 
+// Lookup returns the device of an id, or ErrUnknownDevice or ErrRevoked.
+func (r *Registry) Lookup(id string) (Device, error) {
+	d, known := r.device(id)
+	switch {
+	case !known:
+		return Device{}, ErrUnknownDevice
+	case !d.Revoked.IsZero():
+		return Device{}, ErrRevoked
+	}
+	return d, nil
+}
+
 // SignInOf is the sign-in that a device acts by; empty for one that enrolled with a code, and for none.
 func (r *Registry) SignInOf(id string) string {
 	d, _ := r.device(id)

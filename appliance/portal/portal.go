@@ -51,6 +51,11 @@ type Config struct {
 
 	// Enrol makes the device of a confirmed login its person's.
 	Enrol func(context.Context, signin.Enrolment) (auth.Device, error)
+	// API is the appliance's API as a device sees it.
+	API      func(device string, r *http.Request) (http.Handler, error)
+	Browsers people.Browsers
+	Lasts    time.Duration // a sign-in
+
 	// SetUp is told who has set their account up, from where.
 	SetUp func(user string, source netip.Addr)
 	// Refused is told of each sign-in that fails, with the exact reason.
@@ -92,6 +97,7 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("POST /api/v1/login", p.startLogin)
 	mux.HandleFunc("POST /api/v1/login/poll", p.pollLogin)
 	p.signInPages(mux)
+	p.apiPages(mux)
 	p.setupPages(mux)
 	return p.guarded(mux), nil
 }
@@ -115,8 +121,9 @@ func (p *portal) guarded(next http.Handler) http.Handler {
 			http.Error(w, "this request comes from another page", http.StatusForbidden)
 			return
 		}
-		// Polls come often, and prove who they are.
-		if r.Method != http.MethodGet && r.URL.Path != "/api/v1/login/poll" && !p.gate.pass(source(r), time.Now()) {
+		// Polls come often, and prove who they are; so do browsers that are devices.
+		stranger := !strings.HasPrefix(r.URL.Path, "/api/v1/") || r.URL.Path == "/api/v1/login"
+		if r.Method != http.MethodGet && stranger && !p.gate.pass(source(r), time.Now()) {
 			w.Header().Set("Retry-After", "60")
 			http.Error(w, "too much at once; try again in a minute", http.StatusTooManyRequests)
 			return

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -75,7 +76,13 @@ func newHouseAt(t *testing.T, address, host string) *house {
 			h.enrolled = append(h.enrolled, e)
 			return auth.Device{ID: auth.DeviceID(e.Key), User: e.Person.User}, nil
 		},
-		SetUp:   func(string, netip.Addr) {},
+		SetUp:    func(string, netip.Addr) {},
+		Browsers: people.Browsers{Store: db}, Lasts: time.Hour,
+		API: func(device string, _ *http.Request) (http.Handler, error) {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				fmt.Fprintf(w, "%s %s as %s", r.Method, r.URL.Path, device)
+			}), nil
+		},
 		Refused: func(_ string, _ netip.Addr, err error) { h.refused = append(h.refused, err) }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -315,7 +322,7 @@ func TestOthersPages(t *testing.T) {
 		h.want(403, "another page")(h.send("POST", "/login/password", "application/x-www-form-urlencoded", form, origin))
 	}
 	for _, path := range []string{"/login/password", "/login/confirm", "/login/deny", "/setup/finish", "/api/v1/login", "/api/v1/login/poll"} {
-		if status, _ := h.send("GET", path+"?"+form, "", "", ""); status != 405 && status != 403 && status != 404 {
+		if status, _ := h.send("GET", path+"?"+form, "", "", ""); !slices.Contains([]int{401, 403, 404, 405}, status) {
 			t.Errorf("GET %s: %d", path, status)
 		}
 	}
@@ -378,4 +385,42 @@ func TestResetMeanwhile(t *testing.T) {
 	if _, err := signIns.Add(t.Context(), again, time.Hour); !errors.Is(err, signin.ErrLocked) {
 		t.Errorf("a sign-in of before the reset: %v", err)
 	}
+}
+
+// TestBrowserAPI: a browser in which somebody has signed in becomes a device, and asks the API as that.
+func TestBrowserAPI(t *testing.T) {
+	h := newHouse(t)
+	secret, _ := h.setUp("ann")
+	pub, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := json.Marshal(api.LoginStart{Key: b64.EncodeToString(pub), Name: "Firefox", Platform: "browser"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	enrol := func() (int, string) { return h.send("POST", "/login/browser", "application/json", string(body), h.url) }
+	h.want(403, "E_LOGIN_AGAIN")(enrol())
+	h.want(401, "E_SIGNED_OUT")(h.send("GET", "/api/v1/me", "", "", ""))
+	h.clock = h.clock.Add(time.Minute)
+	h.post("/login/password", url.Values{"user": {"ann"}, "password": {secretSentence}})
+	h.want(403, "E_LOGIN_AGAIN")(enrol()) // halfway
+	h.post("/login/factor", url.Values{"method": {"totp"}, "code": {h.code(secret)}})
+	h.want(201, `"user":"ann"`)(enrol())
+	if len(h.enrolled) != 1 || !h.enrolled[0].Key.Equal(pub) || h.enrolled[0].Person.Method != "password+totp" {
+		t.Fatalf("%+v", h.enrolled)
+	}
+	h.want(403, "E_LOGIN_AGAIN")(enrol()) // one sign-in is for one device
+	device := auth.DeviceID(pub)
+	h.want(200, "GET /api/v1/me as "+device)(h.send("GET", "/api/v1/me", "", "", ""))
+	h.want(200, "POST /api/v1/logout as "+device)(h.send("POST", "/api/v1/logout", "", "", h.url))
+	for _, origin := range []string{"https://evil.example", "null"} {
+		h.want(403, "another page")(h.send("POST", "/api/v1/logout", "", "", origin))
+	}
+	u, _ := url.Parse(h.url)
+	kept := h.browser.Jar.Cookies(u)
+	h.want(204, "")(h.send("POST", "/login/leave", "", "", h.url))
+	h.want(401, "E_SIGNED_OUT")(h.send("GET", "/api/v1/me", "", "", ""))
+	h.browser.Jar.SetCookies(u, kept) // a copy of the cookie
+	h.want(401, "E_SIGNED_OUT")(h.send("GET", "/api/v1/me", "", "", ""))
 }

@@ -112,7 +112,7 @@ func (d *daemon) openSignIn() error {
 		}}
 	}
 	d.portal, err = portal.New(portal.Config{Name: d.cfg.Name, URL: cfg.URL, Service: signin.New(c), Providers: names, Accounts: accounts, Passwords: hasher,
-		Passkeys: c.Passkeys, Enrol: d.enrol, Refused: d.signInRefused, Log: d.log,
+		Passkeys: c.Passkeys, Enrol: d.enrol, API: d.browserAPI, Browsers: people.Browsers{Store: d.store}, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
 		SetUp: func(user string, source netip.Addr) { d.gateway.AccountSetUp(user, source.String()) }})
 	return err
 }
@@ -207,6 +207,20 @@ func (d *daemon) signInRefused(user string, source netip.Addr, why error) {
 	}
 	d.log.Info("sign-in refused", "source", source, "user", user, "cause", code, "why", frame.Clip(cause, 600))
 	d.gateway.SignInRefused(audit.Event{Kind: audit.SignInRefused, User: user, Source: source.String(), Transport: "browser", Code: code, Why: sentence})
+}
+
+// browserAPI is the API as the device of a browser sees it.
+func (d *daemon) browserAPI(id string, r *http.Request) (http.Handler, error) {
+	device, err := d.registry.Lookup(id)
+	if err != nil {
+		return nil, err
+	}
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return nil, err
+	}
+	return d.gateway.API(frame.Peer{User: device.User, Device: device.ID, Transport: "browser", Remote: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()),
+		Software: frame.Clip(r.UserAgent(), 64)}), nil
 }
 
 // followPeople asks identity providers about sign-ins until ctx ends.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -334,6 +336,8 @@ func TestSignIn(t *testing.T) {
 
 	e.stolen(annsHome, bob)
 
+	e.byBrowser()
+
 	// The provider is away: what there is goes on, nobody signs in anew.
 	b = e.browser()
 	to = html.UnescapeString(onward.FindStringSubmatch(b.form("/login/at/corp", nil, "0;url="))[1])
@@ -521,5 +525,40 @@ func (e *entrance) betrayed() {
 		if strings.Contains(text, e.secrets[0]) {
 			e.t.Error("a secret stands in the log")
 		}
+	}
+}
+
+// byBrowser has a browser ask the API itself, by a cookie, until its device is given up.
+func (e *entrance) byBrowser() {
+	e.t.Helper()
+	b := e.browser()
+	b.atProvider("fay")
+	pub, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	post := func(path, body string) string {
+		e.t.Helper()
+		req, err := http.NewRequest("POST", b.url+path, strings.NewReader(body))
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		req.Header.Set("Origin", b.url)
+		return b.page(b.Do(req))
+	}
+	if text := post("/login/browser", fmt.Sprintf(`{"key":%q,"name":"browser of fay","platform":"browser"}`, base64.RawURLEncoding.EncodeToString(pub))); !strings.Contains(text, `"state":"enrolled"`) {
+		e.t.Fatal(text)
+	}
+	if text := b.page(b.Get(b.url + "/api/v1/me")); !strings.Contains(text, `"user":"fay"`) || !strings.Contains(text, `"transport":"browser"`) {
+		e.t.Error(text)
+	}
+	if text := b.page(b.Get(b.url + "/api/v1/devices")); !strings.Contains(text, "E_ADMIN") {
+		e.t.Error(text)
+	}
+	if text := post("/api/v1/logout", ""); text != "{}\n" {
+		e.t.Error(text)
+	}
+	if text := b.page(b.Get(b.url + "/api/v1/me")); !strings.Contains(text, "E_DEVICE_REVOKED") {
+		e.t.Error(text)
 	}
 }

@@ -2,8 +2,11 @@ package signin
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/appliance/auth"
@@ -111,4 +114,26 @@ func (s *Service) decide(ctx context.Context, l Login, change func(*Login) error
 		return View{}, err
 	}
 	return l.view(), nil
+}
+
+// Browser makes the browser in which a person has signed in a device of theirs, by a key that it has made. That ends the
+// visit, as Confirm does; nobody has to compare a code, since it is this browser that asks.
+func (s *Service) Browser(ctx context.Context, visit string, in Start) (Enrolment, error) {
+	if len(in.Key) != ed25519.PublicKeySize {
+		return Enrolment{}, ErrProof
+	}
+	if err := errors.Join(auth.CheckLabel("device name", in.Name), auth.CheckLabel("platform", in.Platform)); err != nil {
+		return Enrolment{}, err
+	}
+	v, err := s.look(ctx, visit)
+	if err != nil {
+		return Enrolment{}, err
+	}
+	if !v.SignedIn {
+		return Enrolment{}, ErrVisit
+	}
+	if v, err = s.leave(ctx, visit); err != nil {
+		return Enrolment{}, err
+	}
+	return Enrolment{SignIn: rand.Text(), Key: slices.Clone(in.Key), Name: in.Name, Platform: in.Platform, Source: in.Source, Person: v.Person}, nil
 }

@@ -118,8 +118,12 @@ func TestCut(t *testing.T) {
 	if _, err := io.ReadAll(c); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("a cut connection: %v", err)
 	}
-	if err := echoes(dial(), []byte("while it is cut")); err == nil {
-		t.Error("a new connection passes")
+	if c, err := net.Dial("tcp", c.RemoteAddr().String()); err == nil { // else it was cut at once
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		if echoes(c, []byte("while it is cut")) == nil {
+			t.Error("a new connection passes")
+		}
+		c.Close()
 	}
 	l.Do(Fault{Kind: Pass})
 	if err := echoes(dial(), []byte("after")); err != nil {

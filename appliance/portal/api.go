@@ -1,0 +1,89 @@
+package portal
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"sallyport/appliance/api"
+	"sallyport/appliance/auth"
+	"sallyport/appliance/auth/signin"
+)
+
+// The API is there for browsers too, for those that have signed in: a browser makes a key of its own, which becomes a device
+// of the person's as any other is, and gets a cookie that stands for it.
+
+// sessionCookie is what a browser that is a device shows.
+const sessionCookie = "__Host-sallyport-session"
+
+func (p *portal) apiPages(mux *http.ServeMux) {
+	mux.HandleFunc("POST /login/browser", p.enrolBrowser)
+	mux.HandleFunc("POST /login/leave", p.leaveBrowser)
+	mux.HandleFunc("/api/v1/", p.serveAPI)
+}
+
+// enrolBrowser makes a device of a browser in which somebody has just signed in.
+func (p *portal) enrolBrowser(w http.ResponseWriter, r *http.Request) {
+	var in api.LoginStart
+	if !ask(w, r, &in) {
+		return
+	}
+	key, err := b64.DecodeString(in.Key)
+	if err != nil {
+		failure(w, signin.ErrProof)
+		return
+	}
+	e, err := p.Service.Browser(r.Context(), cookie(r, visitCookie), signin.Start{Key: key, Name: in.Name, Platform: in.Platform, Source: source(r)})
+	var device auth.Device
+	if err == nil {
+		device, err = p.Enrol(r.Context(), e)
+	}
+	var secret string
+	if err == nil {
+		secret, err = p.Browsers.Remember(r.Context(), device.ID, time.Now().Add(p.Lasts))
+	}
+	if err != nil {
+		p.Refused(e.Person.User, source(r), err)
+		failure(w, err)
+		return
+	}
+	dropCookie(w, visitCookie)
+	setCookie(w, sessionCookie, secret, p.Lasts, http.SameSiteStrictMode)
+	answer(w, http.StatusCreated, api.LoginState{State: "enrolled", User: device.User, Device: device.ID})
+}
+
+// leaveBrowser makes the cookie worthless. The device is given up by POST /api/v1/logout.
+func (p *portal) leaveBrowser(w http.ResponseWriter, r *http.Request) {
+	if err := p.Browsers.Forget(r.Context(), cookie(r, sessionCookie)); err != nil {
+		failure(w, err)
+		return
+	}
+	dropCookie(w, sessionCookie)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// serveAPI answers a browser as its device.
+func (p *portal) serveAPI(w http.ResponseWriter, r *http.Request) {
+	// What a page asks for comes from the page; a link from elsewhere carries no Strict cookie, but says so too.
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
+		http.Error(w, "this request comes from another page", http.StatusForbidden)
+		return
+	}
+	device, err := "", error(auth.ErrSignedOut)
+	if secret := cookie(r, sessionCookie); secret != "" {
+		device, err = p.Browsers.Device(r.Context(), secret)
+	}
+	if err == nil {
+		var h http.Handler
+		if h, err = p.API(device, r); err == nil {
+			h.ServeHTTP(w, r)
+			return
+		}
+	}
+	e := told(err)
+	status := statusOf(e)
+	if errors.Is(err, auth.ErrSignedOut) {
+		status = http.StatusUnauthorized
+	}
+	answer(w, status, api.Failure{Code: e.Code, Sentence: e.Sentence, Hint: e.Hint})
+}
