@@ -3,9 +3,11 @@ package store
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -27,9 +29,12 @@ func (s *Store) migrate(ctx context.Context, version int64) error {
 	if err != nil {
 		return err
 	}
-	for {
+	for begin := time.Now(); ; {
 		have, known, err := p.GetVersions(ctx)
 		switch {
+		case busy(err) && time.Since(begin) < s.cfg.Timeout && ctx.Err() == nil:
+			time.Sleep(10 * time.Millisecond)
+			continue
 		case err != nil:
 			return s.fault(ctx, ctx, "read the version of the tables", err)
 		case have > known:
@@ -43,7 +48,9 @@ func (s *Store) migrate(ctx context.Context, version int64) error {
 			return nil
 		}
 		// Another process may have been faster: SQLite has no lock around a step and its number.
-		if now, _, fault := p.GetVersions(ctx); fault != nil || now == have {
+		now, _, fault := p.GetVersions(ctx)
+		again := busy(errors.Join(err, fault)) && time.Since(begin) < s.cfg.Timeout
+		if !again && (fault != nil || now == have) {
 			return s.fault(ctx, ctx, "bring the tables up to date", err)
 		}
 	}

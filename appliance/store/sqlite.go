@@ -60,6 +60,13 @@ func (s *Store) openSQLite(path string) (err error) {
 	return err
 }
 
+// busy says that another process has SQLite's file to itself for a moment. The making of a new file does not wait for that,
+// as all else does.
+func busy(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_BUSY || e.Code()&0xff == sqlite3.SQLITE_LOCKED)
+}
+
 // sqliteFault sorts an error of SQLite's: ErrConflict, ErrDown, or nil where it is neither.
 func sqliteFault(err error) error {
 	var e *sqlite.Error
