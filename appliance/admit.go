@@ -24,8 +24,9 @@ func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (w *fr
 	if err == nil {
 		fresh, err = g.checkToken(h, p)
 	}
+	var standing auth.Standing
 	if err == nil {
-		_, err = g.standing(device.ID)
+		standing, err = g.standing(device.ID)
 	}
 	if err == nil {
 		err = g.Locks.Check(device.User, device.ID, "")
@@ -47,15 +48,14 @@ func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (w *fr
 		Time: time.Now().UnixMilli(), Name: g.Name, Notice: g.Banner, User: device.User, Device: device.ID, Flows: uint16(min(limits.FlowsPerUser, 1<<16-1)),
 	}
 	if !fresh {
-		g.addToken(w, device)
+		g.addToken(w, device, standing)
 	}
 	return w, nil
 }
 
 // addToken gives a device that has signed in a token for its next connections. Without one it connects all the same.
-func (g *Gateway) addToken(w *frame.Welcome, d auth.Device) {
-	standing, err := g.standing(d.ID)
-	if err != nil || g.Tokens == nil || standing.SignIn == "" {
+func (g *Gateway) addToken(w *frame.Welcome, d auth.Device, standing auth.Standing) {
+	if g.Tokens == nil || standing.SignIn == "" {
 		return
 	}
 	text, err := g.Tokens.Sign(token.Claims{User: d.User, SignIn: standing.SignIn, MFA: standing.MFA}, d.Key)

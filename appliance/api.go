@@ -130,21 +130,25 @@ func protocols(offers []policy.Offer) map[string][]int {
 
 // grant decides about a flow that the caller may be going to ask for, and logs a refusal like that of one.
 func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
-	f := &flow{gateway: g, peer: p, begun: time.Now(), id: [16]byte(random()),
-		open: frame.OpenRequest{Target: q.Get("target"), Protocol: q.Get("protocol")}}
 	port, err := strconv.ParseUint(cmp.Or(q.Get("port"), "0"), 10, 16)
 	if err != nil {
 		return nil, frame.Refuse(policy.CodePort, "port must be 1-65535", "")
 	}
-	f.open.Port = uint16(port)
-	if f.grant, err = g.decideNow(f.request(&f.peer, f.begun), f.peer.Device); err == nil {
-		err = f.barred(p)
-	}
+	f, err := g.consider(p, frame.OpenRequest{Target: q.Get("target"), Protocol: q.Get("protocol"), Port: uint16(port)})
 	if err != nil {
 		f.refused(reasonOf(err), err)
 		return nil, err
 	}
 	return api.Grant{Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Port: f.grant.Port, Rule: f.grant.Rule}, nil
+}
+
+// consider decides about a flow that somebody has not asked for yet. The flow is there for who has to log that it is refused.
+func (g *Gateway) consider(p frame.Peer, open frame.OpenRequest) (f *flow, err error) {
+	f = &flow{gateway: g, peer: p, begun: time.Now(), id: [16]byte(random()), open: open}
+	if f.grant, err = g.decideNow(f.request(&f.peer, f.begun), p.Device); err == nil {
+		err = f.barred(p)
+	}
+	return f, err
 }
 
 // bench is what the caller may measure by, if they may.

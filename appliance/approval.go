@@ -188,12 +188,8 @@ func (c call) requestApproval(ask api.AskApproval) (any, error) {
 	if err := checkReason(ask.Reason); err != nil {
 		return nil, err
 	}
-	f := &flow{gateway: c.gateway, peer: c.peer, begun: time.Now(), id: [16]byte(random()), session: [16]byte(random()),
-		open: frame.OpenRequest{Target: ask.Target, Protocol: ask.Protocol, Port: uint16(ask.Port)}}
-	var err error
-	if f.grant, err = c.gateway.decideNow(f.request(&f.peer, f.begun), f.peer.Device); err == nil {
-		err = f.barred(c.peer)
-	}
+	f, err := c.gateway.consider(c.peer, frame.OpenRequest{Target: ask.Target, Protocol: ask.Protocol, Port: uint16(ask.Port)})
+	f.session = [16]byte(random())
 	if err != nil {
 		f.refused(reasonOf(err), err)
 		return nil, err

@@ -44,11 +44,7 @@ func (c call) sshCertificate(ask api.AskSSHCertificate) (any, error) {
 	if g.SSHCA == nil {
 		return nil, frame.Refuse("E_DENIED", "this appliance signs no SSH keys", "")
 	}
-	f := &flow{gateway: g, peer: c.peer, begun: time.Now(), id: [16]byte(random()),
-		open: frame.OpenRequest{Target: ask.Target, Port: ask.Port, Protocol: policy.SSH}}
-	if f.grant, err = g.decideNow(f.request(&f.peer, f.begun), f.peer.Device); err == nil {
-		err = f.barred(c.peer)
-	}
+	f, err := g.consider(c.peer, frame.OpenRequest{Target: ask.Target, Port: ask.Port, Protocol: policy.SSH})
 	if err == nil && len(f.grant.Approval) > 0 {
 		err = f.approved(f.grant.Approval, f.begun)
 	}

@@ -20,6 +20,9 @@ const onBus = "SALLYPORT_TEST_ON_BUS"
 func TestSecretService(t *testing.T) {
 	for _, program := range []string{"dbus-run-session", "gnome-keyring-daemon"} {
 		if _, err := exec.LookPath(program); err != nil {
+			if os.Getuid() == 0 { // whose machine has all that is tested with
+				t.Fatal(err)
+			}
 			t.Skip(err)
 		}
 	}

@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"errors"
 	"net/http"
 	"time"
 
@@ -80,10 +79,5 @@ func (p *portal) serveAPI(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	e := told(err)
-	status := statusOf(e)
-	if errors.Is(err, auth.ErrSignedOut) {
-		status = http.StatusUnauthorized
-	}
-	answer(w, status, api.Failure{Code: e.Code, Sentence: e.Sentence, Hint: e.Hint})
+	failure(w, err)
 }

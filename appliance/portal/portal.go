@@ -210,6 +210,8 @@ func statusOf(e *auth.Error) int {
 		return http.StatusTooManyRequests
 	case e.Code == signin.ErrUnknownLogin.Code:
 		return http.StatusNotFound
+	case e.Code == auth.ErrSignedOut.Code:
+		return http.StatusUnauthorized
 	}
 	return http.StatusForbidden
 }

@@ -59,19 +59,7 @@ func (c *change) endAccount(name string, at time.Time) error {
 	if _, err := c.exec("DELETE FROM codes WHERE person = $1 AND used = 0", name); err != nil {
 		return err
 	}
-	rows, err := c.tx.QueryContext(c.ctx, "UPDATE devices SET revoked = $1 WHERE person = $2 AND revoked = 0 RETURNING id", micros(at), name)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return err
-		}
-		c.note(OfDevice, id)
-	}
-	return rows.Err()
+	return c.noteEach(OfDevice, "UPDATE devices SET revoked = $1 WHERE person = $2 AND revoked = 0 RETURNING id", micros(at), name)
 }
 
 func (c *change) forgetSetUp(name string) error {

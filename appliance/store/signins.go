@@ -82,18 +82,5 @@ func (c *change) endSignIns(column, value string, at time.Time) error {
 			return err
 		}
 	}
-	rows, err := c.tx.QueryContext(c.ctx, "UPDATE signins SET ended = $1, sealed = NULL WHERE "+column+" = $2 AND ended = 0 RETURNING id",
-		micros(at), value)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return err
-		}
-		c.note(OfSignIn, id)
-	}
-	return rows.Err()
+	return c.noteEach(OfSignIn, "UPDATE signins SET ended = $1, sealed = NULL WHERE "+column+" = $2 AND ended = 0 RETURNING id", micros(at), value)
 }

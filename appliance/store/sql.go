@@ -93,6 +93,23 @@ func (c *change) row(query string, args ...any) scanner {
 	return c.tx.QueryRowContext(c.ctx, query, args...)
 }
 
+// noteEach makes a change that returns the ids of the entries that it has changed, and notes those.
+func (c *change) noteEach(subject, query string, args ...any) error {
+	rows, err := c.tx.QueryContext(c.ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return err
+		}
+		c.note(subject, id)
+	}
+	return rows.Err()
+}
+
 // note has the watchers told.
 func (c *change) note(subject, key string) {
 	c.notes = append(c.notes, Change{Subject: subject, Key: key})

@@ -6,13 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"sallyport/appliance"
 	"sallyport/appliance/api"
-	"sallyport/appliance/auth"
 	"sallyport/appliance/store"
 )
 
@@ -145,11 +143,8 @@ func (a accounts) EndSignIns(ctx context.Context, which api.EndSignIns) ([]api.S
 
 // accountFault is an error of the database as the gateway wants it.
 func accountFault(err error) error {
-	switch {
-	case errors.Is(err, store.ErrNotFound):
+	if errors.Is(err, store.ErrNotFound) {
 		return appliance.ErrNoAccount
-	case errors.Is(err, store.ErrDown):
-		return fmt.Errorf("%w (%w)", auth.ErrControlDown, err)
 	}
-	return err
+	return controlFault(err)
 }

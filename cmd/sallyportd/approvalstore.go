@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"sallyport/appliance/auth"
@@ -65,12 +64,10 @@ func (s approvalStore) Watch(ctx context.Context, f func() error) error {
 // approvalFault is an error of the database as the approvals want it.
 func approvalFault(err error) error {
 	switch {
-	case errors.Is(err, store.ErrDown):
-		return fmt.Errorf("%w (%w)", auth.ErrControlDown, err)
 	case errors.Is(err, store.ErrConflict):
 		return auth.ErrDecided
 	case errors.Is(err, store.ErrNotFound):
 		return auth.ErrApprovalUnknown
 	}
-	return err
+	return controlFault(err)
 }

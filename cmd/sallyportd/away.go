@@ -56,10 +56,6 @@ func (d *daemon) openStore(ctx context.Context) (*store.Store, error) {
 
 // serveWaiting answers where people come in, and where Prometheus does, until ctx ends.
 func (d *daemon) serveWaiting(ctx context.Context, wg *sync.WaitGroup) error {
-	identity, err := auth.OpenIdentity(d.supply.State())
-	if err != nil {
-		return err
-	}
 	tcp, udp, err := d.listen()
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -69,7 +65,7 @@ func (d *daemon) serveWaiting(ctx context.Context, wg *sync.WaitGroup) error {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "waiting for the database", http.StatusServiceUnavailable)
 	})
-	server := &transport.Server{Handler: waitingRoom{}, Identity: signer{identity}, Certificate: d.show, Software: software(), HTTP: mux,
+	server := &transport.Server{Handler: waitingRoom{}, Identity: signer{d.identity}, Certificate: d.show, Software: software(), HTTP: mux,
 		MaxPending: d.cfg.Limits.Unauthenticated, Balancers: d.cfg.Listen.ProxyProtocol}
 	run := func(name string, serve func() error) {
 		wg.Go(func() {
@@ -101,16 +97,12 @@ func (waitingRoom) Admit(context.Context, *frame.Hello, *frame.Peer) (*frame.Wel
 func (waitingRoom) Flow(_ context.Context, c frame.Carrier, _ frame.Peer) { c.Close() }
 
 // control is what the gateway asks while the database is away.
-func (d *daemon) control() (*appliance.Control, error) {
-	identity, err := auth.OpenIdentity(d.supply.State())
-	if err != nil {
-		return nil, err
-	}
+func (d *daemon) control() *appliance.Control {
 	down := func() error {
 		_, err := d.store.Health()
 		return err
 	}
-	return &appliance.Control{Down: down, Key: identity, Cache: d.cfg.Grants.Cache}, nil
+	return &appliance.Control{Down: down, Key: d.identity, Cache: d.cfg.Grants.Cache}
 }
 
 // storeHealth says since when the database does not answer, and why.

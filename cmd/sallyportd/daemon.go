@@ -103,13 +103,14 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		d.networks[name] = n
 		d.gateway.VNets[name] = n
 	}
+	if d.identity, err = auth.OpenIdentity(d.supply.State()); err != nil {
+		return err
+	}
 	// The database may lie behind one of them.
 	if d.store, err = d.openStore(ctx); err != nil {
 		return err
 	}
-	if d.gateway.Control, err = d.control(); err != nil {
-		return err
-	}
+	d.gateway.Control = d.control()
 	if d.registry, err = auth.Open(ctx, d.supply.State(), deviceStore{d.store}, time.Now); err != nil {
 		return err
 	}

@@ -52,9 +52,6 @@ func (s standings) SignOut(ctx context.Context, device string) error {
 // more.
 func (d *daemon) openPeople(ctx context.Context) error {
 	var err error
-	if d.identity, err = auth.OpenIdentity(d.supply.State()); err != nil {
-		return err
-	}
 	d.people = people.SignIns{Store: d.store, Box: people.NewBox(d.identity.Derive("database box v1"))}
 	d.signIns, err = auth.OpenSignIns(ctx, d.people, time.Now, func(n auth.SignIn, why error) {
 		if why == nil {

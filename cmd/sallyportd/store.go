@@ -139,17 +139,23 @@ func (s deviceStore) Watch(ctx context.Context, f func(id string) error) error {
 	})
 }
 
+// controlFault is an error of the database as people are told it.
+func controlFault(err error) error {
+	if errors.Is(err, store.ErrDown) {
+		return fmt.Errorf("%w (%w)", auth.ErrControlDown, err)
+	}
+	return err
+}
+
 // deviceFault is an error of the database as the registry wants it.
 func deviceFault(err, none error) error {
 	switch {
-	case errors.Is(err, store.ErrDown):
-		return fmt.Errorf("%w (%w)", auth.ErrControlDown, err)
 	case errors.Is(err, store.ErrNotFound):
 		return none
 	case errors.Is(err, store.ErrConflict):
 		return auth.ErrRaced
 	}
-	return err
+	return controlFault(err)
 }
 
 func fromStore(d store.Device) (auth.Device, error) {

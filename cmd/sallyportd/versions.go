@@ -12,7 +12,6 @@ import (
 	"sallyport/appliance"
 	"sallyport/appliance/access"
 	"sallyport/appliance/audit"
-	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
 	"sallyport/appliance/store"
 	"sallyport/frame"
@@ -214,8 +213,6 @@ func versionFault(err error) error {
 		return appliance.ErrVersion
 	case errors.Is(err, store.ErrNotFound):
 		return appliance.ErrNoVersion
-	case errors.Is(err, store.ErrDown):
-		return fmt.Errorf("%w (%w)", auth.ErrControlDown, err)
 	}
-	return err
+	return controlFault(err)
 }
