@@ -218,6 +218,19 @@ func TestApprovalRefused(t *testing.T) {
 	}
 }
 
+// A port that is none is not taken for another.
+func TestApprovalOfNoPort(t *testing.T) {
+	s, _ := approving(t, time.Minute)
+	for _, port := range []int{-1, 65536 + 22} {
+		if _, err := s.caller("ann").requestApproval(api.AskApproval{Target: "db-1", Port: port}); reasonOf(err).Code != "E_PORT" {
+			t.Errorf("port %d: %v", port, err)
+		}
+	}
+	if list := s.Approvals.List(); len(list) != 0 {
+		t.Errorf("%+v", list)
+	}
+}
+
 // A rule that goes while somebody waits is gone when they are approved.
 func TestApprovalAndPolicy(t *testing.T) {
 	s, _ := approving(t, time.Minute)
