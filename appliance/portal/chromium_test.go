@@ -68,8 +68,8 @@ func newChromium(t *testing.T) *chromium {
 	return c
 }
 
-// call sends one command and returns its result.
-func (c *chromium) call(method string, params any) json.RawMessage {
+// try sends one command and returns its result, or why the browser refused it.
+func (c *chromium) try(method string, params any) (json.RawMessage, error) {
 	c.t.Helper()
 	c.id++
 	if params == nil {
@@ -102,10 +102,20 @@ func (c *chromium) call(method string, params any) json.RawMessage {
 			continue // an event
 		}
 		if said.Error != nil {
-			c.t.Fatalf("%s: %s", method, said.Error.Message)
+			return nil, fmt.Errorf("%s: %s", method, said.Error.Message)
 		}
-		return said.Result
+		return said.Result, nil
 	}
+}
+
+// call sends one command and returns its result.
+func (c *chromium) call(method string, params any) json.RawMessage {
+	c.t.Helper()
+	result, err := c.try(method, params)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return result
 }
 
 func (c *chromium) into(v any, method string, params any) {
@@ -118,21 +128,36 @@ func (c *chromium) into(v any, method string, params any) {
 // run has the page run a script, and returns its value as text.
 func (c *chromium) run(script string) string {
 	c.t.Helper()
-	var said struct{ Result struct{ Value any } }
-	c.into(&said, "Runtime.evaluate", map[string]any{"expression": script, "returnByValue": true})
-	return fmt.Sprint(said.Result.Value)
+	text, err := c.tryRun(script)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return text
 }
 
-// sees waits until the page says something.
+// tryRun is run, and reports that the page went away while the script ran.
+func (c *chromium) tryRun(script string) (string, error) {
+	c.t.Helper()
+	result, err := c.try("Runtime.evaluate", map[string]any{"expression": script, "returnByValue": true})
+	if err != nil {
+		return "", err
+	}
+	var said struct{ Result struct{ Value any } }
+	err = json.Unmarshal(result, &said)
+	return fmt.Sprint(said.Result.Value), err
+}
+
+// sees waits until the page says something. The page that is looked at may be on its way to another.
 func (c *chromium) sees(text string) {
 	c.t.Helper()
 	var page string
+	var err error
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if page = c.run("document.readyState === 'complete' ? document.body.innerText : ''"); strings.Contains(page, text) {
+		if page, err = c.tryRun("document.readyState === 'complete' ? document.body.innerText : ''"); err == nil && strings.Contains(page, text) {
 			return
 		}
 	}
-	c.t.Fatalf("the page does not say %q at %s:\n%s", text, c.run("location.href"), page)
+	c.t.Fatalf("the page does not say %q at %s (%v):\n%s", text, c.run("location.href"), err, page)
 }
 
 // fill types into a field.
@@ -141,10 +166,10 @@ func (c *chromium) fill(name, value string) {
 	c.run(fmt.Sprintf("document.querySelector('[name=%s]:not([type=hidden])').value = %q", name, value))
 }
 
-// press presses the button that says this.
+// press presses the button that says this, once the script has answered: the page may be gone before the answer is.
 func (c *chromium) press(text string) {
 	c.t.Helper()
-	if c.run(fmt.Sprintf("(b => b ? (b.click(), 'yes') : 'no')([...document.querySelectorAll('button')].find(b => b.innerText === %q))", text)) != "yes" {
+	if c.run(fmt.Sprintf("(b => b ? (setTimeout(() => b.click()), 'yes') : 'no')([...document.querySelectorAll('button')].find(b => b.innerText === %q))", text)) != "yes" {
 		c.t.Fatalf("there is no button %q:\n%s", text, c.run("document.body.innerText"))
 	}
 }
