@@ -15,8 +15,8 @@ import (
 // but for those whose person shows a grant: the appliance's own signature, a few minutes old, that the same was allowed to
 // the same device while the database answered. A grant allows nothing by itself.
 type Control struct {
-	Down  func() error // why the database does not answer, or nil; never waits
-	Key   GrantKey
+	Down  func() error  // why the database does not answer, or nil; never waits
+	Key   GrantKey      // without one there are no grants
 	Cache time.Duration // how long a grant is good; default 5 minutes
 }
 
@@ -26,8 +26,10 @@ type GrantKey interface {
 	Public() ed25519.PublicKey
 }
 
-// grantSkew is how far apart the clocks of a fleet may be.
-const grantSkew = 30 * time.Second
+const (
+	grantSkew  = 30 * time.Second // how far apart the clocks of a fleet may be
+	grantFresh = time.Minute      // who shows one that is younger gets no other: not every flow costs a signature
+)
 
 var errControlDown = frame.Refuse("E_CONTROL_DOWN", "existing sessions continue; new ones are paused: the appliance's database does not answer",
 	"try again in a moment")
@@ -49,8 +51,14 @@ func (f *flow) controlled() error {
 // newGrant is what the client may show next time; none while the database is away, or a grant would renew itself.
 func (f *flow) newGrant() []byte {
 	c := f.gateway.Control
-	if c == nil || c.Down() != nil {
+	if c == nil || c.Key == nil || c.Down() != nil {
 		return nil
+	}
+	// What is shown is not verified here: whoever shows another's or a forged one has no good one for a minute.
+	if len(f.open.Grant) == frame.GrantSize {
+		if age := grantAge(f.open.Grant, f.begun); age >= 0 && age < min(grantFresh, c.cache()/2) {
+			return nil
+		}
 	}
 	grant := binary.BigEndian.AppendUint64(nil, uint64(f.begun.UnixMilli()))
 	return append(grant, c.Key.Sign(f.grantMessage(grant))...)
@@ -59,14 +67,20 @@ func (f *flow) newGrant() []byte {
 // showsGrant says whether the grant that came with OPEN is for this flow, and still good.
 func (f *flow) showsGrant(c *Control, now time.Time) bool {
 	grant := f.open.Grant
-	if len(grant) != frame.GrantSize {
+	if len(grant) != frame.GrantSize || c.Key == nil {
 		return false
 	}
-	age := now.Sub(time.UnixMilli(int64(binary.BigEndian.Uint64(grant))))
-	if age < -grantSkew || age > cmp.Or(c.Cache, 5*time.Minute) {
+	if age := grantAge(grant, now); age < -grantSkew || age > c.cache() {
 		return false
 	}
 	return ed25519.Verify(c.Key.Public(), f.grantMessage(grant[:8]), grant[8:])
+}
+
+func (c *Control) cache() time.Duration { return cmp.Or(c.Cache, 5*time.Minute) }
+
+// grantAge is how long ago a grant says that it was given.
+func grantAge(grant []byte, now time.Time) time.Duration {
+	return now.Sub(time.UnixMilli(int64(binary.BigEndian.Uint64(grant))))
 }
 
 // grantMessage is what a grant signs: who with which key, to where, as the policy of now has it, and when. A grant for

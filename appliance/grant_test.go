@@ -3,6 +3,7 @@ package appliance
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/binary"
 	"errors"
 	"io"
 	"strings"
@@ -74,6 +75,36 @@ func TestGrant(t *testing.T) {
 		t.Fatalf("nobody needs a grant any more: %v", err)
 	}
 	f.Close()
+}
+
+// TestGrantSpared: a flow costs no signature while its client shows a grant that is fresh, and where there are none.
+func TestGrantSpared(t *testing.T) {
+	s, c, grant := controlledSite(t)
+	given := func(shown []byte) int {
+		t.Helper()
+		f, opened, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh", Grant: shown})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		return len(opened.Grant)
+	}
+	if n := given(grant); n != 0 {
+		t.Error("who shows a fresh one gets another")
+	}
+	old := bytes.Clone(grant)
+	binary.BigEndian.PutUint64(old, uint64(time.Now().Add(-2*time.Minute).UnixMilli()))
+	if n := given(old); n != frame.GrantSize {
+		t.Error("who shows an older one gets none")
+	}
+	s.Control = &Control{Down: c.down}
+	if n := given(nil); n != 0 {
+		t.Error("a grant without a key")
+	}
+	c.away.Store(true)
+	if _, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh", Grant: grant}); codeOf(err) != "E_CONTROL_DOWN" {
+		t.Errorf("a grant where there are none: %v", err)
+	}
 }
 
 // TestGrantElsewhere: a grant is good for nothing but what it was given for.

@@ -102,7 +102,11 @@ func (d *daemon) control() *appliance.Control {
 		_, err := d.store.Health()
 		return err
 	}
-	return &appliance.Control{Down: down, Key: d.identity, Cache: d.cfg.Grants.Cache}
+	control := &appliance.Control{Down: down, Cache: d.cfg.Grants.Cache}
+	if d.cfg.Store.URL != "" { // a file of the appliance's own is not away by itself
+		control.Key = d.identity
+	}
+	return control
 }
 
 // storeHealth says since when the database does not answer, and why.
