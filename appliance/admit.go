@@ -45,7 +45,7 @@ func (g *Gateway) Admit(_ context.Context, h *frame.Hello, p *frame.Peer) (w *fr
 	g.Devices.Touch(device.ID, p.Remote.Addr(), p.Software)
 	limits := g.Limits.withDefaults()
 	w = &frame.Welcome{
-		Time: time.Now().UnixMilli(), Name: g.Name, Notice: g.Banner, User: device.User, Device: device.ID, Flows: uint16(min(limits.FlowsPerUser, 1<<16-1)),
+		Time: time.Now().UnixMilli(), Name: g.Name, Notice: strings.TrimSpace(g.Banner + " " + g.policy.Load().MOTD()), User: device.User, Device: device.ID, Flows: uint16(min(limits.FlowsPerUser, 1<<16-1)),
 	}
 	if !fresh {
 		g.addToken(w, device, standing)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"sallyport/appliance/api"
+	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/frame"
 )
@@ -104,6 +106,24 @@ func TestLockedOut(t *testing.T) {
 	}
 	if code := hello(); code != "E_LOCKED" {
 		t.Errorf("bob's HELLO: %q", code)
+	}
+	if err := s.Unlock(t.Context(), auth.LockUser, "carol"); err == nil {
+		t.Error("root takes off a lock that is not there")
+	}
+	if err := s.Unlock(t.Context(), auth.LockUser, "bob"); err != nil || hello() != "" {
+		t.Errorf("root has taken the lock off: %v", err)
+	}
+	unlocked := func(e audit.Event) bool {
+		return e.Kind == audit.Unlocked && e.By == "root" && e.User == "bob" && e.Object == "user bob"
+	}
+	if !slices.ContainsFunc(s.book.all(), unlocked) {
+		t.Errorf("written: %+v", s.book.all())
+	}
+	s.Banner = "For work only."
+	s.SetPolicy(s.parse("motd: Closed on Sunday.\n" + siteAccess))
+	w, err := s.Admit(t.Context(), &frame.Hello{Device: key}, &frame.Peer{Transport: "quic", Remote: s.peer.Remote})
+	if err != nil || w.Notice != "For work only. Closed on Sunday." {
+		t.Errorf("told %+v, %v", w, err)
 	}
 	for _, l := range []api.Lock{{Kind: "user", Name: "ann"}, {Kind: "device", Name: s.peer.Device}} {
 		if _, err := ann.lock(l); codeOf(err) != "E_USAGE" {

@@ -61,9 +61,9 @@ var routes = []route{
 	{method: "GET", path: "/api/v1/bench", role: person, says: "what the caller may measure their way by, with flows of the protocol bench", answers: api.Bench{},
 		do: func(c call) (any, error) { return c.gateway.bench(c.peer) }},
 	{method: "GET", path: "/api/v1/sessions", role: person, says: "the caller's sessions", answers: []api.Session(nil),
-		query: map[string]string{"all": "everybody's, for administrators"},
+		query: map[string]string{"all": "all that the caller may see: with view_session others' too"},
 		do:    func(c call) (any, error) { return c.gateway.sessions(c.peer, c.URL.Query().Has("all")) }},
-	{method: "POST", path: "/api/v1/sessions/end", role: person, says: "end sessions: one's own, and for administrators anybody's; the answer lists them",
+	{method: "POST", path: "/api/v1/sessions/end", role: person, says: "end sessions: one's own, and with kill_session others'; the answer lists them",
 		asks: api.EndSessions{}, answers: []api.Session(nil), do: asking(func(c call, ask api.EndSessions) (any, error) { return c.gateway.endSessions(c.peer, ask) })},
 	{method: "GET", path: "/api/v1/approvals", role: person, says: "the requests that wait for the caller's yes, and the caller's own", answers: []api.Approval(nil),
 		query: map[string]string{"all": "those that are decided too, until they expire"}, do: call.approvals},
@@ -210,7 +210,14 @@ func (c call) logout() (any, error) {
 // ofLock is an event about a lock that the caller makes or takes off.
 func (c call) ofLock(event string, kind auth.LockKind, name, why string) audit.Event {
 	e := ofCaller(event, c.peer)
-	e.User, e.Device, e.By, e.Object, e.Why = "", "", c.peer.User, string(kind)+" "+name, why
+	of := ofLock(event, kind, name, c.peer.User)
+	e.User, e.Device, e.Target, e.By, e.Object, e.Why = of.User, of.Device, of.Target, of.By, of.Object, why
+	return e
+}
+
+// ofLock is what an event about a lock says of it.
+func ofLock(event string, kind auth.LockKind, name, by string) audit.Event {
+	e := audit.Event{Kind: event, By: by, Object: string(kind) + " " + name}
 	switch kind {
 	case auth.LockUser:
 		e.User = name
@@ -249,16 +256,25 @@ func (c call) lock(ask api.Lock) (any, error) {
 
 func (c call) unlock() (any, error) {
 	kind, name := c.PathValue("kind"), c.PathValue("name")
-	locked := slices.ContainsFunc(c.gateway.Locks.List(), func(l auth.Lock) bool { return string(l.Kind) == kind && l.Name == name })
-	if !locked {
-		return nil, c.gateway.Locks.Unlock(c.Context(), auth.LockKind(kind), name) // which says so
+	return nil, c.gateway.takeOff(c.Context(), auth.LockKind(kind), name, c.ofLock(audit.Unlocked, auth.LockKind(kind), name, ""))
+}
+
+// Unlock takes a lock off for root.
+func (g *Gateway) Unlock(ctx context.Context, kind auth.LockKind, name string) error {
+	return g.takeOff(ctx, kind, name, ofLock(audit.Unlocked, kind, name, "root"))
+}
+
+// takeOff takes a lock off. What gives a right back is written first.
+func (g *Gateway) takeOff(ctx context.Context, kind auth.LockKind, name string, e audit.Event) error {
+	if !slices.ContainsFunc(g.Locks.List(), func(l auth.Lock) bool { return l.Kind == kind && l.Name == name }) {
+		return g.Locks.Unlock(ctx, kind, name) // which says so
 	}
-	if err := c.gateway.demand(c.ofLock(audit.Unlocked, auth.LockKind(kind), name, "")); err != nil {
-		return nil, err // what gives a right back is written first
+	if err := g.demand(e); err != nil {
+		return err
 	}
-	if err := c.gateway.Locks.Unlock(c.Context(), auth.LockKind(kind), name); err != nil {
-		return nil, err
+	if err := g.Locks.Unlock(ctx, kind, name); err != nil {
+		return err
 	}
-	c.gateway.Log.Info("unlocked", "kind", frame.Clip(kind, 16), "name", frame.Clip(name, 64), "by", c.peer.User)
-	return nil, nil
+	g.Log.Info("unlocked", "kind", kind, "name", frame.Clip(name, 64), "by", e.By)
+	return nil
 }

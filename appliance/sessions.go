@@ -133,7 +133,7 @@ func (g *Gateway) choose(p frame.Peer, ask api.EndSessions) (chosen []*flow, err
 	})
 	if many {
 		return slices.DeleteFunc(mine, func(f *flow) bool {
-			return ask.User != "" && f.peer.User != ask.User || ask.Target != "" && f.grant.Target != ask.Target || ask.Rule != "" && f.grant.Rule != ask.Rule
+			return ask.User != "" && f.peer.User != ask.User || ask.Target != "" && f.grant.Target != ask.Target || ask.Rule != "" && !f.allowedBy(ask.Rule)
 		}), nil
 	}
 	if len(ask.Sessions) > maxEnd {
@@ -149,6 +149,12 @@ func (g *Gateway) choose(p frame.Peer, ask api.EndSessions) (chosen []*flow, err
 		}
 	}
 	return chosen, nil
+}
+
+// allowedBy says whether a rule is among those that allow the flow.
+func (f *flow) allowedBy(rule string) bool {
+	decided := f.decided.Load()
+	return f.grant.Rule == rule || decided != nil && slices.Contains(*decided, rule)
 }
 
 // killed says why a session ended that somebody has ended.

@@ -79,10 +79,12 @@ func TestEndSessions(t *testing.T) {
 		"administrator, by id": {ann, func(_, b string) api.EndSessions {
 			return api.EndSessions{Sessions: []string{b}, Why: "the laptop\x1b[2J is lost"}
 		}, "", "bob", "an administrator has ended this session: the laptop?[2J is lost"},
-		"administrator, by rule": {ann, func(_, _ string) api.EndSessions { return api.EndSessions{Rule: "operators"} }, "", "ann bob", "ended this session"},
+		"administrator, by a second rule that allows it too": {ann, func(_, _ string) api.EndSessions { return api.EndSessions{Rule: "anybody"} }, "", "bob", "an administrator has ended this session"},
+		"administrator, by rule":                             {ann, func(_, _ string) api.EndSessions { return api.EndSessions{Rule: "operators"} }, "", "ann bob", "ended this session"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
+			s.SetPolicy(s.parse(siteAccess + "  - {name: anybody, who: [bob], targets: [db-1], protocols: [ssh]}\n"))
 			s.target("10.0.0.5:22", echo)
 			flows := map[string]*frame.Stream{"ann": s.as("ann", "dev-1"), "bob": s.as("bob", "dev-2")}
 			ids := map[string]string{}

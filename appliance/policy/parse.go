@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"sallyport/appliance/policy/yamlfile"
 )
@@ -33,6 +34,7 @@ type fileForm struct {
 	Bench       []string            `yaml:"bench"`
 	AddressMode onOff               `yaml:"address_mode"`
 	Zone        string              `yaml:"zone"`
+	MOTD        string              `yaml:"motd"`
 	Groups      map[string][]string `yaml:"groups"`
 	Targets     []targetForm        `yaml:"targets"`
 	Rules       []ruleForm          `yaml:"rules"`
@@ -195,7 +197,10 @@ type checker struct {
 
 func (c *checker) policy(file string) *Policy {
 	c.knowNames()
-	p := &Policy{addressMode: bool(c.form.AddressMode), groups: c.form.Groups, vnets: c.vnets, zone: c.zone, options: c.options}
+	if m := c.form.MOTD; len(m) > maxMOTD || strings.ContainsFunc(m, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		c.Fault(c.At("motd"), "", "motd must be one line of at most %d printable characters", maxMOTD)
+	}
+	p := &Policy{addressMode: bool(c.form.AddressMode), motd: c.form.MOTD, groups: c.form.Groups, vnets: c.vnets, zone: c.zone, options: c.options}
 	for i, user := range c.form.Admins {
 		c.checkUser(user, "admins", i)
 	}

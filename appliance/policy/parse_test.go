@@ -131,7 +131,7 @@ func TestProtocolForms(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	want := map[string][]string{
-		"":        {"admins", "bench", "address_mode", "zone", "groups", "targets", "rules", "tests"},
+		"":        {"admins", "bench", "address_mode", "zone", "motd", "groups", "targets", "rules", "tests"},
 		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys", "host_ca"},
 		"rules": {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime", "grace",
 			"bandwidth", "record", "approval", "principals", "hint"},

@@ -49,6 +49,8 @@ const (
 // benchLifetime ends a flow that measures.
 const benchLifetime = 30 * time.Second
 
+const maxMOTD = 300
+
 // protocols lists those of targets, in the order in which they are tried and shown.
 var protocols = []string{SSH, RDP, TCP}
 
@@ -58,6 +60,7 @@ var standardPort = map[string]uint16{SSH: 22, RDP: 3389}
 // A Policy is what an access.yaml and the *.cedar files beside it say.
 type Policy struct {
 	addressMode bool
+	motd        string
 	groups      map[string][]string // as access.yaml has them
 	memberOf    map[string][]string // the groups of each person
 	targets     []Target            // sorted by name
@@ -166,6 +169,9 @@ type Grant struct {
 	request Request    // what was asked
 	address netip.Addr // that has been decided on
 }
+
+// MOTD is the message of the day: a line that people are told when they come in. It may be empty.
+func (p *Policy) MOTD() string { return p.motd }
 
 // IsAdmin reports whether user may administer the appliance when nothing is known of where and how they signed in. It says
 // nothing about targets.

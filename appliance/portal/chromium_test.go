@@ -240,6 +240,7 @@ func TestChromium(t *testing.T) {
 	d = h.device()
 	c.call("Page.navigate", map[string]any{"url": address + "/login"})
 	c.sees("Sign in")
+	c.sees("For <work> only.")
 	c.press("Use a passkey")
 	c.sees("Which device is it?")
 	c.fill("code", d.started.Code)

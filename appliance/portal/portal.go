@@ -42,6 +42,7 @@ import (
 // Config has what the pages need.
 type Config struct {
 	Name      string // of the appliance
+	Banner    string // what people consent to by signing in; may be empty
 	URL       string // https://bastion.example
 	Service   *signin.Service
 	Providers []string // names, in the order in which people see them
@@ -142,6 +143,7 @@ func source(r *http.Request) netip.Addr {
 // A page is what a template is given.
 type page struct {
 	Appliance string
+	Banner    string
 	Title     string
 	Error     *auth.Error
 
@@ -159,7 +161,7 @@ type page struct {
 
 // show writes a page.
 func (p *portal) show(w http.ResponseWriter, name string, status int, v page) {
-	v.Appliance = p.Name
+	v.Appliance, v.Banner = p.Name, p.Banner
 	var b bytes.Buffer
 	if err := p.pages.ExecuteTemplate(&b, name, v); err != nil {
 		p.Log.Error("a page was not written", "page", name, "cause", err)

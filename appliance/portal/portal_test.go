@@ -71,7 +71,7 @@ func newHouseAt(t *testing.T, address, host string) *house {
 	service := signin.New(signin.Config{Accounts: h.accounts, Passkeys: rp, Passwords: hasher, Visits: waiting, Cookies: lockout.NewCookies([32]byte{2}, time.Now),
 		Clock: func() time.Time { return h.clock }})
 	// Requests go to the pages under the name that cookies and passkeys belong to.
-	handler, err := New(Config{Name: "bastion", URL: address, Service: service, Accounts: h.accounts, Passwords: hasher, Passkeys: rp,
+	handler, err := New(Config{Name: "bastion", Banner: "For <work> only.", URL: address, Service: service, Accounts: h.accounts, Passwords: hasher, Passkeys: rp,
 		Enrol: func(_ context.Context, e signin.Enrolment) (auth.Device, error) {
 			h.enrolled = append(h.enrolled, e)
 			return auth.Device{ID: auth.DeviceID(e.Key), User: e.Person.User}, nil

@@ -163,17 +163,15 @@ func TestPrune(t *testing.T) {
 		must(t, s.Keep(ctx, OneTime{Kind: "k", Hash: []byte("h"), Expires: start.Add(time.Minute)}))
 		must(t, s.SetLock(ctx, Lock{Kind: LockUser, Name: "ann", Created: start}))
 		must(t, s.SetLock(ctx, Lock{Kind: LockUser, Name: "bob", Created: start, Until: start.Add(time.Minute)}))
-		_, err := s.Fail(ctx, "k", start, time.Hour, func(int) time.Duration { return time.Minute })
-		must(t, err)
 		must(t, s.AddSignIn(ctx, SignIn{ID: "s", Created: start, Expires: start.Add(time.Minute)}))
 		must(t, s.Ask(ctx, Approval{ID: "a", Asked: start, Expires: start.Add(time.Minute)}))
 		for after, want := range []struct {
 			after time.Duration
 			left  map[string]int
 		}{
-			{time.Second, map[string]int{"once": 1, "locks": 2, "failures": 1, "signins": 1, "approvals": 1}},
-			{time.Hour, map[string]int{"once": 0, "locks": 1, "failures": 1, "signins": 1, "approvals": 1}},
-			{keptFor + time.Hour, map[string]int{"once": 0, "locks": 1, "failures": 0, "signins": 0, "approvals": 0}},
+			{time.Second, map[string]int{"once": 1, "locks": 2, "signins": 1, "approvals": 1}},
+			{time.Hour, map[string]int{"once": 0, "locks": 1, "signins": 1, "approvals": 1}},
+			{keptFor + time.Hour, map[string]int{"once": 0, "locks": 1, "signins": 0, "approvals": 0}},
 		} {
 			must(t, s.Prune(ctx, start.Add(want.after)))
 			for table, n := range want.left {

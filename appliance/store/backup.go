@@ -49,8 +49,11 @@ type part struct {
 }
 
 // tables are those of a backup, those first that others refer to. What has changed is not in it: nobody waits for that.
-var tables = []string{"accounts", "credentials", "devices", "codes", "failures", "signins", "once", "locks", "approvals", "access_versions",
+var tables = []string{"accounts", "credentials", "devices", "codes", "signins", "once", "locks", "approvals", "access_versions",
 	"keypairs", "hostkeys", "audit"}
+
+// dropped are tables of earlier versions, whose rows are not put back.
+var dropped = []string{"failures"}
 
 // Backup writes all that is kept as it is at one moment, while others go on. What was sealed stays sealed.
 func (s *Store) Backup(ctx context.Context, to io.Writer) error {

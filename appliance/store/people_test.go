@@ -212,61 +212,6 @@ func TestCredentials(t *testing.T) {
 	})
 }
 
-func TestFailures(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *Store, _ func() *Store) {
-		penalty := func(count int) time.Duration {
-			if count < 3 {
-				return 0
-			}
-			return time.Duration(count) * time.Minute
-		}
-		now := start
-		for count := 1; count <= 4; count++ {
-			f, err := s.Fail(t.Context(), "account:ann", now, time.Hour, penalty)
-			want := Failure{"account:ann", count, now, time.Time{}}
-			if count >= 3 {
-				want.Until = now.Add(penalty(count))
-			}
-			if err != nil || f != want {
-				t.Errorf("got %+v, %v; want %+v", f, err, want)
-			}
-			if kept, err := s.Failure(t.Context(), "account:ann"); err != nil || kept != want {
-				t.Errorf("kept %+v, %v", kept, err)
-			}
-			now = now.Add(time.Minute)
-		}
-		if f, err := s.Fail(t.Context(), "account:ann", now.Add(2*time.Hour), time.Hour, penalty); err != nil || f.Count != 1 {
-			t.Errorf("long after: %+v, %v", f, err)
-		}
-		must(t, s.ClearFailures(t.Context(), "account:ann"))
-		if f, err := s.Failure(t.Context(), "account:ann"); err != nil || f != (Failure{Key: "account:ann"}) {
-			t.Errorf("%+v, %v", f, err)
-		}
-	})
-}
-
-func TestFailuresAreAllCounted(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *Store, again func() *Store) {
-		other := again()
-		var wg sync.WaitGroup
-		for i := range 100 {
-			wg.Go(func() {
-				on := s
-				if i%2 == 1 {
-					on = other
-				}
-				if _, err := on.Fail(t.Context(), "k", start, time.Hour, func(int) time.Duration { return 0 }); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		if f, err := s.Failure(t.Context(), "k"); f.Count != 100 || err != nil {
-			t.Errorf("%+v, %v", f, err)
-		}
-	})
-}
-
 func TestSignIns(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *Store, _ func() *Store) {
 		ctx := t.Context()

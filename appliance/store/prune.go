@@ -8,7 +8,7 @@ import (
 // keptFor is how long what is over is remembered, for those who ask what has become of it.
 const keptFor = 30 * 24 * time.Hour
 
-// Prune forgets what is over: values that nobody took, failures that bar nobody, sign-ins and requests that ended long ago.
+// Prune forgets what is over: values that nobody took, sign-ins and requests that ended long ago.
 func (s *Store) Prune(ctx context.Context, now time.Time) error {
 	at, long := micros(now), micros(now.Add(-keptFor))
 	return s.change(ctx, "forget what is over", func(c *change) error {
@@ -18,7 +18,6 @@ func (s *Store) Prune(ctx context.Context, now time.Time) error {
 		}{
 			{"DELETE FROM once WHERE expires < $1", at},
 			{"DELETE FROM locks WHERE ends > 0 AND ends < $1", at},
-			{"DELETE FROM failures WHERE latest < $1 AND barred_till < $1", micros(now.Add(-24 * time.Hour))},
 			{"DELETE FROM signins WHERE expires < $1 OR ended > 0 AND ended < $1", long},
 			{"DELETE FROM approvals WHERE expires < $1", long},
 		} {

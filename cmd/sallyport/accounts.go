@@ -13,8 +13,8 @@ import (
 )
 
 func (c *command) accounts() *cli.Command {
-	one := func(name, usage, done string, do func(*client.API, *cli.Context, string) error) *cli.Command {
-		return &cli.Command{Name: name, Usage: usage, ArgsUsage: "USER", Action: func(x *cli.Context) error {
+	one := func(name, usage, done, description string, do func(*client.API, *cli.Context, string) error) *cli.Command {
+		return &cli.Command{Name: name, Usage: usage, ArgsUsage: "USER", Description: description, Action: func(x *cli.Context) error {
 			user, err := only(x, "user")
 			if err != nil {
 				return err
@@ -39,15 +39,18 @@ func (c *command) accounts() *cli.Command {
 				return c.listAccounts(x)
 			}},
 			c.addAccount(), c.resetAccount(),
-			one("disable", "bar an account and revoke its devices", "disabled", func(to *client.API, x *cli.Context, user string) error {
-				return to.SetAccount(x.Context, user, api.SetAccount{Disabled: true})
-			}),
-			one("enable", "let an account be used again", "enabled", func(to *client.API, x *cli.Context, user string) error {
-				return to.SetAccount(x.Context, user, api.SetAccount{})
-			}),
-			one("remove", "remove an account with all that is its", "removed", func(to *client.API, x *cli.Context, user string) error {
-				return to.RemoveAccount(x.Context, user)
-			}),
+			one("disable", "bar an account and revoke its devices", "disabled",
+				"Its sign-ins and its live sessions end within five seconds. Its devices are\nrevoked for good: after enable the person signs in anew on each.", func(to *client.API, x *cli.Context, user string) error {
+					return to.SetAccount(x.Context, user, api.SetAccount{Disabled: true})
+				}),
+			one("enable", "let an account be used again", "enabled",
+				"The person signs in with the password and second factor of before, on devices\nthat have forgotten the appliance: sallyport logout.", func(to *client.API, x *cli.Context, user string) error {
+					return to.SetAccount(x.Context, user, api.SetAccount{})
+				}),
+			one("remove", "remove an account with all that is its", "removed",
+				"Sign-ins and live sessions end within five seconds, devices are revoked for\ngood, and password, second factors and groups are deleted. An account of an\nidentity provider comes back at its next sign-in: disable it instead.", func(to *client.API, x *cli.Context, user string) error {
+					return to.RemoveAccount(x.Context, user)
+				}),
 		},
 		Action: func(x *cli.Context) error {
 			if x.Args().Present() {

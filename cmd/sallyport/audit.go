@@ -19,7 +19,7 @@ const followEvery = time.Second
 func (c *command) audit() *cli.Command {
 	return &cli.Command{
 		Name: "audit", Usage: "show what happened on the appliance",
-		Description: "  sallyport audit --since 2h --user ann\n  sallyport audit --event flow.end --json\n  sallyport audit --follow\n\n" +
+		Description: "For administrators.\n\n  sallyport audit --since 2h --user ann\n  sallyport audit --event flow.end --json\n  sallyport audit --follow\n\n" +
 			"sallyport audit verify FOLDER checks a copy of the log, offline.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "since", Usage: "from `TIME` on: 2h (ago), 2026-11-23T10:00"},

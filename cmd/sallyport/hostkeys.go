@@ -29,6 +29,7 @@ func (c *command) hostKeys() *cli.Command {
 	}
 	forget := &cli.Command{
 		Name: "forget", Usage: "take a target's next key for its first", ArgsUsage: "TARGET",
+		Description: "For a machine that was set up anew. All keys that it is known by are\nforgotten; the next one that it shows is pinned, or waits for a confirmation\nwhere the appliance has ssh.first_use: confirm. Nothing that is open ends.",
 		Action: func(x *cli.Context) error {
 			target, err := only(x, "target")
 			if err != nil {

@@ -53,6 +53,7 @@ func (c *command) lock() *cli.Command {
 func (c *command) unlock() *cli.Command {
 	return &cli.Command{
 		Name: "unlock", Usage: "take a lock off", ArgsUsage: "user|device|target NAME",
+		Description: "  sallyport admin unlock user ann\n\nThe rules decide on new sessions again. What the lock has ended stays ended.",
 		Action: func(x *cli.Context) error {
 			kind, name, err := lockable(x)
 			if err != nil {
@@ -72,6 +73,7 @@ func (c *command) unlock() *cli.Command {
 func (c *command) locks() *cli.Command {
 	return &cli.Command{
 		Name: "locks", Usage: "list what is locked",
+		Description: "By whom, why, and until when. sallyport admin unlock takes one off.",
 		Action: func(x *cli.Context) error {
 			if err := none(x); err != nil {
 				return err

@@ -14,7 +14,7 @@ import (
 
 func (c *command) policy() *cli.Command {
 	return &cli.Command{
-		Name: "policy", Usage: "ask the policy why, or run its tests",
+		Name: "policy", Usage: "ask why, check files, or run tests",
 		Subcommands: []*cli.Command{c.policyWhy(), c.policyCheck(), c.policyTest()},
 	}
 }
@@ -32,6 +32,7 @@ func (c *command) policyWhy() *cli.Command {
 			&cli.StringFlag{Name: "vnet", Usage: "where an address lies"},
 			&cli.StringFlag{Name: "address", Usage: "`ADDRESS` that the target's name resolves to"},
 			&cli.StringFlag{Name: "source", Usage: "`ADDRESS` where they come from"},
+			&cli.StringFlag{Name: "transport", Usage: "quic or https"},
 			&cli.StringFlag{Name: "groups", Usage: "theirs at the identity provider: `A,B`"},
 			&cli.StringFlag{Name: "at", Usage: "`TIME`, such as 2026-11-22T20:00; default now"},
 			&cli.StringFlag{Name: "mfa-age", Usage: "how `LONG` ago a second factor was used"},
@@ -41,7 +42,7 @@ func (c *command) policyWhy() *cli.Command {
 				return err
 			}
 			q := url.Values{}
-			for _, name := range []string{"user", "device", "target", "protocol", "port", "vnet", "address", "source", "groups", "mfa-age"} {
+			for _, name := range []string{"user", "device", "target", "protocol", "port", "vnet", "address", "source", "transport", "groups", "mfa-age"} {
 				if v := x.String(name); v != "" {
 					q.Set(strings.ReplaceAll(name, "-", "_"), v)
 				}
@@ -117,6 +118,7 @@ func (c *command) policyCheck() *cli.Command {
 func (c *command) policyTest() *cli.Command {
 	return &cli.Command{
 		Name: "test", Usage: "run the tests that stand in the access files",
+		Description: "Those in force on the appliance, under tests: in access.yaml. Exits 1 if one\nfails. sallyport admin policy check tries files before they are in force.",
 		Action: func(x *cli.Context) error {
 			if err := none(x); err != nil {
 				return err

@@ -15,7 +15,7 @@ import (
 const watchEvery = 2 * time.Second
 
 func (c *command) sessions() *cli.Command {
-	all := &cli.BoolFlag{Name: "all", Usage: "everybody's, for administrators"}
+	all := &cli.BoolFlag{Name: "all", Usage: "everybody's that you may see"}
 	list := func(x *cli.Context) error {
 		if x.Args().Present() {
 			return unknownCommand(x.Command.Subcommands, "sallyport sessions", x.Args().First())

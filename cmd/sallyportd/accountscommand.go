@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func (d *daemon) controlAccounts(w http.ResponseWriter, r *http.Request) {
 		err = d.gateway.CheckGroups(ask.Groups)
 	}
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, err)
 		return
 	}
 	e := audit.Event{Kind: audit.AccountCreated, User: ask.User, Object: ask.User, By: "root", Detail: map[string]string{"groups": frame.Clip(strings.Join(ask.Groups, ","), 500)}}
@@ -56,7 +57,7 @@ func (d *daemon) controlAccounts(w http.ResponseWriter, r *http.Request) {
 		e.Kind, e.Detail = audit.AccountSetUp, map[string]string{"reset": "all credentials"}
 	}
 	if err := d.trail.Write(e); err != nil {
-		http.Error(w, "the audit log cannot be written, and no link is given out without", http.StatusServiceUnavailable)
+		refuse(w, http.StatusServiceUnavailable, errors.New("the audit log cannot be written, and no link is given out without"))
 		return
 	}
 	var link api.SetUp
@@ -68,7 +69,7 @@ func (d *daemon) controlAccounts(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		e.Code, e.Why = "E_REFUSED", frame.Clip(err.Error(), 255)
 		d.write(e)
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, err)
 		return
 	}
 	d.log.Info("set-up link made", "user", ask.User, "by", "root")
@@ -77,7 +78,7 @@ func (d *daemon) controlAccounts(w http.ResponseWriter, r *http.Request) {
 
 func accountsCommand(e env) *cli.Command {
 	user := &cli.StringFlag{Name: "user", Usage: "whose account, by `NAME`; must be given"}
-	url := &cli.StringFlag{Name: "url", Usage: "people come in at `URL`"}
+	url := &cli.StringFlag{Name: "url", Usage: "people come in at `URL`; default identity.url"}
 	do := func(c *cli.Context, reset bool) error {
 		if err := none(c); err != nil {
 			return err
@@ -100,10 +101,8 @@ func accountsCommand(e env) *cli.Command {
 		if !a.wellFormed() {
 			return nonsense(cfg)
 		}
-		address := strings.TrimSuffix(c.String("url"), "/")
-		if address == "" {
-			address = "https://" + publicName(a.Listen)
-		}
+		// The page takes what is set up from its own address only.
+		address := cmp.Or(strings.TrimSuffix(c.String("url"), "/"), cfg.Identity.URL, "https://"+publicName(a.Listen))
 		_, err = fmt.Fprintln(e.stdout, address+a.Path)
 		return err
 	}

@@ -29,17 +29,17 @@ type applyAnswer struct {
 // controlApply puts access files in force for root: the way back in where no administrator is left.
 func (d *daemon) controlApply(w http.ResponseWriter, r *http.Request) {
 	if d.versions == nil {
-		http.Error(w, "this appliance reads its access files from its own disk; change them there", http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, errors.New("this appliance reads its access files from its own disk; change them there"))
 		return
 	}
 	var ask applyRequest
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 2*access.MaxTotal)).Decode(&ask); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, err)
 		return
 	}
 	number, err := d.versions.force(r, ask.Files)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		refuse(w, http.StatusBadRequest, err)
 		return
 	}
 	json.NewEncoder(w).Encode(applyAnswer{number})

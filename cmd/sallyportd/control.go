@@ -52,18 +52,19 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST /enrol-code", func(w http.ResponseWriter, r *http.Request) {
 		var ask api.AskCode
 		if err := json.NewDecoder(io.LimitReader(r.Body, 64<<10)).Decode(&ask); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
+			refuse(w, http.StatusBadRequest, err)
 			return
 		}
 		code, err := d.gateway.MakeCode(appliance.NewCode{AskCode: ask, By: audit.Event{By: "root"}})
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
+			refuse(w, http.StatusBadRequest, err)
 			return
 		}
 		json.NewEncoder(w).Encode(enrolAnswer{Code: code.Code, Fingerprint: d.fingerprint(),
 			Listen: where(d.cfg), Pinned: d.cfg.TLS.SelfSigned})
 	})
 	mux.HandleFunc("POST /accounts", d.controlAccounts)
+	mux.HandleFunc("POST /unlock", d.controlUnlock)
 	mux.HandleFunc("POST /access", d.controlApply)
 	mux.HandleFunc("GET /ca", d.serveCA)
 	mux.HandleFunc("POST /ca", d.serveCA)
@@ -74,6 +75,27 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 		return err
 	}
 	return nil
+}
+
+// A refusal is why the daemon does not do what it was asked for, and what to do.
+type refusal struct {
+	Error string `json:"error"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+// refuse answers a command that is not done.
+func refuse(w http.ResponseWriter, status int, err error) {
+	r := refusal{Error: err.Error()}
+	var known *auth.Error
+	var reason *frame.StreamError
+	switch {
+	case errors.As(err, &known):
+		r.Hint = known.Hint
+	case errors.As(err, &reason):
+		r = refusal{reason.Reason.Sentence, reason.Reason.Hint}
+	}
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(r)
 }
 
 type enrolAnswer struct {
@@ -210,8 +232,11 @@ func askDaemon(ctx context.Context, cfg *config.Config, method, what string, ask
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-		return fail(1, "", "%s", frame.Clip(string(bytes.TrimSpace(text)), 600))
+		var said refusal
+		if err := json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&said); err != nil {
+			return nonsense(cfg)
+		}
+		return fail(1, frame.Clip(said.Hint, 300), "%s", frame.Clip(said.Error, 600))
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(answer); err != nil {
 		return nonsense(cfg)

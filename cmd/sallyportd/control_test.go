@@ -68,7 +68,7 @@ func TestAnswersOfADaemon(t *testing.T) {
 			t.Errorf("%q: %q", bad, err)
 		}
 	}
-	_, err := askSomebody(t, 400, "no such user \x1b[2J\u202e\nroot#\n")
+	_, err := askSomebody(t, 400, `{"error":"no such user \u001b[2J\u202e\nroot#"}`)
 	if err == nil || err.Error() != "no such user ?[2J??root#" {
 		t.Errorf("got %q", err)
 	}

@@ -490,7 +490,7 @@ func (d *demo) refusal(ctx context.Context, home client.Home, what, target, code
 // audit shows what the appliance has written down of the person's requests.
 func (d *demo) audit(ctx context.Context, home client.Home) error {
 	d.step("what the audit log says of that")
-	d.line("$ sallyport audit --user ann")
+	d.line("the flows in it; sallyport audit --user ann shows all, sallyport audit --json every field")
 	profile, err := home.Profile("demo")
 	if err != nil {
 		return err

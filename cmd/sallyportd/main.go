@@ -72,6 +72,7 @@ func run(ctx context.Context, e env) int {
 			enrolCodeCommand(e),
 			accountsCommand(e),
 			applyCommand(e),
+			unlockCommand(e),
 			caKeyCommand(e),
 			caRotateCommand(e),
 			releaseCommand(e),
@@ -175,7 +176,7 @@ func none(c *cli.Context) error {
 
 // misused says how a command is to be used.
 func misused(c *cli.Context, how string) error {
-	hint := "see: sallyportd " + c.Command.Name + " --help"
+	hint := "see: " + c.Command.HelpName + " --help"
 	if slices.ContainsFunc(c.Args().Slice(), func(arg string) bool { return strings.HasPrefix(arg, "-") }) {
 		hint = "put flags before arguments; " + hint
 	}

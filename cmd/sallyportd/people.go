@@ -109,7 +109,7 @@ func (d *daemon) openSignIn() error {
 		}}
 	}
 	d.portal, err = portal.New(portal.Config{Name: d.cfg.Name, URL: cfg.URL, Service: signin.New(c), Providers: names, Accounts: accounts, Passwords: hasher,
-		Passkeys: c.Passkeys, Enrol: d.enrol, API: d.browserAPI, Browsers: people.Browsers{Store: d.store}, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
+		Passkeys: c.Passkeys, Enrol: d.enrol, API: d.browserAPI, Browsers: people.Browsers{Store: d.store}, Banner: d.cfg.Banner, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
 		SetUp: func(user string, source netip.Addr) { d.gateway.AccountSetUp(user, source.String()) }})
 	return err
 }
@@ -135,7 +135,7 @@ func (d *daemon) identityProviders(waiting pending.Store) (*oidc.Set, error) {
 			return nil, err
 		}
 		list = append(list, oidc.Config{Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: secret, RedirectURL: d.cfg.Identity.URL + "/login/" + p.Name,
-			Scopes: p.Scopes, UserClaim: p.User, GroupsClaim: p.Groups, AMR: p.MFA.AMR, ACR: p.MFA.ACR, HTTP: client})
+			Scopes: p.Scopes, UserClaim: p.User, GroupsClaim: p.Groups, AMR: p.MFA.AMR, ACR: p.MFA.ACR, HTTP: client, Reach: out.allow})
 	}
 	if len(list) == 0 {
 		return nil, nil

@@ -84,7 +84,7 @@ func TestRobot(t *testing.T) {
 	}
 	var out, errs bytes.Buffer
 	if exit := run(t.Context(), env{[]string{"sallyportd", "enrol-code", "--config", path, "--user", "bob", "--target", "demo-9", "--target", "demo-1", "--protocol", "ssh"},
-		nil, &out, &errs}); exit != 1 || errs.String() != "sallyportd: there is no target \"demo-9\"\n" {
+		nil, &out, &errs}); exit != 1 || errs.String() != "sallyportd: there is no target \"demo-9\"\nsallyportd: hint: the access files name the targets\n" {
 		t.Errorf("exit %d: %s", exit, &errs)
 	}
 	if exit := run(t.Context(), env{[]string{"sallyportd", "enrol-code", "--config", path, "--user", "bob", "--target", "demo-1", "--protocol", "ssh", "--json"},

@@ -107,22 +107,22 @@ const maxOverlap = 90 * 24 * time.Hour
 func (d *daemon) serveCA(w http.ResponseWriter, r *http.Request) {
 	var answer caAnswer
 	if d.sshCA == nil {
-		http.Error(w, sshca.ErrSeal.Error()+": copy "+sealFile+" from the one that made them, and start again", http.StatusServiceUnavailable)
+		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("%w: copy %s from the one that made them, and start again", sshca.ErrSeal, sealFile))
 		return
 	}
 	if r.Method == http.MethodPost {
 		overlap, err := time.ParseDuration(r.URL.Query().Get("overlap"))
 		if err != nil || overlap < 0 || overlap > maxOverlap {
-			http.Error(w, fmt.Sprintf("the overlap must be a time of at most %v", maxOverlap), http.StatusBadRequest)
+			refuse(w, http.StatusBadRequest, fmt.Errorf("the overlap must be a time of at most %v", maxOverlap))
 			return
 		}
 		if answer.Signs, err = d.sshCA.Rotate(r.Context(), overlap); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			refuse(w, http.StatusServiceUnavailable, err)
 			return
 		}
 		d.log.Info("SSH authority's next key made", "signs", answer.Signs)
 	} else if err := d.sshCA.Reload(r.Context()); err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		refuse(w, http.StatusServiceUnavailable, err)
 		return
 	}
 	answer.Lines = d.sshCA.Lines()

@@ -105,6 +105,9 @@ func (p *Provider) ask(ctx context.Context) (*metadata, error) {
 	if err := m.check(); err != nil {
 		return nil, p.refuse("its metadata will not do: %v", err)
 	}
+	if p.config.Reach != nil {
+		p.config.Reach(provider.Endpoint().TokenURL, m.JWKS, m.UserInfo)
+	}
 	return m, nil
 }
 

@@ -63,6 +63,9 @@ type Config struct {
 	AMR []string // default mfa, and the methods of RFC 8176 that stand for it: hwk, otp, sc, swk, fido
 	ACR []string // default none
 
+	// Reach is told the URLs that the provider's metadata name and that it is asked at, before it is; may be nil.
+	Reach func(urls ...string)
+
 	HTTP  *http.Client     // limits are put around it; default one with its own transport
 	Clock func() time.Time // default time.Now
 }

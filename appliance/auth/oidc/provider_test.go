@@ -23,9 +23,11 @@ func TestRealProvider(t *testing.T) {
 	const redirect = "http://127.0.0.1:1/login/corp"
 	idp := oidcprovider.Start(t, redirect)
 	var ahead atomic.Int64 // of the clock
+	var reached []string
 	config := Config{
 		Name: "corp", Issuer: idp.Issuer, ClientID: oidcprovider.ClientID, ClientSecret: oidcprovider.ClientSecret, RedirectURL: redirect,
 		Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+		Reach: func(urls ...string) { reached = urls },
 	}
 	s, err := NewSet(pending.NewMemory(pending.Config{}), config)
 	if err != nil {
@@ -50,6 +52,9 @@ func TestRealProvider(t *testing.T) {
 	if ann.User != "ann" || ann.Subject != "ann" || ann.Issuer != idp.Issuer || !slices.Equal(ann.Groups, []string{"dev", "ops"}) ||
 		time.Since(ann.AuthTime).Abs() > time.Minute || !ann.MFA.IsZero() || ann.Session.Refresh == "" {
 		t.Errorf("%+v", ann)
+	}
+	if want := []string{idp.Issuer + "/token", idp.Issuer + "/jwks", idp.Issuer + "/me"}; !slices.Equal(reached, want) {
+		t.Errorf("it is said to be asked at %q, not %q", reached, want)
 	}
 	if _, err := login("Bob B"); !errors.Is(err, ErrRefused) || reason(err) != `corp: preferred_username is "bob b", which is no user name here: 1 to 64 of a-z, 0-9, dot, dash, _ and @` {
 		t.Error(err, reason(err))
