@@ -79,7 +79,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.memory = a.Home.memory()
 	ctx, a.quit = context.WithCancelCause(ctx)
 	defer a.quit(nil)
-	l, err := a.listen()
+	l, err := a.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // listen takes the Home's socket, if no other agent has it.
-func (a *Agent) listen() (net.Listener, error) {
+func (a *Agent) listen(ctx context.Context) (net.Listener, error) {
 	places, err := a.Home.agentPlaces()
 	if err == nil {
 		err = places.open()
@@ -128,7 +128,14 @@ func (a *Agent) listen() (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.lock, err = tryLock(places.lock); err != nil {
+	// One that has the lock and does not answer is about to end.
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	poll(ctx, func() bool {
+		a.lock, err = tryLock(places.lock)
+		return a.lock != nil || err != nil || answers(places.socket)
+	})
+	if err != nil {
 		return nil, err
 	}
 	if a.lock == nil {
