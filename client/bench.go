@@ -85,21 +85,28 @@ func (b *Bench) Measure(ctx context.Context) (*BenchReport, error) {
 	if mode := cmp.Or(b.Options.Transport, transport.Auto); mode != transport.Auto {
 		modes = []transport.Mode{mode}
 	}
-	var failed []error
+	var failures []Failure
 	for _, mode := range modes {
 		way, err := b.measure(ctx, mode, r)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		if err != nil {
-			failed = append(failed, err)
 			failure := Explain(err)
+			failures = append(failures, failure)
 			way = Way{Transport: string(mode), Failure: &failure}
 		}
 		r.Ways = append(r.Ways, way)
 	}
-	if len(failed) == len(modes) {
-		return nil, failed[0]
+	if len(failures) == len(modes) {
+		all := failures[0]
+		for _, other := range failures[1:] {
+			if other.Sentence != all.Sentence {
+				all.Tried = append(all.Tried, other.Sentence)
+			}
+			all.Tried = append(all.Tried, other.Tried...)
+		}
+		return nil, &failed{all}
 	}
 	r.judge()
 	return r, nil
