@@ -59,7 +59,7 @@ func (s *Store) setPassword(_ context.Context, config *pgx.ConnConfig) (err erro
 const channel = "sallyport"
 
 // listen hears what other appliances change, over a connection of its own, until that breaks.
-func (s *Store) listen(ctx context.Context, wake chan<- struct{}) error {
+func (s *Store) listen(ctx context.Context, wake func()) error {
 	config, err := s.postgresConfig()
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (s *Store) listen(ctx context.Context, wake chan<- struct{}) error {
 		return err
 	}
 	for {
-		poke(wake) // at first too: nothing was heard before
+		wake() // at first too: nothing was heard before
 		if _, err := conn.WaitForNotification(ctx); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -148,4 +149,39 @@ func (p *server) open(t *testing.T, database string) *Store {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// TestWatchersShareAListener: however many watch, one connection listens, and none when nobody watches any more.
+func TestWatchersShareAListener(t *testing.T) {
+	p := theServer(t)
+	s, err := Open(t.Context(), Config{URL: p.url(p.database(t)), Timeout: slow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	listeners := func(want int) {
+		t.Helper()
+		n := -1
+		for end := time.Now().Add(slow); n != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			must(t, s.read.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'").Scan(&n))
+		}
+		if n != want {
+			t.Errorf("%d connections listen, want %d", n, want)
+		}
+	}
+	for range 2 {
+		var wg sync.WaitGroup
+		ctx, stop := context.WithCancel(t.Context())
+		told := make(chan Change, 100)
+		for range 5 {
+			wg.Go(func() { s.Watch(ctx, func(c Change) error { told <- c; return nil }) })
+		}
+		for range 5 {
+			<-told
+		}
+		listeners(1)
+		stop()
+		wg.Wait()
+		listeners(0)
+	}
 }

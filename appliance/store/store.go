@@ -90,8 +90,9 @@ type Store struct {
 	read    *sql.DB // the same as write with PostgreSQL
 	health  health
 
-	mu   sync.Mutex
-	woke map[chan struct{}]bool // by the changes of this process, for its own watchers
+	mu    sync.Mutex
+	woke  map[chan struct{}]bool // its watchers hear here that something may have changed
+	quiet func()                 // ends the listening; nil where there is none
 }
 
 // Open opens the database and brings its tables up to date.

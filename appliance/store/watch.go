@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -66,20 +65,8 @@ func (s *Store) tell(c *change) error {
 // cannot say what was missed. An error of f's has it called with the same change again, a moment later. While the database
 // does not answer Watch waits; it loses nothing.
 func (s *Store) Watch(ctx context.Context, f func(Change) error) error {
-	wake := make(chan struct{}, 1)
-	s.mu.Lock()
-	s.woke[wake] = true
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.woke, wake)
-	}()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	if s.dialect == postgresDialect {
-		wg.Go(func() { s.keepListening(ctx, wake) })
-	}
+	wake := s.awake()
+	defer s.asleep(wake)
 	w := &watcher{store: s, f: f, last: -1}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -106,10 +93,45 @@ func (s *Store) Watch(ctx context.Context, f func(Change) error) error {
 	}
 }
 
+// awake is where a watcher hears that something may have changed. The first has the store listen to the database, by one
+// connection for all.
+func (s *Store) awake() chan struct{} {
+	wake := make(chan struct{}, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.woke) == 0 && s.dialect == postgresDialect {
+		ctx, stop := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		s.quiet = func() { stop(); <-done }
+		go func() {
+			defer close(done)
+			s.keepListening(ctx)
+		}()
+	}
+	s.woke[wake] = true
+	return wake
+}
+
+// asleep is the end of awake; the last ends the listening.
+func (s *Store) asleep(wake chan struct{}) {
+	s.mu.Lock()
+	delete(s.woke, wake)
+	quiet := s.quiet
+	if len(s.woke) > 0 {
+		quiet = nil
+	} else {
+		s.quiet = nil
+	}
+	s.mu.Unlock()
+	if quiet != nil {
+		quiet()
+	}
+}
+
 // keepListening hears of changes in good time; polling makes up for what it misses.
-func (s *Store) keepListening(ctx context.Context, wake chan<- struct{}) {
+func (s *Store) keepListening(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := s.listen(ctx, wake)
+		err := s.listen(ctx, s.wake)
 		s.cfg.Log.Debug("not listening to the database", "cause", err)
 		select {
 		case <-ctx.Done():
