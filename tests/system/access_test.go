@@ -26,8 +26,8 @@ rules:
 `
 
 // withFolder starts a bastion whose access files are a folder, and enrols bob beside ann.
-func withFolder(t *testing.T) (b *bastion, bob string) {
-	b = start(t, settings{prepare: func(b *bastion) {
+func withFolder(t *testing.T, extra ...string) (b *bastion, bob string) {
+	b = start(t, settings{extra: strings.Join(extra, "\n"), prepare: func(b *bastion) {
 		b.policy("access.yaml", accessFolder)
 		config, err := os.ReadFile(filepath.Join(b.dir, "sallyport.yaml"))
 		if err != nil {

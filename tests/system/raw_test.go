@@ -48,7 +48,8 @@ type rawConn struct {
 	deadline func(time.Time) error
 	state    tls.ConnectionState
 	key      frame.PrivateKey
-	session  *quic.Conn // over QUIC
+	session  *quic.Conn  // over QUIC
+	bond     *frame.Bond // once it is admitted
 }
 
 // over connects by a transport and says nothing yet.
@@ -145,7 +146,8 @@ func (c *rawConn) introduce(h frame.Hello) (*frame.Introduction, []byte, error) 
 		return nil, nil, err
 	}
 	pin := sha256.Sum256(c.state.PeerCertificates[0].RawSubjectPublicKeyInfo)
-	return frame.Introduce(h, c.key, frame.Channel{Exporter: exporter, ServerKeys: [][]byte{pin[:]}})
+	return frame.Introduce(h, c.key, frame.Channel{Exporter: exporter, ServerKeys: [][]byte{pin[:]},
+		Secret: func(flow []byte) ([]byte, error) { return c.state.ExportKeyingMaterial(frame.ResumeLabel, flow, 32) }})
 }
 
 // hello says HELLO and waits for WELCOME.
@@ -158,7 +160,10 @@ func (c *rawConn) hello(h frame.Hello) error {
 	if _, err := c.Write(hello); err != nil {
 		return err
 	}
-	_, err = in.ReadWelcome(c)
+	welcome, err := in.ReadWelcome(c)
+	if err == nil {
+		c.bond = in.Bond(welcome.User)
+	}
 	return err
 }
 
