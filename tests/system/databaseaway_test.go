@@ -33,7 +33,7 @@ func TestDatabaseAway(t *testing.T) {
 		access: strings.Replace(usualAccess, "targets:\n", "targets:\n  - {name: echo, vnet: hub, address: 10.99.0.10, protocols: {tcp: 7777}}\n", 1) +
 			"  - {name: echo, who: [ann, bob], targets: [echo], protocols: [tcp]}\n",
 		extra:   "store: {url: \"" + databaseURL + "\"}\naudit: {export: [{name: fleet, database: true}]}\n",
-		prepare: func(b *bastion) { db = newDatabase(t, b.Appliance) },
+		prepare: func(b *bastion) { db = newDatabase(b) },
 	})
 	b.echo("10.99.0.10:7777")
 	ann, bob := b.rawClient("ann"), b.rawClient("bob")
@@ -289,7 +289,7 @@ func TestDatabaseAwayAtStart(t *testing.T) {
 	b := start(t, settings{
 		extra: "store: {url: \"" + databaseURL + "\"}\n",
 		prepare: func(b *bastion) {
-			db = newDatabase(t, b.Appliance)
+			db = newDatabase(b)
 			db.crash()
 			waiting.Go(func() {
 				defer db.start()

@@ -16,8 +16,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
-	"testing"
 	"time"
 
 	"github.com/pquerna/otp/totp"
@@ -32,23 +30,10 @@ const entranceURL = "https://bastion.example"
 // signsIn are the lines of sallyport.yaml by which people sign in to accounts of the appliance's own.
 const signsIn = "identity: {url: " + entranceURL + "}\n"
 
-// A webBrowser is somebody's, where the person is.
+// A webBrowser is somebody's, where the person is. No address that it shows may have a secret.
 type webBrowser struct {
 	*bastion
 	*http.Client
-	addresses addresses
-}
-
-// addresses are those that a browser has shown, in its address bar and to the pages that it came to.
-type addresses struct {
-	mu  sync.Mutex
-	all []string
-}
-
-func (a *addresses) note(list ...string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.all = append(a.all, list...)
 }
 
 func (b *bastion) browser() *webBrowser {
@@ -57,13 +42,11 @@ func (b *bastion) browser() *webBrowser {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	w := &webBrowser{bastion: b}
 	way := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return b.Client.DialContext(ctx, network, b.address)
 	}}
 	b.t.Cleanup(way.CloseIdleConnections)
-	w.Client = &http.Client{Jar: jar, Transport: way, Timeout: time.Minute}
-	return w
+	return &webBrowser{b, &http.Client{Jar: jar, Transport: way, Timeout: time.Minute}}
 }
 
 // form sends a form, and returns the page that answers, which must say something.
@@ -84,28 +67,26 @@ func (w *webBrowser) form(path string, form url.Values, says string) string {
 	if err != nil || !strings.Contains(string(page), says) {
 		w.t.Fatalf("%s does not say %q: %v\n%s", path, says, err, page)
 	}
-	w.addresses.note(resp.Request.URL.String(), resp.Header.Get("Location"), req.Referer())
-	for _, link := range linked.FindAllStringSubmatch(string(page), -1) {
-		w.addresses.note(link[1])
+	for _, c := range resp.Cookies() {
+		w.hide("a cookie", c.Value)
 	}
-	w.hide("a cookie", cookiesOf(w.Jar)...)
+	addresses := []string{resp.Request.URL.String(), resp.Request.Referer(), resp.Header.Get("Location")}
+	for _, link := range linked.FindAllStringSubmatch(string(page), -1) {
+		addresses = append(addresses, link[1])
+	}
+	for _, address := range addresses {
+		w.complain("the address "+address, []byte(address))
+	}
 	return string(page)
 }
 
 var (
-	linked       = regexp.MustCompile(`(?:href|src|action|content)="([^"]*)"`)
-	shownSecret  = regexp.MustCompile(`name="secret" value="([A-Z2-7]+)"`)
-	shownCode    = regexp.MustCompile(`confirm the device with the code (\S+)`)
-	shownRecover = regexp.MustCompile(`<li>([^<]+)</li>`)
+	linkCode      = regexp.MustCompile(`/setup#(\S{22})`)
+	linked        = regexp.MustCompile(`(?:href|src|action|content)="([^"]*)"`)
+	shownSecret   = regexp.MustCompile(`name="secret" value="([A-Z2-7]+)"`)
+	shownCode     = regexp.MustCompile(`confirm the device with the code (\S+)`)
+	shownRecovery = regexp.MustCompile(`<li>([^<]+)</li>`)
 )
-
-func cookiesOf(jar http.CookieJar) (values []string) {
-	u, _ := url.Parse(entranceURL)
-	for _, c := range jar.Cookies(u) {
-		values = append(values, c.Value)
-	}
-	return values
-}
 
 // hide adds secrets that have no home.
 func (b *bastion) hide(what string, texts ...string) {
@@ -114,53 +95,61 @@ func (b *bastion) hide(what string, texts ...string) {
 	}
 }
 
+// A person has an account of the appliance's own, and a browser.
+type person struct {
+	*webBrowser
+	user, password string
+	secret         string // of one-time codes
+	recovery       []string
+}
+
 // signUp makes an account of somebody, has them set it up, and signs their device in.
-func (b *bastion) signUp(user, home string) {
+func (b *bastion) signUp(user, home string) *person {
 	b.t.Helper()
-	link := strings.TrimSpace(b.mustClient("admin", "accounts", "add", user).stdout)
-	_, code, ok := strings.Cut(link, "/setup#")
-	if !ok {
-		b.t.Fatalf("the link is %q", link)
-	}
-	w := b.browser()
-	password := "an owl in the attic of " + user
-	secret := shownSecret.FindStringSubmatch(w.form("/setup", url.Values{"code": {code}}, "Welcome, "+user))[1]
+	code := linkCode.FindStringSubmatch(b.mustClient("admin", "accounts", "add", user).stdout)[1]
+	p := &person{webBrowser: b.browser(), user: user, password: "an owl in the attic of " + user}
+	p.secret = shownSecret.FindStringSubmatch(p.form("/setup", url.Values{"code": {code}}, "Welcome, "+user))[1]
 	b.hide("a set-up code", code)
-	b.hide("a password", password)
-	b.hide("the secret of one-time codes", secret)
-	one := func(in time.Duration) string {
-		code, err := totp.GenerateCode(secret, time.Now().Add(in))
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		return code
-	}
-	done := w.form("/setup/finish", url.Values{"code": {code}, "secret": {secret}, "password": {password}, "again": {password}, "totp": {one(0)}}, "Your account is ready")
-	codes := shownRecover.FindAllStringSubmatch(done, -1)
-	if len(codes) != 10 {
-		b.t.Fatalf("%d recovery codes on\n%s", len(codes), done)
-	}
-	for _, c := range codes {
+	b.hide("a password", p.password)
+	b.hide("the secret of one-time codes", p.secret)
+	done := p.form("/setup/finish", url.Values{"code": {code}, "secret": {p.secret}, "password": {p.password}, "again": {p.password}, "totp": {p.oneTime(0)}}, "Your account is ready")
+	for _, c := range shownRecovery.FindAllStringSubmatch(done, -1) {
+		p.recovery = append(p.recovery, c[1])
 		b.hide("a recovery code", c[1])
 	}
-	login := b.startLogin(home)
-	w.form("/login/password", url.Values{"user": {user}, "password": {password}}, "authenticator app")
-	w.form("/login/factor", url.Values{"method": {"totp"}, "code": {one(30 * time.Second)}}, "/login/device")
-	w.form("/login/device", url.Values{"code": {login.code}}, "this is my device")
-	w.form("/login/confirm", url.Values{"code": {login.code}}, "Signed in")
+	if len(p.recovery) != 10 {
+		b.t.Fatalf("%d recovery codes on\n%s", len(p.recovery), done)
+	}
+	l := b.startLogin(home)
+	p.signIn("totp", p.oneTime(30*time.Second), "/login/device")
+	p.form("/login/device", url.Values{"code": {l.code}}, "this is my device")
+	p.form("/login/confirm", url.Values{"code": {l.code}}, "Signed in")
 	select {
-	case <-login.Done():
-		if login.Wait() != nil {
-			b.t.Fatalf("login: %s", login.Output())
+	case <-l.Done():
+		if l.Wait() != nil {
+			b.t.Fatalf("login: %s", l.Output())
 		}
 	case <-time.After(time.Minute):
-		b.t.Fatalf("the login goes on: %s", login.Output())
+		b.t.Fatalf("the login goes on: %s", l.Output())
 	}
-	for _, address := range w.addresses.all {
-		for _, what := range b.secrets.in([]byte(address), "") {
-			b.t.Errorf("%s stands in the address %s", what, address)
-		}
+	return p
+}
+
+// oneTime is the code that the person's authenticator shows in a while.
+func (p *person) oneTime(in time.Duration) string {
+	p.t.Helper()
+	code, err := totp.GenerateCode(p.secret, time.Now().Add(in))
+	if err != nil {
+		p.t.Fatal(err)
 	}
+	return code
+}
+
+// signIn gives password and second factor, and the page then says something.
+func (p *person) signIn(method, code, says string) {
+	p.t.Helper()
+	p.form("/login/password", url.Values{"user": {p.user}, "password": {p.password}}, "authenticator app")
+	p.form("/login/factor", url.Values{"method": {method}, "code": {code}}, says)
 }
 
 // A login waits for somebody to confirm it.
@@ -204,14 +193,4 @@ func (b *bastion) rawOf(home string) *raw {
 		b.t.Fatal(err)
 	}
 	return &raw{b, frame.PrivateKey(key.(ed25519.PrivateKey))}
-}
-
-// TestPerson: somebody signs up and in, and connects.
-func TestPerson(t *testing.T) {
-	b := start(t, settings{extra: signsIn, access: strings.ReplaceAll(usualAccess, "who: [ann]", "who: [ann, bob]")})
-	bob := filepath.Join(b.Dir, "bob")
-	b.signUp("bob", bob)
-	if err := b.asBob(bob); err != nil {
-		t.Error(err)
-	}
 }
