@@ -111,7 +111,8 @@ rules:
   - {name: bob, who: [bob, carol], targets: [demo-1, demo-2], protocols: [ssh]}
 `
 
-func newEntrance(t *testing.T) *entrance {
+// newEntrance starts one, with further keys of identity.
+func newEntrance(t *testing.T, keys ...string) *entrance {
 	t.Helper()
 	out := &logBuffer{}
 	d, err := newDemo(env{stdout: io.Discard, stderr: out}, "127.0.0.1:0", true)
@@ -143,11 +144,12 @@ drain: {grace: 1s}
 identity:
   url: %s
   refresh: 1s
+  %s
   providers:
     - {name: corp, issuer: %q, client_id: %s, client_secret_file: %s}
 vnets:
   demo: {link: {kernel: {}}, prefixes: [%s]}
-`, d.tcp.Addr().String(), e.url, e.idp.Issuer, oidcprovider.ClientID, secret, demoPrefix))
+`, d.tcp.Addr().String(), e.url, strings.Join(keys, "\n  "), e.idp.Issuer, oidcprovider.ClientID, secret, demoPrefix))
 	if err != nil {
 		t.Fatal(err)
 	}
