@@ -114,6 +114,18 @@ rules:
 // newEntrance starts one, with further keys of identity.
 func newEntrance(t *testing.T, keys ...string) *entrance {
 	t.Helper()
+	var idp *oidcprovider.Provider
+	e := entranceAt(t, func(redirect string) string {
+		idp = oidcprovider.Start(t, redirect)
+		return idp.Issuer
+	}, keys...)
+	e.idp = idp
+	return e
+}
+
+// entranceAt starts one at another identity provider, which is told where it sends people back to, and tells its issuer.
+func entranceAt(t *testing.T, provider func(redirect string) (issuer string), keys ...string) *entrance {
+	t.Helper()
 	out := &logBuffer{}
 	d, err := newDemo(env{stdout: io.Discard, stderr: out}, "127.0.0.1:0", true)
 	if err != nil {
@@ -122,7 +134,7 @@ func newEntrance(t *testing.T, keys ...string) *entrance {
 	t.Cleanup(d.close)
 	_, port, _ := net.SplitHostPort(d.tcp.Addr().String())
 	e := &entrance{t: t, demo: d, log: out, url: "https://localhost:" + port}
-	e.idp = oidcprovider.Start(t, e.url+"/login/corp")
+	issuer := provider(e.url + "/login/corp")
 	folder := filepath.Join(d.dir, "access")
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
@@ -149,7 +161,7 @@ identity:
     - {name: corp, issuer: %q, client_id: %s, client_secret_file: %s}
 vnets:
   demo: {link: {kernel: {}}, prefixes: [%s]}
-`, d.tcp.Addr().String(), e.url, strings.Join(keys, "\n  "), e.idp.Issuer, oidcprovider.ClientID, secret, demoPrefix))
+`, d.tcp.Addr().String(), e.url, strings.Join(keys, "\n  "), issuer, oidcprovider.ClientID, secret, demoPrefix))
 	if err != nil {
 		t.Fatal(err)
 	}

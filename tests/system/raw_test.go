@@ -49,6 +49,7 @@ type rawConn struct {
 	state    tls.ConnectionState
 	key      frame.PrivateKey
 	session  *quic.Conn  // over QUIC
+	tls      *tls.Conn   // over HTTPS
 	bond     *frame.Bond // once it is admitted
 }
 
@@ -93,8 +94,16 @@ func (r *raw) dialHTTPS() (*rawConn, error) {
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		return nil, fmt.Errorf("the upgrade was answered with %s", resp.Status)
 	}
-	return &rawConn{ReadWriteCloser: readWriteCloser{in, conn, conn}, deadline: conn.SetDeadline, state: conn.ConnectionState(), key: r.key}, nil
+	return &rawConn{ReadWriteCloser: readWriteCloser{in, conn, conn}, deadline: conn.SetDeadline, state: conn.ConnectionState(), key: r.key, tls: conn}, nil
 }
+
+// tlsCarrier carries frames of a connection over HTTPS.
+type tlsCarrier struct {
+	*tls.Conn
+	in io.Reader // of it, with what has been read already
+}
+
+func (c tlsCarrier) Read(p []byte) (int, error) { return c.in.Read(p) }
 
 type readWriteCloser struct {
 	io.Reader
