@@ -39,7 +39,7 @@ system:
 # that it was made on; BASELINE=FILE names one of your own, which bench-baseline keeps. Transfer needs root.
 BASELINE ?= bench/baseline.txt
 MICRO     = $(GO) test -run '^$$' -bench . -skip Transfer
-MEASURED  = ./appliance/audit ./client ./frame ./netstack ./netstack/link ./relay ./transport
+MEASURED  = ./appliance/audit ./appliance/policy ./client ./frame ./netstack ./netstack/link ./relay ./transport
 bench:
 	@mkdir -p bin
 	$(MICRO) -benchtime 200ms -count 6 $(MEASURED) | tee bin/bench.txt

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -127,7 +130,7 @@ func TestPanic(t *testing.T) {
 			s.VNets = map[string]VNet{"hub": &bugVNet{s.vnet, in}}
 			f, _, err := s.open(frame.OpenRequest{Target: "named", Protocol: "ssh"})
 			if err == nil {
-				io.WriteString(f, "SSH-2.0-client\r\n")
+				io.WriteString(f, "SSH-2.0-client\r\nthe canary, a password that somebody types\r\n")
 				f.CloseWrite()
 				_, err = io.ReadAll(f)
 				f.Close()
@@ -145,6 +148,8 @@ func TestPanic(t *testing.T) {
 			}
 			if text := log.String(); !strings.Contains(text, "incident="+r.Incident) || !strings.Contains(text, "bug in "+in) || !strings.Contains(text, "contain_test.go") {
 				t.Errorf("the log has no incident %s, or no stack: %s", r.Incident, text)
+			} else if tellsOf(text, "the canary") {
+				t.Errorf("the log has what was typed: %s", text)
 			}
 			speak(t, other, "still here\r\n")
 		})
@@ -233,16 +238,34 @@ func TestPanicInCarrier(t *testing.T) {
 	}
 }
 
-// TestPanicInAdmit: so does one in a sign-in.
+// tellsOf says whether a log has some text, as it is or in hexadecimal or base64.
+func tellsOf(log, text string) bool {
+	for _, form := range []string{text, hex.EncodeToString([]byte(text)), base64.RawStdEncoding.EncodeToString([]byte(text)), fmt.Sprint([]byte(text))} {
+		if strings.Contains(log, form[:len(form)-2]) { // the last of base64 depend on what follows
+			return true
+		}
+	}
+	return false
+}
+
+// TestPanicInAdmit: so does one in a sign-in, whose code and token the log does not have.
 func TestPanicInAdmit(t *testing.T) {
 	s := newSite(t)
+	var log watched
+	s.Log = slog.New(slog.NewTextHandler(&log, nil))
 	s.Devices = bugDevices{s.reg}
-	_, err := s.Admit(t.Context(), &frame.Hello{}, &s.peer)
-	if r, ok := frame.ReasonOf(err); !ok || r.Code != frame.Internal || r.Incident == "" {
-		t.Errorf("the client is told %+v (%v)", r, err)
+	for _, h := range []*frame.Hello{{Token: []byte("the canary's token")}, {Token: []byte("the canary's token"), Code: "the canary's code", User: "ann"}} {
+		_, err := s.Admit(t.Context(), h, &s.peer)
+		if r, ok := frame.ReasonOf(err); !ok || r.Code != frame.Internal || r.Incident == "" {
+			t.Errorf("the client is told %+v (%v)", r, err)
+		}
+	}
+	if text := log.String(); strings.Count(text, "bug in ") != 2 || tellsOf(text, "the canary's token") || tellsOf(text, "the canary's code") {
+		t.Errorf("the log has %s", text)
 	}
 }
 
 type bugDevices struct{ *auth.Registry }
 
 func (bugDevices) Device(ed25519.PublicKey) (auth.Device, error) { panic("bug in Device") }
+func (bugDevices) Enrol(e auth.Enrolment) (auth.Device, error)   { panic("bug in Enrol") }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -241,7 +242,6 @@ func TestFlowRefused(t *testing.T) {
 	}
 }
 
-// TestFlowEnds: whatever ends a right ends the flows that it allowed, with its reason.
 // TestApprovalIsMissing: what somebody must agree to is refused while nobody can be asked.
 func TestApprovalIsMissing(t *testing.T) {
 	s := newSite(t)
@@ -269,6 +269,8 @@ func TestPolicyFails(t *testing.T) {
 	}
 }
 
+// TestFlowEnds: whatever ends a right ends the flows that it allowed, with its reason, which is written before anybody is
+// told.
 func TestFlowEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(s *site)
@@ -292,6 +294,9 @@ func TestFlowEnds(t *testing.T) {
 			go c.end(s)
 			if _, err := io.ReadAll(f); codeOf(err) != c.code {
 				t.Errorf("the flow ended with %v, want %s", err, c.code)
+			}
+			if ends := s.ends(); !slices.Equal(ends, []string{"ann " + string(c.code)}) {
+				t.Errorf("the audit log has %q when the client is told", ends)
 			}
 		})
 	}

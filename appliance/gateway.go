@@ -517,20 +517,21 @@ func (f *flow) prepare(ctx context.Context, conn relay.Conn) *relay.Relay {
 	return relay.New(ctx, f.stream.Load(), &containedConn{f.watchingKeys(guarded(f.grant.Protocol, throttle(conn, f.grant.Bandwidth/8))), f}, relay.Options{Idle: f.grant.Idle})
 }
 
-// account tells the client why a flow could not go on and writes the flow's one line, which says why if the client broke
-// the protocol.
+// account writes the flow's one line, which says why if the client broke the protocol, and then tells the client why the
+// flow could not go on: what somebody was told is written.
 func (f *flow) account() {
 	result := f.relay.Load().Result()
 	if _, ok := breachOf(result.Delivered); ok {
 		result.Err = result.Delivered // and not that the client hung up when it was told
 	}
-	if result.Err != nil {
-		f.stream.Load().Reset(endReason(f, result.Err))
-	}
-	if errors.Is(result.Err, errUnthanked) {
+	why := result.Err
+	if errors.Is(why, errUnthanked) {
 		result.Err = nil
 	}
 	f.logEnd(result)
+	if why != nil {
+		f.stream.Load().Reset(endReason(f, why))
+	}
 }
 
 // logEnd writes the line, and counts the end.

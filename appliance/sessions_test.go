@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sallyport/appliance/api"
+	"sallyport/appliance/auth"
 	"sallyport/frame"
 )
 
@@ -111,5 +112,75 @@ func TestEndSessions(t *testing.T) {
 				f.Close()
 			}
 		})
+	}
+}
+
+// TestWatchers: who may watch sessions sees those that the policy says and ends none; who may end them does not see them;
+// neither administers.
+func TestWatchers(t *testing.T) {
+	s := newSite(t)
+	s.SetPolicy(s.parse(siteAccess, watchers))
+	s.target("10.0.0.5:22", echo)
+	flows := map[string]*frame.Stream{"db-1": s.as("bob", "dev-2")}
+	f, _, err := s.open(frame.OpenRequest{Target: "named", Protocol: "ssh"}) // of ann's
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	flows["named"] = f
+	ids := map[string]string{}
+	all, _ := s.sessions(frame.Peer{User: "ann"}, true)
+	for _, l := range all {
+		ids[l.Target] = l.ID
+	}
+	if len(ids) != 2 {
+		t.Fatalf("ann sees %+v", all)
+	}
+	for who, want := range map[string]string{"wes": "bob to db-1", "kim": "", "lea": ""} {
+		p := frame.Peer{User: who, Device: "dev-of-" + who}
+		list, err := s.sessions(p, true)
+		var seen []string
+		for _, l := range list {
+			seen = append(seen, l.User+" to "+l.Target)
+		}
+		if got := strings.Join(seen, ", "); got != want || err != nil {
+			t.Errorf("%s sees %q, %v; want %q", who, got, err, want)
+		}
+		if list, _ := s.sessions(p, false); len(list) != 0 {
+			t.Errorf("%s has %+v", who, list)
+		}
+		if s.isAdmin(p) {
+			t.Errorf("%s administers", who)
+		}
+		if _, err := s.endSessions(p, api.EndSessions{Sessions: []string{ids["named"]}}); codeOf(err) != "E_SESSION_UNKNOWN" {
+			t.Errorf("%s ends the session to named: %v", who, err)
+		}
+		if who == "kim" {
+			continue
+		}
+		if _, err := s.endSessions(p, api.EndSessions{Sessions: []string{ids["db-1"]}}); codeOf(err) != "E_SESSION_UNKNOWN" {
+			t.Errorf("%s ends bob's session: %v", who, err)
+		}
+		if ended, err := s.endSessions(p, api.EndSessions{User: "bob"}); len(ended) != 0 || err != nil {
+			t.Errorf("%s ends %+v, %v", who, ended, err)
+		}
+	}
+	kim := frame.Peer{User: "kim", Device: "dev-of-kim"}
+	if ended, err := s.endSessions(kim, api.EndSessions{Rule: "operators", Why: "maintenance"}); len(ended) != 1 || ended[0].ID != ids["db-1"] || err != nil {
+		t.Errorf("kim ends %+v, %v", ended, err)
+	}
+	_, err = io.ReadAll(flows["db-1"])
+	if reason, _ := frame.ReasonOf(err); reason.Code != "E_KILLED" || reason.Sentence != "an administrator has ended this session: maintenance" {
+		t.Errorf("bob is told %+v", reason)
+	}
+	flows["db-1"].Close()
+	speak(t, f, "SSH-2.0-still\r\n")
+
+	// A device of kim's with a scope may not.
+	scoped := frame.Peer{User: "kim", Device: s.robot("kim", auth.Scope{Targets: []string{"db-1"}})}
+	bobs := s.as("bob", "dev-2")
+	defer bobs.Close()
+	if ended, err := s.endSessions(scoped, api.EndSessions{Target: "db-1"}); len(ended) != 0 || err != nil {
+		t.Errorf("kim's robot ends %+v, %v", ended, err)
 	}
 }

@@ -123,7 +123,8 @@ func randomStatements(rnd *rand.Rand, n int) string {
 	return b.String()
 }
 
-// BenchmarkDecide decides among 1,000 policies on one of 10,000 targets. The goal is 200 µs.
+// BenchmarkDecide decides among 1,000 policies on one of 10,000 targets, and fails where that takes more than 200 µs in the
+// mean.
 func BenchmarkDecide(b *testing.B) {
 	p := large(b)
 	r := Request{User: "u-77", Target: "t-05432", Protocol: SSH, Opaque: true, Time: noon, MFA: noon, Transport: "quic",
@@ -137,6 +138,9 @@ func BenchmarkDecide(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	if mean := b.Elapsed() / time.Duration(b.N); b.N >= 100 && mean > 200*time.Microsecond { // a single one says nothing
+		b.Errorf("a decision takes %v", mean)
+	}
 	b.ReportMetric(float64(len(p.subject(r, targetEntity(p.targets[5432])).candidates)), "asked/op")
 }
 
@@ -146,6 +150,10 @@ func large(t testing.TB) *Policy {
 	yaml.WriteString("groups:\n")
 	for g := range 100 {
 		fmt.Fprintf(&yaml, "  g-%d: [u-%d, u-%d, u-%d]\n", g, g, (g+1)%100, (g+50)%100)
+	}
+	yaml.WriteString("targets:\n")
+	for i := range 10_000 {
+		fmt.Fprintf(&yaml, "  - {name: t-%05d, vnet: hub, address: 10.0.0.1, protocols: {ssh: 22}, labels: {env: e-%d, app: a-%d}}\n", i, i%10, i%200)
 	}
 	for i := range 980 {
 		fmt.Fprintf(&policies, "permit (principal in Group::\"g-%d\", action in Action::\"use\", resource in Label::\"%s\")\nwhen { context.protocol == \"ssh\" && context.port == 22 };\n",
@@ -157,10 +165,6 @@ func large(t testing.TB) *Policy {
 	p, err := Parse([]File{{"access.yaml", []byte(yaml.String())}, {"a.cedar", []byte(policies.String())}}, fakes)
 	if err != nil {
 		t.Fatal(err)
-	}
-	for i := range 10_000 { // more than an access.yaml holds
-		p.targets = append(p.targets, Target{Name: fmt.Sprintf("t-%05d", i), VNet: "hub", Host: "10.0.0.1", Offers: []Offer{{SSH, []uint16{22}}},
-			Labels: map[string]string{"env": fmt.Sprintf("e-%d", i%10), "app": fmt.Sprintf("a-%d", i%200)}})
 	}
 	return p
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -41,8 +42,44 @@ type entrance struct {
 	url  string
 	pin  string
 
-	secrets []string // that must be nowhere
 	log     *logBuffer
+	witness witness
+}
+
+// A witness sees what browsers send and get.
+type witness struct {
+	mu        sync.Mutex
+	secrets   []string // that must be nowhere: those of the test, and cookies
+	addresses []string // that pages were at, came from and led to
+}
+
+func (w *witness) hide(secrets ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.secrets = append(w.secrets, secrets...)
+}
+
+// witnessed is the way of a browser.
+type witnessed struct {
+	*witness
+	next http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (w witnessed) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := w.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.addresses = append(w.addresses, r.URL.String(), r.Referer(), resp.Header.Get("Location"))
+	for _, c := range resp.Cookies() {
+		if c.Value != "" {
+			w.secrets = append(w.secrets, c.Value)
+		}
+	}
+	return resp, nil
 }
 
 // logBuffer is what the appliance has logged.
@@ -74,7 +111,20 @@ rules:
   - {name: bob, who: [bob, carol], targets: [demo-1, demo-2], protocols: [ssh]}
 `
 
-func newEntrance(t *testing.T) *entrance {
+// newEntrance starts one, with further keys of identity.
+func newEntrance(t *testing.T, keys ...string) *entrance {
+	t.Helper()
+	var idp *oidcprovider.Provider
+	e := entranceAt(t, func(redirect string) string {
+		idp = oidcprovider.Start(t, redirect)
+		return idp.Issuer
+	}, keys...)
+	e.idp = idp
+	return e
+}
+
+// entranceAt starts one at another identity provider, which is told where it sends people back to, and tells its issuer.
+func entranceAt(t *testing.T, provider func(redirect string) (issuer string), keys ...string) *entrance {
 	t.Helper()
 	out := &logBuffer{}
 	d, err := newDemo(env{stdout: io.Discard, stderr: out}, "127.0.0.1:0", true)
@@ -84,7 +134,7 @@ func newEntrance(t *testing.T) *entrance {
 	t.Cleanup(d.close)
 	_, port, _ := net.SplitHostPort(d.tcp.Addr().String())
 	e := &entrance{t: t, demo: d, log: out, url: "https://localhost:" + port}
-	e.idp = oidcprovider.Start(t, e.url+"/login/corp")
+	issuer := provider(e.url + "/login/corp")
 	folder := filepath.Join(d.dir, "access")
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
@@ -106,11 +156,12 @@ drain: {grace: 1s}
 identity:
   url: %s
   refresh: 1s
+  %s
   providers:
     - {name: corp, issuer: %q, client_id: %s, client_secret_file: %s}
 vnets:
   demo: {link: {kernel: {}}, prefixes: [%s]}
-`, d.tcp.Addr().String(), e.url, e.idp.Issuer, oidcprovider.ClientID, secret, demoPrefix))
+`, d.tcp.Addr().String(), e.url, strings.Join(keys, "\n  "), issuer, oidcprovider.ClientID, secret, demoPrefix))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +221,7 @@ func (e *entrance) browser() *browser {
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	e.t.Cleanup(transport.CloseIdleConnections)
-	return &browser{e, &http.Client{Jar: jar, Transport: transport, Timeout: 30 * time.Second}}
+	return &browser{e, &http.Client{Jar: jar, Transport: witnessed{&e.witness, transport}, Timeout: 30 * time.Second}}
 }
 
 func (b *browser) page(resp *http.Response, err error) string {
@@ -276,11 +327,12 @@ func (e *entrance) opens(d *client.Direct, target string) client.Flow {
 	return flow
 }
 
-func (e *entrance) refused(d *client.Direct, target string, code frame.Code) {
+// refused wants a target to be refused for one of some reasons.
+func (e *entrance) refused(d *client.Direct, target string, codes ...frame.Code) {
 	e.t.Helper()
 	_, _, err := d.Open(e.t.Context(), frame.OpenRequest{Target: target, Protocol: "ssh"}, nil)
-	if r, _ := frame.ReasonOf(err); r.Code != code {
-		e.t.Fatalf("%s: %v, want %s", target, err, code)
+	if r, _ := frame.ReasonOf(err); !slices.Contains(codes, r.Code) {
+		e.t.Fatalf("%s: %v, want %q", target, err, codes)
 	}
 }
 
@@ -293,7 +345,11 @@ func (e *entrance) ends(flow client.Flow, codes, says string) {
 	if r, _ := frame.ReasonOf(err); !strings.Contains(codes, string(r.Code)) || !strings.Contains(r.Sentence, says) {
 		e.t.Fatalf("the flow ended with %v, want %s with %q", err, codes, says)
 	}
-	e.t.Logf("ended after %v: %v", time.Since(begin).Round(time.Millisecond), err)
+	took := time.Since(begin)
+	e.t.Logf("ended after %v: %v", took.Round(time.Millisecond), err)
+	if took > 6*time.Second { // five, and a second in which the provider is not asked
+		e.t.Errorf("the flow ended after %v", took)
+	}
 }
 
 // TestSignIn: people sign in at a real identity provider and with accounts of the appliance's own. What the provider says of
@@ -360,7 +416,7 @@ func TestSignIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.ends(bobs, "E_SIGNED_OUT E_DEVICE_REVOKED", "")
-	e.refused(bob, "demo-1", "E_DEVICE_REVOKED")
+	e.refused(bob, "demo-1", "E_SIGNED_OUT", "E_DEVICE_REVOKED") // the one is known a moment before the other
 	e.browser().form("/login/password", url.Values{"user": {"bob"}, "password": {bobsPassword}}, "this account is locked")
 
 	// She signs out everywhere.
@@ -391,7 +447,10 @@ func (e *entrance) root() *client.Direct {
 	return e.dialer(home)
 }
 
-var shownSecret = regexp.MustCompile(`name="secret" value="([A-Z2-7]+)"`)
+var (
+	shownSecret   = regexp.MustCompile(`name="secret" value="([A-Z2-7]+)"`)
+	shownRecovery = regexp.MustCompile(`<li>([^<]+)</li>`)
+)
 
 // setUp makes an account, and has its owner set it up. It returns the secret of their one-time codes.
 func (e *entrance) setUp(admin *client.Direct, user string) string {
@@ -406,12 +465,19 @@ func (e *entrance) setUp(admin *client.Direct, user string) string {
 	}
 	b := e.browser()
 	secret := shownSecret.FindStringSubmatch(b.form("/setup", url.Values{"code": {code}}, "Welcome, "+user))[1]
-	one, err := totp.GenerateCode(secret, time.Now().Add(-30*time.Second)) // the next one is for the login
+	one, err := totp.GenerateCode(secret, time.Now()) // the next one is for the login
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	e.secrets = append(e.secrets, code, secret, bobsPassword, oidcprovider.ClientSecret)
-	b.form("/setup/finish", url.Values{"code": {code}, "secret": {secret}, "password": {bobsPassword}, "again": {bobsPassword}, "totp": {one}}, "Your account is ready")
+	e.witness.hide(code, secret, bobsPassword)
+	done := b.form("/setup/finish", url.Values{"code": {code}, "secret": {secret}, "password": {bobsPassword}, "again": {bobsPassword}, "totp": {one}}, "Your account is ready")
+	recovery := shownRecovery.FindAllStringSubmatch(done, -1)
+	if len(recovery) != 10 {
+		e.t.Fatalf("%d recovery codes are on\n%s", len(recovery), done)
+	}
+	for _, c := range recovery {
+		e.witness.hide(c[1], strings.ReplaceAll(c[1], "-", ""))
+	}
 	return secret
 }
 
@@ -488,7 +554,8 @@ func (e *entrance) traces(admin *client.Direct) {
 	e.betrayed()
 }
 
-// betrayed looks for secrets in what the appliance keeps and says: passwords, codes, the secrets of one-time codes, tokens.
+// betrayed looks for secrets in what the appliance keeps and says and in the addresses of its pages: passwords, codes, the
+// secrets of one-time codes, cookies, tokens, the identity provider's too.
 func (e *entrance) betrayed() {
 	e.t.Helper()
 	tokens, err := filepath.Glob(filepath.Join(e.demo.dir, "home-*", "*.token"))
@@ -500,31 +567,40 @@ func (e *entrance) betrayed() {
 		if err != nil {
 			e.t.Fatal(err)
 		}
-		e.secrets = append(e.secrets, string(token))
+		e.witness.hide(string(token))
 	}
-	var leaks []error
-	filepath.WalkDir(filepath.Join(e.demo.dir, "state"), func(path string, d os.DirEntry, err error) error {
+	issued := e.idp.Issued(e.t)
+	e.witness.hide(oidcprovider.ClientSecret)
+	e.witness.hide(issued...)
+	e.witness.mu.Lock()
+	defer e.witness.mu.Unlock()
+	if len(issued) < 4 || len(e.witness.secrets) < 30 || len(e.witness.addresses) < 30 {
+		e.t.Errorf("only %d tokens of the provider, %d secrets, %d addresses", len(issued), len(e.witness.secrets), len(e.witness.addresses))
+	}
+	search := func(place, text string) {
+		for _, secret := range e.witness.secrets {
+			if strings.Contains(text, secret) {
+				e.t.Errorf("a secret stands in %s", place)
+			}
+		}
+	}
+	err = filepath.WalkDir(filepath.Join(e.demo.dir, "state"), func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
-			return nil
+			return err
 		}
 		data, err := os.ReadFile(path)
-		if err != nil {
-			return nil
-		}
-		for _, secret := range e.secrets {
-			if strings.Contains(string(data), secret) {
-				leaks = append(leaks, fmt.Errorf("a secret stands in %s", path))
-			}
+		if err == nil || !errors.Is(err, fs.ErrNotExist) { // a file of the database's that has come and gone
+			search(path, string(data))
+			return err
 		}
 		return nil
 	})
-	if err := errors.Join(leaks...); err != nil {
+	if err != nil {
 		e.t.Error(err)
 	}
-	for text := e.log.String(); len(e.secrets) > 0; e.secrets = e.secrets[1:] {
-		if strings.Contains(text, e.secrets[0]) {
-			e.t.Error("a secret stands in the log")
-		}
+	search("the log", e.log.String())
+	for _, address := range e.witness.addresses {
+		search("the address "+address, address)
 	}
 }
 
@@ -555,10 +631,32 @@ func (e *entrance) byBrowser() {
 	if text := b.page(b.Get(b.url + "/api/v1/devices")); !strings.Contains(text, "E_ADMIN") {
 		e.t.Error(text)
 	}
+	var document struct{ Paths map[string]map[string]any }
+	if err := json.Unmarshal([]byte(b.page(b.Get(b.url+"/api/v1/openapi.json"))), &document); err != nil || len(document.Paths) < 20 {
+		e.t.Errorf("%d paths, %v", len(document.Paths), err)
+	}
 	if text := post("/api/v1/logout", ""); text != "{}\n" {
 		e.t.Error(text)
 	}
-	if text := b.page(b.Get(b.url + "/api/v1/me")); !strings.Contains(text, "E_DEVICE_REVOKED") {
-		e.t.Error(text)
+	// No route answers a browser that has left, or one in which nobody has signed in.
+	stranger := e.browser()
+	for path, methods := range document.Paths {
+		for method := range methods {
+			for _, c := range []struct {
+				*browser
+				status int
+				code   string
+			}{{b, http.StatusForbidden, "E_DEVICE_REVOKED"}, {stranger, http.StatusUnauthorized, "E_SIGNED_OUT"}} {
+				req, err := http.NewRequest(strings.ToUpper(method), e.url+strings.NewReplacer("{", "", "}", "").Replace(path), strings.NewReader("{}"))
+				if err != nil {
+					e.t.Fatal(err)
+				}
+				req.Header.Set("Origin", e.url)
+				resp, err := c.Do(req)
+				if text := c.page(resp, err); resp.StatusCode != c.status || !strings.Contains(text, `"code":"`+c.code+`"`) {
+					e.t.Errorf("%s %s: %d %s, want %d %s", method, path, resp.StatusCode, text, c.status, c.code)
+				}
+			}
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html"
@@ -102,22 +103,41 @@ func (p *Provider) read(out io.Reader, done chan<- struct{}) {
 // Do has the provider "rotate" its key, "demote" ann, go "down" or come "up" again.
 func (p *Provider) Do(t *testing.T, word string) {
 	t.Helper()
-	if _, err := fmt.Fprintln(p.in, word); err != nil {
-		t.Fatal(err)
-	}
+	p.say(t, word)
 	p.want(t, word)
 }
 
-func (p *Provider) want(t *testing.T, word string) {
+// Issued are the refresh and access tokens that the provider has given out.
+func (p *Provider) Issued(t *testing.T) (tokens []string) {
+	t.Helper()
+	p.say(t, "issued")
+	if err := json.Unmarshal([]byte(p.want(t, "issued")), &tokens); err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+func (p *Provider) say(t *testing.T, word string) {
+	t.Helper()
+	if _, err := fmt.Fprintln(p.in, word); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// want waits for a word, and returns what is said beside it.
+func (p *Provider) want(t *testing.T, word string) (more string) {
 	t.Helper()
 	select {
 	case line := <-p.lines:
-		if line != word {
+		said, more, _ := strings.Cut(line, " ")
+		if said != word {
 			t.Fatalf("oidc-provider says %q, not %q", line, word)
 		}
+		return more
 	case <-time.After(patience):
 		t.Fatalf("oidc-provider does not say %q", word)
 	}
+	return ""
 }
 
 var (

@@ -1,6 +1,7 @@
 // An identity provider for tests, on loopback: node server.mjs PORT REDIRECT-URI. Whoever types a login is it.
 // It takes one word a line: "rotate" makes a new signing key and forgets the old one, "demote" takes ann out of all groups,
-// "down" closes the port, "up" opens it again. Each is answered with a line of the same word.
+// "down" closes the port, "up" opens it again, "issued" adds the refresh and access tokens that there were to its answer, as
+// JSON. Each is answered with a line of the same word.
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import http from 'node:http';
 import readline from 'node:readline';
@@ -22,6 +23,7 @@ const claims = {
 };
 
 const adapter = createMemoryAdapter(); // sign-ins outlive a new key
+const issued = [];
 
 function provider() {
   const p = new Provider(issuer, {
@@ -43,6 +45,9 @@ function provider() {
     pkce: { required: () => true },
     ttl: { AccessToken: 600, AuthorizationCode: 60, Grant: 3600, IdToken: 600, Interaction: 600, RefreshToken: 3600, Session: 3600 },
   });
+  for (const kind of ['refresh_token', 'access_token']) {
+    p.on(`${kind}.saved`, (token) => issued.push(token.jti)); // which an opaque one is
+  }
   p.on('server_error', (ctx, err) => console.error(err));
   return p.callback();
 }
@@ -62,6 +67,9 @@ readline.createInterface({ input: process.stdin }).on('line', (word) => {
     case 'demote':
       claims.ann.groups = [];
       say(word);
+      break;
+    case 'issued':
+      say(`${word} ${JSON.stringify(issued)}`);
       break;
     case 'down':
       server.close(() => say(word));

@@ -26,8 +26,8 @@ rules:
 `
 
 // withFolder starts a bastion whose access files are a folder, and enrols bob beside ann.
-func withFolder(t *testing.T) (b *bastion, bob string) {
-	b = start(t, settings{prepare: func(b *bastion) {
+func withFolder(t *testing.T, extra ...string) (b *bastion, bob string) {
+	b = start(t, settings{extra: strings.Join(extra, "\n"), prepare: func(b *bastion) {
 		b.policy("access.yaml", accessFolder)
 		config, err := os.ReadFile(filepath.Join(b.dir, "sallyport.yaml"))
 		if err != nil {
@@ -79,8 +79,17 @@ func (b *bastion) sessions(home string, args ...string) (list []struct{ Session,
 // TestSessions: real ssh sessions over both transports are listed, and end when somebody ends them, is locked out, or the
 // rules change; each person is told why, and the audit log has it all and is whole.
 func TestSessions(t *testing.T) {
-	b, bob := withFolder(t)
+	const banner = "for work only; what you do here is written down"
+	b, bob := withFolder(t, fmt.Sprintf("banner: %q\n", banner))
 	first, second, anns := b.heldBy(bob, "quic"), b.heldBy(bob, "https"), b.heldBy(b.home, "quic")
+	for _, p := range []*lab.Process{first, second, anns} {
+		if said := p.Output(); strings.Count(said, "sallyport: "+banner+"\n") != 1 || strings.Index(said, banner) > strings.Index(said, "held") {
+			t.Errorf("who connects is told %q", said)
+		}
+	}
+	if r := b.client("ls"); !strings.Contains(r.stderr, "sallyport: "+banner+"\n") || strings.Contains(r.stdout, banner) {
+		t.Errorf("who asks is told %v", r)
+	}
 	if list := b.sessions(bob, "--all"); len(list) != 2 {
 		t.Fatalf("bob sees %+v", list)
 	}

@@ -10,13 +10,16 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,6 +98,16 @@ func (s *secrets) hideKeys(t testing.TB, dir string) {
 	})
 }
 
+// hideTokens adds the access tokens that clients keep below a folder.
+func (s *secrets) hideTokens(t testing.TB, dir string) {
+	t.Helper()
+	walk(t, dir, func(path string, data []byte) {
+		if strings.HasSuffix(path, ".token") {
+			s.hide("the token of "+path, bytes.TrimSpace(data), path)
+		}
+	})
+}
+
 // walk reads the regular files below a folder.
 func walk(t testing.TB, dir string, f func(path string, data []byte)) {
 	t.Helper()
@@ -119,14 +132,19 @@ func walk(t testing.TB, dir string, f func(path string, data []byte)) {
 // betrayed searches what a bastion has left.
 func (b *bastion) betrayed(daemons []*lab.Process) {
 	b.secrets.hideKeys(b.t, b.Dir)
-	complain := func(place string, data []byte) {
-		for _, what := range b.secrets.in(data, place) {
-			b.t.Errorf("%s stands in %s", what, place)
-		}
-	}
-	walk(b.t, b.Dir, complain)
+	b.secrets.hideTokens(b.t, b.Dir)
+	b.betrayedIn(b.Dir)
 	for _, d := range daemons {
-		complain("the output of "+strings.Join(d.Args, " "), []byte(d.Output()))
+		b.complain("the output of "+strings.Join(d.Args, " "), []byte(d.Output()))
+	}
+}
+
+// betrayedIn searches the files below a folder.
+func (b *bastion) betrayedIn(dir string) { walk(b.t, dir, b.complain) }
+
+func (b *bastion) complain(place string, data []byte) {
+	for _, what := range b.secrets.in(data, place) {
+		b.t.Errorf("%s stands in %s", what, place)
 	}
 }
 
@@ -174,6 +192,67 @@ func (w *watch) processes() (stop func() []string) {
 		}
 	}()
 	return func() []string { close(over); return <-done }
+}
+
+// TestSecrets: people sign up and in, in browsers and with codes, and use what they have, over a real PostgreSQL; then the
+// worker dies of a signal and says what all goroutines were doing. Nothing of that has a secret: what is stored is sealed or
+// hashed.
+func TestSecrets(t *testing.T) {
+	const clientSecret = "the canary of an identity provider's client"
+	var db *database
+	b := start(t, settings{
+		access: strings.ReplaceAll(usualAccess, "who: [ann]", "who: [ann, bob]"),
+		extra: "store: {url: \"" + databaseURL + "\"}\naudit: {export: [{name: fleet, database: true}]}\n" +
+			"identity: {url: " + entranceURL + ", providers: [{name: corp, issuer: \"https://127.0.0.1:1\", client_id: lab, client_secret_file: corp.secret}]}\n",
+		prepare: func(b *bastion) {
+			db = newDatabase(b)
+			b.write("corp.secret", clientSecret+"\n")
+			b.secrets.hide("a client secret", []byte(clientSecret), filepath.Join(b.dir, "corp.secret"))
+		},
+	})
+	bob := filepath.Join(b.Dir, "bob")
+	p := b.signUp("bob", bob)
+	if err := b.asBob(bob); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := filepath.Glob(filepath.Join(bob, "*.token"))
+	if err != nil || len(tokens) != 1 {
+		t.Fatalf("bob's tokens are %q, %v", tokens, err)
+	}
+	p.signIn("recovery", p.recovery[0], "/login/device")
+	p.signIn("recovery", p.recovery[0], "is wrong or has been used") // and fails, which is noted
+	p.form("/login/password", url.Values{"user": {"bob"}, "password": {p.password + " too much"}}, "the user name or the password is wrong")
+	b.hide("a set-up code", linkCode.FindStringSubmatch(b.mustClient("admin", "accounts", "reset", "bob", "--second-factor").stdout)[1])
+	robot := b.rawClient("robot")
+	b.code("robot", "--target", "db-1", "--protocol", "ssh", "--expires", "1h") // that nobody uses
+	robot.admitted("https", "robot")
+
+	b.hide("what somebody types", "the canary that ann types")
+	held := b.shell(b.home, "quic")
+	held.echoes(20 * time.Second)
+	io.WriteString(held.stdin, "the canary that ann types\n")
+	b.eventually(20*time.Second, "the target has it", func() error {
+		if !strings.Contains(held.stdout.String(), "the canary") {
+			return errors.New(held.stdout.String())
+		}
+		return nil
+	})
+	if err := syscall.Kill(b.worker(), syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually(20*time.Second, "the worker says what it was doing, and another serves", func() error {
+		if out := b.daemon.Output(); !strings.Contains(out, "SIGQUIT: quit") || strings.Count(out, "\ngoroutine ") < 20 || !strings.Contains(out, "appliance.(*flow).run") || strings.Count(out, "msg=serving") < 2 {
+			return fmt.Errorf("it says %s", out)
+		}
+		return nil
+	})
+	if err := b.ssh("https", "db-1", "echo in", "in"); err != nil {
+		t.Error(err)
+	}
+	// The search is good for something only where things are.
+	if err := db.says("SELECT (SELECT count(*) > 0 FROM credentials), (SELECT count(*) > 0 FROM signins), (SELECT count(*) > 20 FROM audit)", "t|t|t"); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestCanary: the search finds what is there.

@@ -19,7 +19,7 @@ import (
 	"sallyport/frame"
 )
 
-// TestDatabaseAway: PostgreSQL crashes, and later freezes, under a hundred sessions. None is dropped and all go on moving
+// TestDatabaseAway: PostgreSQL crashes, and later freezes, under a hundred sessions of ten people. None is dropped and all go on moving
 // bytes, new ones are opened by grants of before or refused soon, what is revoked meanwhile is, and afterwards the database
 // has it all, the audit trail in order and without a gap.
 func TestDatabaseAway(t *testing.T) {
@@ -31,13 +31,13 @@ func TestDatabaseAway(t *testing.T) {
 	var db *database
 	b := start(t, settings{
 		access: strings.Replace(usualAccess, "targets:\n", "targets:\n  - {name: echo, vnet: hub, address: 10.99.0.10, protocols: {tcp: 7777}}\n", 1) +
-			"  - {name: echo, who: [ann, bob], targets: [echo], protocols: [tcp]}\n",
+			"  - {name: echo, who: [\"*\"], targets: [echo], protocols: [tcp]}\n",
 		extra:   "store: {url: \"" + databaseURL + "\"}\naudit: {export: [{name: fleet, database: true}]}\n",
-		prepare: func(b *bastion) { db = newDatabase(t, b.Appliance) },
+		prepare: func(b *bastion) { db = newDatabase(b) },
 	})
 	b.echo("10.99.0.10:7777")
 	ann, bob := b.rawClient("ann"), b.rawClient("bob")
-	flows := b.movers(ann, 100)
+	flows := b.movers(10, 10)
 	grant := ann.ask("ann", nil).grant
 	if len(grant) != frame.GrantSize {
 		t.Fatalf("a grant of %d bytes", len(grant))
@@ -58,10 +58,11 @@ func TestDatabaseAway(t *testing.T) {
 		begin := time.Now()
 		way.down()
 		b.eventually(2*time.Second, way.name+": new flows are paused", func() error { return ann.ask("ann", nil).want("E_CONTROL_DOWN") })
-		// What a person runs, with the start of its process.
+		// What a person runs, with the start of its processes on a busy machine. That the appliance itself takes no more than
+		// two seconds is wanted of each outcome.
 		soon := func(what string, err error, asked time.Time) {
 			t.Helper()
-			if took := time.Since(asked); err != nil || took > 4*time.Second {
+			if took := time.Since(asked); err != nil || took > 10*time.Second {
 				t.Errorf("%s: %s after %v: %v", way.name, what, took, err)
 			}
 		}
@@ -186,24 +187,26 @@ type movers struct {
 	wg      sync.WaitGroup
 }
 
-func (b *bastion) movers(r *raw, n int) *movers {
+// movers are so many sessions each of so many people, who have a device each and a connection for each session.
+func (b *bastion) movers(people, sessions int) *movers {
 	b.t.Helper()
-	m := &movers{t: b.t, lines: make([]atomic.Int64, n)}
-	var c *rawConn
-	for i := range n {
-		if i%25 == 0 {
-			c = r.admitted("quic", "ann")
+	m := &movers{t: b.t, lines: make([]atomic.Int64, people*sessions)}
+	for who := range people {
+		user := fmt.Sprintf("mover-%d", who)
+		r := b.rawClient(user)
+		for range sessions {
+			stream, err := r.admitted("quic", user).session.OpenStreamSync(b.t.Context())
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			f, _, err := frame.Open(b.t.Context(), quicCarrier{stream}, frame.OpenRequest{Target: "echo", Protocol: "tcp"}, frame.Options{})
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			i := len(m.streams)
+			m.streams = append(m.streams, f)
+			m.wg.Go(func() { m.move(i, f) })
 		}
-		stream, err := c.session.OpenStreamSync(b.t.Context())
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		f, _, err := frame.Open(b.t.Context(), quicCarrier{stream}, frame.OpenRequest{Target: "echo", Protocol: "tcp"}, frame.Options{})
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		m.streams = append(m.streams, f)
-		m.wg.Go(func() { m.move(i, f) })
 	}
 	b.t.Cleanup(m.stop)
 	return m
@@ -289,7 +292,7 @@ func TestDatabaseAwayAtStart(t *testing.T) {
 	b := start(t, settings{
 		extra: "store: {url: \"" + databaseURL + "\"}\n",
 		prepare: func(b *bastion) {
-			db = newDatabase(t, b.Appliance)
+			db = newDatabase(b)
 			db.crash()
 			waiting.Go(func() {
 				defer db.start()

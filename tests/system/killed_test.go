@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,21 +62,31 @@ func TestKilled(t *testing.T) {
 			load.Go(func() { told.openFlows(ann) })
 		}
 		load.Go(func() { told.enrol(ann, code) })
-		time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond)
+		load.Go(func() { told.administer(ann, n) })
+		load.Go(func() { told.endFlows(ann) })
+		if n%4 == 0 { // when somebody has just been told
+			for end, before := time.Now().Add(10*time.Second), told.ended(); told.ended() == before && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(time.Duration(random.IntN(10)) * time.Millisecond)
+		} else {
+			time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond)
+		}
 		b.daemon.Stop()
 		load.Wait()
 		b.serve()
 	}
 	b.daemon.Terminate(15 * time.Second)
-	t.Logf("%d kills, %d of them early: %d flows and %d enrolments were acknowledged", kills, early, len(told.flows), len(told.devices))
-	if len(told.flows) < kills || len(told.devices) < kills/4 {
+	t.Logf("%d kills, %d of them early: %d flows, %d ends of flows, %d enrolments, %d locks and %d codes were acknowledged", kills, early, len(told.flows), len(told.ends), len(told.devices),
+		len(told.locks), len(told.codes))
+	if len(told.flows) < kills || min(len(told.ends), len(told.devices), len(told.locks), len(told.codes)) < kills/8 {
 		t.Error("there was hardly any load")
 	}
 
-	b.soundDatabase(told.devices)
+	b.soundDatabase(told.devices, told.locks)
 	written := b.wholeCopy()
-	for what, ids := range map[string][]string{"flow.open": told.flows, "device.enrolled": told.devices} {
-		if lost := slices.DeleteFunc(ids, func(id string) bool { return written[what+" "+id] }); len(lost) > 0 {
+	for what, ids := range map[string][]string{"flow.open": told.flows, "flow.end": told.ends, "session.killed": told.ends, "device.enrolled": told.devices, "lock.made": told.locks, "code.made": told.codes} {
+		if lost := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return written[what+" "+id] }); len(lost) > 0 {
 			t.Errorf("%d acknowledged events %s are not in the audit log: %.10q", len(lost), what, lost)
 		}
 	}
@@ -90,6 +102,9 @@ func (b *bastion) launch() {
 type promises struct {
 	mu      sync.Mutex
 	flows   []string // their sessions
+	ends    []string // the sessions of those that had ended
+	locks   []string // of these people
+	codes   []string // for these
 	devices []string
 	keys    []frame.PrivateKey // of those devices, since the last kill
 }
@@ -129,13 +144,14 @@ func (p *promises) openFlows(r *raw) {
 		if c == nil {
 			return
 		}
-		if !p.openFlow(r, c) {
+		if !p.openFlow(r, c, nil) {
 			return
 		}
 	}
 }
 
-func (p *promises) openFlow(r *raw, c *rawConn) bool {
+// openFlow opens one, and does something with its session if that is given; false if the appliance is gone.
+func (p *promises) openFlow(r *raw, c *rawConn, then func(session string) bool) bool {
 	defer c.Close()
 	if _, err := c.Write(frame.Append(nil, frame.TypeOpen, &frame.OpenRequest{Target: "db-1", Protocol: "tcp"})); err != nil {
 		return false
@@ -149,10 +165,89 @@ func (p *promises) openFlow(r *raw, c *rawConn) bool {
 		r.t.Errorf("OPEN was answered with %v %q", h.Type, payload)
 		return false
 	}
+	session := hex.EncodeToString(opened.Session)
+	p.note(&p.flows, session)
+	return then == nil || then(session)
+}
+
+// asks is the appliance's API as a device of ann's has it, on one connection after the other. It says whether a request was
+// answered.
+func (r *raw) asks() (post func(path, body string) bool) {
+	way := &http.Transport{MaxConnsPerHost: 1, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, _, err := r.session(r.key, frame.Hello{User: "ann"})
+		if err != nil {
+			r.t.Error(err)
+		}
+		if c == nil {
+			return nil, net.ErrClosed
+		}
+		f, _, err := frame.Open(ctx, tlsCarrier{c.tls, c}, frame.OpenRequest{Protocol: "api"}, frame.Options{})
+		if err != nil {
+			c.Close()
+			return nil, err
+		}
+		return f, nil
+	}}
+	r.t.Cleanup(way.CloseIdleConnections)
+	api := &http.Client{Transport: way, Timeout: 15 * time.Second}
+	return func(path, body string) bool {
+		resp, err := api.Post("http://appliance/api/v1/"+path, "application/json", strings.NewReader(body))
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err == nil && resp.StatusCode != http.StatusOK {
+			r.t.Errorf("%s %s: %s %s", path, body, resp.Status, text)
+		}
+		return err == nil && resp.StatusCode == http.StatusOK
+	}
+}
+
+// administer locks people and makes codes until the appliance is gone.
+func (p *promises) administer(r *raw, kill int) {
+	post := r.asks()
+	for n := 0; ; n++ {
+		who := fmt.Sprintf("somebody-%d-%d", kill, n)
+		if !post("locks", fmt.Sprintf(`{"kind":"user","name":%q}`, who)) {
+			return
+		}
+		p.note(&p.locks, who)
+		if !post("codes", fmt.Sprintf(`{"user":%q}`, who)) {
+			return
+		}
+		p.note(&p.codes, who)
+	}
+}
+
+// endFlows opens flows and ends them, which their client is told, until the appliance is gone.
+func (p *promises) endFlows(r *raw) {
+	post := r.asks()
+	for {
+		c, _, err := r.session(r.key, frame.Hello{User: "ann"})
+		if err != nil || c == nil || !p.openFlow(r, c, func(session string) bool {
+			if !post("sessions/end", fmt.Sprintf(`{"sessions":[%q]}`, session)) || c.verdict() != "E_KILLED" {
+				return false
+			}
+			p.note(&p.ends, session)
+			return true
+		}) {
+			return
+		}
+	}
+}
+
+// ended is how many flows have been ended.
+func (p *promises) ended() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.flows = append(p.flows, hex.EncodeToString(opened.Session))
-	return true
+	return len(p.ends)
+}
+
+func (p *promises) note(list *[]string, id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*list = append(*list, id)
 }
 
 // enrol uses an enrolment code.
@@ -189,8 +284,8 @@ func (p *promises) keep(r *raw) {
 	p.keys = nil
 }
 
-// soundDatabase has SQLite look at its file, in which those devices are.
-func (b *bastion) soundDatabase(devices []string) {
+// soundDatabase has SQLite look at its file, in which those devices and locks are.
+func (b *bastion) soundDatabase(devices, locks []string) {
 	b.t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(b.Dir, "state", "sallyport.db"))
 	if err != nil {
@@ -207,9 +302,16 @@ func (b *bastion) soundDatabase(devices []string) {
 			b.t.Errorf("device %s is there %d times, %v", id, n, err)
 		}
 	}
+	for _, user := range locks {
+		var n int
+		if err := db.QueryRow("SELECT count(*) FROM locks WHERE kind = 'user' AND name = $1", user).Scan(&n); err != nil || n != 1 {
+			b.t.Errorf("the lock of %s is there %d times, %v", user, n, err)
+		}
+	}
 }
 
-// wholeCopy verifies a copy of the audit log as an auditor does, and says of which sessions and devices it has which events.
+// wholeCopy verifies a copy of the audit log as an auditor does, and says of which sessions, devices and people it has which
+// events.
 func (b *bastion) wholeCopy() map[string]bool {
 	b.t.Helper()
 	copied, key := filepath.Join(b.Dir, "audit-copy"), filepath.Join(b.Dir, "audit-key-copy")
@@ -233,13 +335,15 @@ func (b *bastion) wholeCopy() map[string]bool {
 			b.t.Fatal(err)
 		}
 		for d := json.NewDecoder(f); ; {
-			var e struct{ Event, Session, Device string }
+			var e struct{ Event, Session, Device, User string }
 			if err := d.Decode(&e); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				b.t.Fatal(fmt.Errorf("%s: %w", path, err))
 			}
-			written[e.Event+" "+e.Session], written[e.Event+" "+e.Device] = true, true
+			for _, id := range []string{e.Session, e.Device, e.User} {
+				written[e.Event+" "+id] = true
+			}
 		}
 		f.Close()
 	}

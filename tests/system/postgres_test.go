@@ -26,7 +26,9 @@ type database struct {
 
 const databaseURL = "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"
 
-func newDatabase(t *testing.T, n *lab.Namespace) *database {
+// newDatabase starts one. When its test is over it is searched for the secrets of b: what it holds is sealed or hashed.
+func newDatabase(b *bastion) *database {
+	t, n := b.t, b.Appliance
 	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if len(found) == 0 {
@@ -36,7 +38,18 @@ func newDatabase(t *testing.T, n *lab.Namespace) *database {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		b.secrets.hideKeys(t, b.Dir)
+		seen := false
+		walk(t, dir, func(path string, data []byte) {
+			seen = seen || bytes.Contains(data, []byte(lab.ClientAddr4.String())) // where devices were seen
+			b.complain(path, data)
+		})
+		if !seen {
+			t.Error("the search of the database finds nothing at all")
+		}
+		os.RemoveAll(dir)
+	})
 	d := &database{t: t, bin: filepath.Dir(found[len(found)-1]), dir: dir, namespace: n}
 	if out, err := exec.Command("chown", "postgres:postgres", dir).CombinedOutput(); err != nil {
 		t.Fatalf("chown: %v\n%s", err, out)
@@ -45,6 +58,15 @@ func newDatabase(t *testing.T, n *lab.Namespace) *database {
 	d.start()
 	t.Cleanup(func() {
 		d.thaw()
+		select {
+		case <-d.process.Done():
+		default: // pages and all are to be searched
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if err := d.command(ctx, "CHECKPOINT").Run(); err != nil {
+				t.Errorf("CHECKPOINT: %v", err)
+			}
+		}
 		d.process.Stop()
 	})
 	return d
@@ -113,11 +135,15 @@ func (d *database) all(s syscall.Signal) {
 	}
 }
 
+func (d *database) command(ctx context.Context, statement string) *exec.Cmd {
+	return exec.CommandContext(ctx, filepath.Join(d.bin, "psql"), "-h", d.dir, "-U", "postgres", "-XAtc", statement)
+}
+
 // try runs a statement and returns what it printed, without alignment.
 func (d *database) try(statement string) (string, error) {
 	ctx, cancel := context.WithTimeout(d.t.Context(), 10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(d.bin, "psql"), "-h", d.dir, "-U", "postgres", "-XAtc", statement)
+	cmd := d.command(ctx, statement)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -48,7 +48,9 @@ type rawConn struct {
 	deadline func(time.Time) error
 	state    tls.ConnectionState
 	key      frame.PrivateKey
-	session  *quic.Conn // over QUIC
+	session  *quic.Conn  // over QUIC
+	tls      *tls.Conn   // over HTTPS
+	bond     *frame.Bond // once it is admitted
 }
 
 // over connects by a transport and says nothing yet.
@@ -92,8 +94,16 @@ func (r *raw) dialHTTPS() (*rawConn, error) {
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		return nil, fmt.Errorf("the upgrade was answered with %s", resp.Status)
 	}
-	return &rawConn{ReadWriteCloser: readWriteCloser{in, conn, conn}, deadline: conn.SetDeadline, state: conn.ConnectionState(), key: r.key}, nil
+	return &rawConn{ReadWriteCloser: readWriteCloser{in, conn, conn}, deadline: conn.SetDeadline, state: conn.ConnectionState(), key: r.key, tls: conn}, nil
 }
+
+// tlsCarrier carries frames of a connection over HTTPS.
+type tlsCarrier struct {
+	*tls.Conn
+	in io.Reader // of it, with what has been read already
+}
+
+func (c tlsCarrier) Read(p []byte) (int, error) { return c.in.Read(p) }
 
 type readWriteCloser struct {
 	io.Reader
@@ -145,7 +155,8 @@ func (c *rawConn) introduce(h frame.Hello) (*frame.Introduction, []byte, error) 
 		return nil, nil, err
 	}
 	pin := sha256.Sum256(c.state.PeerCertificates[0].RawSubjectPublicKeyInfo)
-	return frame.Introduce(h, c.key, frame.Channel{Exporter: exporter, ServerKeys: [][]byte{pin[:]}})
+	return frame.Introduce(h, c.key, frame.Channel{Exporter: exporter, ServerKeys: [][]byte{pin[:]},
+		Secret: func(flow []byte) ([]byte, error) { return c.state.ExportKeyingMaterial(frame.ResumeLabel, flow, 32) }})
 }
 
 // hello says HELLO and waits for WELCOME.
@@ -158,7 +169,10 @@ func (c *rawConn) hello(h frame.Hello) error {
 	if _, err := c.Write(hello); err != nil {
 		return err
 	}
-	_, err = in.ReadWelcome(c)
+	welcome, err := in.ReadWelcome(c)
+	if err == nil {
+		c.bond = in.Bond(welcome.User)
+	}
 	return err
 }
 

@@ -86,28 +86,33 @@ func TestRehash(t *testing.T) {
 	}
 }
 
-// Two slots that are taken for good, and a queue of three: the sixth is refused at once, the waiting ones end with
-// their context, and then there is room again.
+// TestQueue: two hashes are made at once and sixteen wait, as nothing else is configured. Who comes then is refused at once,
+// the waiting ones end with their context, and then there is room again.
 func TestQueue(t *testing.T) {
-	h := New(Config{Waiting: 3, Memory: 64, Passes: 1})
+	h := New(Config{Memory: 64, Passes: 1})
+	if cap(h.running) != 2 {
+		t.Fatalf("%d hashes are made at once", cap(h.running))
+	}
 	for range 2 {
 		h.admitted <- struct{}{}
 		h.running <- struct{}{}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	for range 3 {
+	for range 16 {
 		wg.Go(func() {
 			if _, err := h.Verify(ctx, "", "x"); !errors.Is(err, context.Canceled) {
 				t.Errorf("who waited got %v", err)
 			}
 		})
 	}
-	for len(h.admitted) < 5 {
+	for len(h.admitted) < 2+16 {
 		time.Sleep(time.Millisecond)
 	}
-	if _, err := h.Hash(ctx, "x"); !errors.Is(err, ErrBusy) {
-		t.Errorf("the sixth got %v", err)
+	for range 2 {
+		if _, err := h.Hash(ctx, "x"); !errors.Is(err, ErrBusy) {
+			t.Errorf("the nineteenth got %v", err)
+		}
 	}
 	cancel()
 	wg.Wait()
