@@ -1,7 +1,10 @@
 package host
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -47,3 +50,37 @@ func reloading() string {
 	}
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000)
 }
+
+// Watch says that the service serves once test has passed, and feeds the manager's patience for as long as test does, until
+// ctx ends. A parent does this for its worker; Watch is for a service without one.
+func (m Manager) Watch(ctx context.Context, test func(context.Context) error) {
+	if !m.Listens() {
+		return
+	}
+	every := feedAtMost
+	if patience := m.Patience(); patience > 0 {
+		every = min(every, patience/feedPart)
+	}
+	tick := time.NewTicker(max(every, feedLeast))
+	defer tick.Stop()
+	for told := false; ; {
+		testing, cancel := context.WithTimeout(ctx, testTimeout)
+		err := test(testing)
+		cancel()
+		if err == nil && !told {
+			m.Ready()
+			told = true
+		}
+		if err == nil || errors.Is(err, ErrTrouble) {
+			m.Feed()
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Listens says whether there is a manager that wants to be told.
+func (Manager) Listens() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
