@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -74,9 +75,18 @@ func testWorker(args []string) int {
 		}
 	}()
 	<-ctx.Done()
+	w.Draining()
+	time.Sleep(*drainFor.Load())
 	fmt.Fprintln(os.Stderr, "drained")
 	return 0
 }
+
+// drainFor is how long the worker takes to end.
+var drainFor = func() *atomic.Pointer[time.Duration] {
+	p := new(atomic.Pointer[time.Duration])
+	p.Store(new(time.Duration))
+	return p
+}()
 
 func serve(w *Worker, c net.Conn) {
 	defer c.Close()
@@ -175,6 +185,26 @@ func command(w *Worker, words []string) (string, error) {
 			_, err = l.Queues[0].Write(append(make([]byte, vnetHeader), b...))
 		}
 		return "sent", err
+	case "serving": // and how its self-test goes
+		var tested atomic.Int64
+		w.Serving(func(ctx context.Context) error {
+			switch n := tested.Add(1); {
+			case arg == "troubled":
+				return fmt.Errorf("disk: %w", ErrTrouble)
+			case arg == "failing":
+				return errors.New("no answer")
+			case arg == "stuck":
+				select {}
+			case arg == "recovering" && n < 2:
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		return "", nil
+	case "drain":
+		d, err := time.ParseDuration(arg)
+		drainFor.Store(&d)
+		return "", err
 	case "say":
 		_, err := io.WriteString(w.channel, strings.Join(words[1:], " "))
 		return "said", err
@@ -182,7 +212,7 @@ func command(w *Worker, words []string) (string, error) {
 		_, err := w.channel.Write(make([]byte, 100<<10))
 		return "said", err
 	case "smuggle":
-		return "said", w.channel.send(request{ID: 99}, 0, 1, 2)
+		return "said", w.channel.send(request{Relink: 99}, 0, 1, 2)
 	}
 	return "", errors.New("what?")
 }

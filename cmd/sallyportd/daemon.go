@@ -246,6 +246,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 	}
 	d.ready.Store(true)
+	d.supply.Serving((&tester{daemon: d}).test)
 	d.log.Info("serving", "listen", where(d.cfg), "vnets", len(d.networks), "version", version,
 		"fingerprint", d.fingerprint())
 	select {
@@ -254,6 +255,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	d.ready.Store(false)
+	d.supply.Draining()
 	d.log.Info("draining", "grace", d.cfg.Drain.Grace)
 	d.gateway.Drain(context.WithoutCancel(ctx), d.cfg.Drain.Grace)
 	stop(frame.Refuse(frame.Draining, "the appliance has stopped", "connect again in a moment"))
