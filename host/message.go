@@ -25,6 +25,8 @@ type message struct {
 	Plan     *planInfo `json:"plan,omitempty"`     // everything has been sent
 	Changed  bool      `json:"changed,omitempty"`  // files have changed or are to be read again
 	Ask      uint64    `json:"ask,omitempty"`      // asks whether the worker lives; the number of the question
+
+	Update *updateAnswer `json:"update,omitempty"` // to a request about the image
 }
 
 type linkInfo struct {
@@ -60,6 +62,10 @@ type request struct {
 	Afresh []string `json:"afresh,omitempty"` // with Relink: VNets whose sockets are to be fresh ones
 	Alive  uint64   `json:"alive,omitempty"`  // the number of the question that this answers
 	State  state    `json:"state,omitempty"`  // with Alive
+
+	Update *updateRequest `json:"update,omitempty"` // about the image; an install comes with a descriptor
+
+	update *update // the same, and the descriptor
 }
 
 // A state is how a worker is that lives.
@@ -96,8 +102,19 @@ func parseRequest(b []byte) (request, error) {
 }
 
 func (r request) check() error {
-	if (r.Relink != 0) == (r.Alive != 0) {
+	things := 0
+	for _, asked := range []bool{r.Relink != 0, r.Alive != 0, r.Update != nil} {
+		if asked {
+			things++
+		}
+	}
+	if things != 1 {
 		return fmt.Errorf("%w: not one thing", errRequest)
+	}
+	if r.Update != nil {
+		if err := r.Update.check(); err != nil {
+			return err
+		}
 	}
 	if (r.Alive != 0) != r.State.known() || r.Alive == 0 && r.State != "" {
 		return fmt.Errorf("%w: state %q", errRequest, r.State)

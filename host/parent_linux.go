@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -38,6 +39,9 @@ type Parent struct {
 
 	// Healthy is called when a worker's self-test passes for the first time since Run began; it may be nil.
 	Healthy func()
+
+	// Updater changes the version of the image; nil where the machine does not run from one.
+	Updater Updater
 
 	Args []string // the worker's command line, its name first; default "sallyportd", "worker"
 }
@@ -85,7 +89,8 @@ func (p Parent) Run(ctx context.Context) error {
 		return err
 	}
 	defer guard.close()
-	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard}
+	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, updating: make(chan struct{}, 1)}
+	defer s.updates.Wait()
 	defer func() { s.held.closeExcept(&holding{}) }()
 	plan, err := s.compute()
 	if err != nil {
@@ -107,6 +112,9 @@ type supervisor struct {
 	deaths  backoff
 	healthy bool // a worker's self-test has passed
 	stop    bool // asked to end
+
+	updates  sync.WaitGroup
+	updating chan struct{} // holds one while something is done about the image
 }
 
 // compute asks for the plan and checks it.
@@ -217,6 +225,8 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 			switch {
 			case r.Relink != 0:
 				s.relink(w, r)
+			case r.update != nil:
+				s.update(w, r.update)
 			case v.answered(r):
 				s.heard(w, v.state)
 			default:

@@ -33,7 +33,8 @@ type Worker struct {
 	sockets map[string]int
 	links   map[string]*Link
 	files   map[string]file
-	asked   map[uint64]chan error // Relinks that wait, by id
+	asked   map[uint64]chan error        // Relinks that wait, by id
+	updates map[uint64]chan updateAnswer // what was asked about the image, by id
 	lastID  uint64
 	gone    error // why there are no more messages
 	life    state
@@ -83,6 +84,7 @@ func Join() (*Worker, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Worker{
 		channel: c, ctx: ctx, stop: stop, changed: make(chan struct{}, 1), asks: make(chan uint64, 1), asked: map[uint64]chan error{}, life: starting,
+		updates: map[uint64]chan updateAnswer{},
 		sockets: map[string]int{}, links: map[string]*Link{}, files: map[string]file{},
 	}
 	first := make(chan error, 1)
@@ -243,6 +245,10 @@ func (w *Worker) read() {
 			answer <- err
 			delete(w.asked, id)
 		}
+		for id, answer := range w.updates {
+			close(answer)
+			delete(w.updates, id)
+		}
 		w.mu.Unlock()
 		w.discard()
 		return
@@ -289,6 +295,8 @@ func (w *Worker) apply(m message, fds []int) error {
 		case w.changed <- struct{}{}:
 		default: // one is waiting already
 		}
+	case m.Update != nil && len(fds) == 0:
+		w.updated(*m.Update)
 	case m.Ask != 0 && len(fds) == 0:
 		select {
 		case w.asks <- m.Ask:
