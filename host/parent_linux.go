@@ -28,6 +28,7 @@ type Parent struct {
 	Log    *slog.Logger // default: slog.Default
 	RunDir string       // for namespaces and the lock; default /run/sallyport
 	Args   []string     // the worker's command line, its name first; default "sallyportd", "worker"
+	Output *os.File     // the worker's standard output and error; default the parent's own
 }
 
 // An ExitError is the status of a worker that is not going to be started again.
@@ -143,7 +144,7 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := s.start(s.Args, s.held.owner, end)
+	cmd, err := s.start(s.Args, s.held.owner, s.Output, end)
 	end.Close()
 	if err != nil {
 		c.Close()
