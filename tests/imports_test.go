@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"netstack/link":                      {},
 	"netstack/dhcp":                      {},
 	"host":                               {},
+	"host/metadata":                      {},
 	"host/source":                        {},
 	"transport":                          {"frame"},
 	"appliance/api":                      {},
@@ -54,7 +55,7 @@ var allowed = map[string][]string{
 	"bench/lab":                          {"bench"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "frame", "host", "host/source", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "frame", "host", "host/metadata", "host/source", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.
