@@ -23,6 +23,8 @@ var allowed = map[string][]string{
 	"netstack/link":                      {},
 	"netstack/dhcp":                      {},
 	"host":                               {},
+	"host/metadata":                      {},
+	"host/source":                        {},
 	"transport":                          {"frame"},
 	"appliance/api":                      {},
 	"appliance":                          {"appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/token", "appliance/hostkey", "appliance/policy", "appliance/sshca", "frame", "relay"},
@@ -53,7 +55,7 @@ var allowed = map[string][]string{
 	"bench/lab":                          {"bench"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "frame", "host", "host/metadata", "host/source", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.
@@ -65,6 +67,7 @@ var only = map[string]struct {
 	"gvisor.dev/gvisor":          {[]string{"netstack", "netstack/link"}, "the stack is the netstack's business"},
 	"golang.zx2c4.com/wireguard": {[]string{"netstack/link", "bench/lab"}, "tunnels are links; the lab measures another's beside ours"},
 	"github.com/insomniacslk":    {[]string{"netstack/dhcp"}, "leases are one package's business"},
+	"github.com/diskfs":          {[]string{"host/source"}, "volumes are read where configuration comes from"},
 	"github.com/vishvananda":     {[]string{"host"}, "only the parent touches the host's network"},
 	"github.com/coreos/go-oidc":  {[]string{"appliance/auth/oidc"}, "identity providers are one package's business"},
 	"golang.org/x/oauth2":        {[]string{"appliance/auth/oidc"}, "identity providers are one package's business"},
