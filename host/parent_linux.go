@@ -258,7 +258,7 @@ func (s *supervisor) replan(r request) error {
 func (s *supervisor) sendFresh(w *child, id uint64) {
 	for _, l := range s.held.links {
 		if l.fresh {
-			s.Log.Info("link", "vnet", l.plan.VNet, "interface", l.plan.Interface, "notes", l.info.Notes, "cause", l.info.Error)
+			s.Log.Info("link", "vnet", l.plan.VNet, "interface", l.info.Interface, "notes", l.info.Notes, "cause", l.info.Error)
 		}
 	}
 	err := s.held.sendFresh(w.channel)

@@ -186,3 +186,34 @@ func (l Lessee) once(ctx context.Context, launch *launcher, told func(line []byt
 	cmd.Wait()
 	return nil
 }
+
+// WaitNICs waits until the caller's namespace has all these NICs, given by name or MAC address: their drivers need a
+// moment. It calls missing with those that are not there after a while, once, and goes on waiting until ctx ends, whose
+// cause it returns then.
+func WaitNICs(ctx context.Context, wanted []string, missing func(nics []string)) error {
+	const look, patience = 20 * time.Millisecond, 10 * time.Second
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		var absent []string
+		for _, nic := range wanted {
+			name, err := nameOf(nic)
+			if err == nil {
+				_, err = netlink.LinkByName(name)
+			}
+			if err != nil {
+				absent = append(absent, nic)
+			}
+		}
+		if len(absent) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-late.C:
+			missing(absent)
+		case <-time.After(look):
+		}
+	}
+}

@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"netstack/link":                      {},
 	"netstack/dhcp":                      {},
 	"host":                               {},
+	"host/boot":                          {},
 	"host/metadata":                      {},
 	"host/source":                        {},
 	"transport":                          {"frame"},

@@ -3,9 +3,8 @@
 //	log, err := boot.Start()                 // file systems, and the kernel's log
 //	boot.Coldplug(log)                       // drivers
 //	boot.Harden(log)
-//	err = boot.WaitNICs(ctx, []string{"eth0"}, log)
 //	go boot.Reap(ctx)
-//	go boot.PowerButton(ctx, log, stop)
+//	boot.PowerButton(ctx, log, stop)
 //	…
 //	boot.Stop(boot.PowerOff, log)
 //

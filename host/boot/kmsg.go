@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode"
@@ -151,10 +152,24 @@ func levelOf(line string) (priority int, text string) {
 	if _, after, found := strings.Cut(rest, " level="); ok && found {
 		level, text, _ := strings.Cut(after, " ")
 		if name, _, _ := strings.Cut(strings.TrimSpace(level), "+"); levels[name] != 0 {
-			return levels[name], text
+			return levels[name], message(text)
 		}
 	}
 	return priorityError, line
+}
+
+// message takes the key and the quotes off what a line begins with.
+func message(text string) string {
+	rest, ok := strings.CutPrefix(text, "msg=")
+	if !ok {
+		return text
+	}
+	quoted, err := strconv.QuotedPrefix(rest)
+	if err != nil {
+		return rest
+	}
+	said, _ := strconv.Unquote(quoted)
+	return said + rest[len(quoted):]
 }
 
 var levels = map[string]int{"DEBUG": priorityDebug, "INFO": priorityNotice, "WARN": priorityWarning, "ERROR": priorityError}

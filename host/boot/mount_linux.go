@@ -42,6 +42,9 @@ func Start() (*slog.Logger, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := sysctl("kernel/printk", "6"); err != nil { // consoles show notices, which ordinary lines of ours are
+		return nil, err
+	}
 	log := slog.New(NewHandler(kmsg, slog.LevelInfo))
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
 		log.Warn("Ctrl-Alt-Del still restarts the machine at once", "cause", err)
