@@ -60,6 +60,11 @@ var flavours = map[string][]string{
 	"gcp": {"gve", "sd_mod", "virtio_balloon", "virtio_net", "virtio_pci", "virtio_rng", "virtio_scsi"},
 }
 
+// formats are the endings of the disks' forms that a flavour's machines take, besides the raw one, which each has.
+var formats = map[string][]string{
+	"all": {".qcow2", ".vhd", ".tar.gz"}, "kvm": {".qcow2"}, "azure": {".vhd"}, "gcp": {".tar.gz"},
+}
+
 // vmware is what "all" has besides the others.
 var vmware = []string{"ptp_vmw", "vmw_pvscsi", "vmxnet3"}
 

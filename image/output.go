@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,18 +18,18 @@ import (
 
 // A Manifest says what went into an image and what came out. It is the file manifest.json beside the image.
 type Manifest struct {
-	Name        string    `json:"name"` // "sallyport"
-	Version     string    `json:"version"`
-	Flavour     string    `json:"flavour"`
-	Epoch       int64     `json:"epoch"` // of the files in the image, in seconds of Unix time
-	Inputs      []Input   `json:"inputs"`
-	Daemon      Daemon    `json:"daemon"`
-	Kernel      string    `json:"kernel"` // its release
-	CommandLine string    `json:"command_line"`
-	Sections    []Part    `json:"sections"` // of the unified kernel image
-	Modules     []Part    `json:"modules"`
-	Files       []Part    `json:"files"`
-	Tools       []Tooling `json:"tools,omitempty"` // programs whose version decides about a file's bytes
+	Name        string  `json:"name"` // "sallyport"
+	Version     string  `json:"version"`
+	Flavour     string  `json:"flavour"`
+	Epoch       int64   `json:"epoch"` // of the files in the image, in seconds of Unix time
+	Inputs      []Input `json:"inputs"`
+	Daemon      Daemon  `json:"daemon"`
+	Kernel      string  `json:"kernel"` // its release
+	CommandLine string  `json:"command_line"`
+	Sections    []Part  `json:"sections"` // of the unified kernel image
+	Modules     []Part  `json:"modules"`
+	Files       []Part  `json:"files"`
+	Tools       []Tool  `json:"tools,omitempty"` // programs whose version decides about a file's bytes
 }
 
 // An Input is a package of Debian, or a file that took the place of something in one.
@@ -57,8 +58,8 @@ type Part struct {
 	SHA256 string `json:"sha256"`
 }
 
-// Tooling is a program that wrote a file.
-type Tooling struct {
+// A Tool is a program that wrote a file.
+type Tool struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	File    string `json:"file"`
@@ -111,10 +112,11 @@ func (b *builder) build(ctx context.Context) (*Manifest, error) {
 			return nil, err
 		}
 	}
-	if err := b.disks(ctx, unified); err != nil {
+	disks, err := b.disks(ctx, unified)
+	if err != nil {
 		return nil, err
 	}
-	return &b.m, b.finish([]string{"vmlinuz", "initrd", b.file(".efi")})
+	return &b.m, b.finish(append(disks, "vmlinuz", "initrd", b.file(".efi")))
 }
 
 // UKIPath is where a version's unified kernel image lies in the EFI system partition, where systemd-boot looks.
@@ -124,15 +126,42 @@ func UKIPath(version string) string { return "EFI/Linux/sallyport_" + version + 
 // Secure Boot is off, stays closed.
 const loaderConf = "timeout 0\neditor no\nauto-entries no\nauto-firmware no\n"
 
-// disks writes the disk in the forms that the flavour's machines take.
-func (b *builder) disks(ctx context.Context, unified []byte) error {
+// disks writes the disk in the forms that the flavour's machines take, and returns the files' names.
+func (b *builder) disks(ctx context.Context, unified []byte) ([]string, error) {
 	b.Step("writing the disk")
-	raw := filepath.Join(b.Out, b.file(".raw"))
-	return disk.Write(raw, disk.Layout{Time: b.Epoch, Files: []disk.File{
+	names := []string{b.file(".raw")}
+	raw := filepath.Join(b.Out, names[0])
+	err := disk.Write(raw, disk.Layout{Time: b.Epoch, Files: []disk.File{
 		{Path: "EFI/BOOT/BOOTX64.EFI", Data: b.in.loader},
 		{Path: UKIPath(b.Version), Data: unified},
 		{Path: "loader/loader.conf", Data: []byte(loaderConf)},
 	}})
+	if err != nil {
+		return nil, err
+	}
+	for _, ending := range formats[b.Flavour] {
+		name := filepath.Join(b.Out, b.file(ending))
+		b.Step("writing " + b.file(ending))
+		switch ending {
+		case ".vhd":
+			err = disk.VHD(name, raw)
+		case ".tar.gz":
+			err = disk.GCP(name, raw, b.Epoch)
+		case ".qcow2":
+			var version string
+			version, err = disk.QCOW2(ctx, name, raw)
+			if errors.Is(err, disk.ErrNoQEMU) {
+				b.Step("leaving it out: qemu-img is not installed (Debian has it in qemu-utils)")
+				continue
+			}
+			b.m.Tools = append(b.m.Tools, Tool{"qemu-img", version, b.file(ending)})
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		names = append(names, b.file(ending))
+	}
+	return names, nil
 }
 
 // finish writes the manifest and the sums of the named files.

@@ -6,12 +6,14 @@
 package disk
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -120,7 +122,52 @@ func writeESP(b backend.Storage, l Layout) error {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
 	}
-	return esp.Close()
+	if err := esp.Close(); err != nil {
+		return err
+	}
+	return parents(b)
+}
+
+// parents mends the root's folders: go-diskfs writes the root's number into their "..", where fsck.fat and Microsoft's
+// "FAT32 File System Specification" want zero.
+func parents(b backend.Storage) error {
+	w, err := b.Writable()
+	if err != nil {
+		return err
+	}
+	var boot [sector]byte
+	if _, err := b.ReadAt(boot[:], mib); err != nil {
+		return err
+	}
+	le := binary.LittleEndian
+	cluster := int64(boot[13]) * sector
+	data := mib + sector*(int64(le.Uint16(boot[14:]))+int64(boot[16])*int64(le.Uint32(boot[36:])))
+	at := func(number uint32) int64 { return data + int64(number-2)*cluster }
+
+	const entry, attributes, high, low, folder, longName = 32, 11, 20, 26, 0x10, 0x0f
+	root := make([]byte, cluster) // which has all of the root: a few folders
+	if _, err := b.ReadAt(root, at(le.Uint32(boot[44:]))); err != nil {
+		return err
+	}
+	for e := range slices.Chunk(root, entry) {
+		if e[attributes] == longName || e[attributes]&folder == 0 {
+			continue
+		}
+		place := at(uint32(le.Uint16(e[high:]))<<16|uint32(le.Uint16(e[low:]))) + entry
+		var parent [entry]byte
+		if _, err := b.ReadAt(parent[:], place); err != nil {
+			return err
+		}
+		if string(parent[:3]) != ".. " {
+			return errors.New("a folder of the root has no parent")
+		}
+		le.PutUint16(parent[high:], 0)
+		le.PutUint16(parent[low:], 0)
+		if _, err := w.WriteAt(parent[:], place); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A Contents is what Read finds on a disk.
