@@ -49,6 +49,7 @@ var allowed = map[string][]string{
 	"appliance/store":                    {},
 	"client":                             {"appliance/api", "frame", "relay", "transport"},
 	"client/clienttest":                  {"appliance/api", "client", "frame", "transport"},
+	"image/sbom":                         {},
 	"bench":                              {},
 	"bench/lab":                          {"bench"},
 	"image":                              {"image/cpio", "image/deb", "image/disk", "image/kmod", "image/uki"},
@@ -68,6 +69,7 @@ var only = map[string]struct {
 	by  []string
 	why string
 }{
+	"github.com/CycloneDX":       {[]string{"image/sbom"}, "how a bill of materials looks is one package's business"},
 	"github.com/quic-go/quic-go": {[]string{"transport"}, "QUIC is the transport's business"},
 	"gvisor.dev/gvisor":          {[]string{"netstack", "netstack/link"}, "the stack is the netstack's business"},
 	"golang.zx2c4.com/wireguard": {[]string{"netstack/link", "bench/lab"}, "tunnels are links; the lab measures another's beside ours"},
