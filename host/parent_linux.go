@@ -43,7 +43,8 @@ type Parent struct {
 	// Updater changes the version of the image; nil where the machine does not run from one.
 	Updater Updater
 
-	Args []string // the worker's command line, its name first; default "sallyportd", "worker"
+	Args   []string // the worker's command line, its name first; default "sallyportd", "worker"
+	Output *os.File // the worker's standard output and error; default the parent's own
 }
 
 // An ExitError is the status of a worker that is not going to be started again.
@@ -171,7 +172,7 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := s.start(s.Args, s.held.owner, end)
+	cmd, err := s.start(s.Args, s.held.owner, s.Output, end)
 	end.Close()
 	if err != nil {
 		c.Close()
@@ -302,7 +303,7 @@ func (s *supervisor) replan(r request) error {
 func (s *supervisor) sendFresh(w *child, id uint64) {
 	for _, l := range s.held.links {
 		if l.fresh {
-			s.Log.Info("link", "vnet", l.plan.VNet, "interface", l.plan.Interface, "notes", l.info.Notes, "cause", l.info.Error)
+			s.Log.Info("link", "vnet", l.plan.VNet, "interface", l.info.Interface, "notes", l.info.Notes, "cause", l.info.Error)
 		}
 	}
 	err := s.held.sendFresh(w.channel)

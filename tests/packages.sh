@@ -32,6 +32,9 @@ want haproxy haproxy
 want stunnel4 stunnel4
 want dbus-run-session dbus-daemon
 want gnome-keyring-daemon gnome-keyring
+want mkfs.vfat dosfstools
+want mcopy mtools
+want genisoimage genisoimage
 want node nodejs
 want npm npm
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgres postgresql
