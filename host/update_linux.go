@@ -59,7 +59,7 @@ func (s *supervisor) doUpdate(u *update) updateAnswer {
 	a := updateAnswer{ID: u.ID}
 	err := func() (err error) {
 		if s.Updater == nil {
-			return &UpdateError{Code: CodeNoUpdates, Text: "this appliance does not run from the image"}
+			return &UpdateError{Code: CodeNoUpdates, Text: "this appliance does not run from the image", Hint: "update its package or its program, and restart its service"}
 		}
 		switch u.Do {
 		case updateStatus:

@@ -111,6 +111,9 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		return err
 	}
 	d.gateway.Control = d.control()
+	if err := d.openUpdates(); err != nil {
+		return err
+	}
 	if d.registry, err = auth.Open(ctx, d.supply.State(), deviceStore{d.store}, time.Now); err != nil {
 		return err
 	}
