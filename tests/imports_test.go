@@ -77,7 +77,7 @@ var only = map[string]struct {
 	"gvisor.dev/gvisor":          {[]string{"netstack", "netstack/link"}, "the stack is the netstack's business"},
 	"golang.zx2c4.com/wireguard": {[]string{"netstack/link", "bench/lab"}, "tunnels are links; the lab measures another's beside ours"},
 	"github.com/insomniacslk":    {[]string{"netstack/dhcp"}, "leases are one package's business"},
-	"github.com/diskfs":          {[]string{"host/source"}, "volumes are read where configuration comes from"},
+	"github.com/diskfs":          {[]string{"host/source", "image/disk"}, "how a disk is laid out is the image's business, and its source's"},
 	"github.com/vishvananda":     {[]string{"host"}, "only the parent touches the host's network"},
 	"github.com/coreos/go-oidc":  {[]string{"appliance/auth/oidc"}, "identity providers are one package's business"},
 	"golang.org/x/oauth2":        {[]string{"appliance/auth/oidc"}, "identity providers are one package's business"},
@@ -91,7 +91,6 @@ var only = map[string]struct {
 	"github.com/pressly/goose":   {[]string{"appliance/store"}, "so are the tables"},
 	"github.com/zalando":         {[]string{"client"}, "where the device key is kept is the client's business"},
 	"github.com/godbus/dbus":     {[]string{"client"}, "so is whether there is a keychain"},
-	"github.com/diskfs":          {[]string{"image/disk"}, "how a disk is laid out is one package's business"},
 	"github.com/ulikunitz/xz":    {[]string{"image/deb"}, "only Debian packs with it"},
 	"modernc.org/sqlite":         {[]string{"appliance/store"}, "so is SQLite"},
 }
