@@ -39,7 +39,7 @@ func (e env) options(c *cli.Context) image.Options {
 func buildCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "build", Usage: "build an image",
-		UsageText: "sallyport-image build --out DIR [options]",
+		UsageText:   "sallyport-image build --out DIR [options]",
 		Description: "SOURCE_DATE_EPOCH gives the files in the image their time, in seconds of\nUnix time.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "flavour", Usage: "the machines it is for:\n" + strings.Join(image.Flavours(), ", "), Value: "all"},
