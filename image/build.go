@@ -38,6 +38,7 @@ type Options struct {
 	Out      string                          // the folder that the files go to; is made if need be
 	Cache    deb.Cache                       // default: CacheDir
 	Source   string                          // the folder of Sallyport's source; default the current one
+	Updates  string                          // public keys whose updates the image takes, base64 with commas between
 	Daemon   string                          // a static sallyportd for Linux on amd64; default: it is built by go
 	Stub     string                          // an EFI boot stub instead of the pinned one
 	Epoch    time.Time                       // of the files in the image; default 2026-01-01
@@ -178,11 +179,15 @@ func whole(h *tar.Header, r io.Reader) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// osRelease is what tells the boot loader, and whoever looks, what this is. The loader sorts by VERSION_ID.
+// osRelease is what tells the boot loader, and whoever looks, what this is. The loader sorts by IMAGE_VERSION.
 func (o Options) osRelease() []byte {
-	return fmt.Appendf(nil, "ID=sallyport\nNAME=Sallyport\nPRETTY_NAME=\"Sallyport %s\"\nVERSION_ID=%s\nVARIANT_ID=%s\n",
-		o.Version, o.Version, o.Flavour)
+	return fmt.Appendf(nil, "ID=sallyport\nNAME=Sallyport\nPRETTY_NAME=\"Sallyport %s\"\nVERSION_ID=%s\nIMAGE_VERSION=%s\nVARIANT_ID=%s\n",
+		o.Version, o.Version, ordered(o.Version), o.Flavour)
 }
+
+// ordered is a version as the loader orders it (UAPI Group Version Format Specification): 1.4.0~rc.1 comes before 1.4.0,
+// and 1.4.0-rc.1 would come after it.
+func ordered(version string) string { return strings.Replace(version, "-", "~", 1) }
 
 // initramfs writes the appliance's only file system and returns it packed, with the names of the modules in it.
 func initramfs(o Options, in *inputs) ([]byte, []string, error) {

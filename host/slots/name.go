@@ -18,6 +18,8 @@ type Slot struct {
 	Done    int   // tries that have been made
 	Blessed bool  // it is started without counting
 	Size    int64 // of the file, in bytes
+
+	file string // its name, where it has been seen: it may be written otherwise than Name writes it
 }
 
 // nameForm is what a file is called. Names of FAT keep the case that they were made with, and firmware may not.
@@ -29,7 +31,7 @@ func ParseName(name string) (Slot, bool) {
 	if m == nil {
 		return Slot{}, false
 	}
-	s := Slot{Version: strings.ReplaceAll(m[1], "~", "-"), Blessed: m[2] == ""}
+	s := Slot{file: name, Version: strings.ReplaceAll(m[1], "~", "-"), Blessed: m[2] == ""}
 	if !s.Blessed {
 		s.Left, _ = strconv.Atoi(m[2])
 		s.Done, _ = strconv.Atoi(m[3]) // of nothing it is 0

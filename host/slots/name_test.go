@@ -18,6 +18,7 @@ func TestNames(t *testing.T) {
 		"sallyport_0.1.0~dev.efi":      {Version: "0.1.0-dev", Blessed: true},
 		"sallyport_0.1.0~rc.1-x+2.efi": {Version: "0.1.0-rc.1-x", Left: 2},
 	} {
+		want.file = name
 		if got, ok := ParseName(name); !ok || got != want || got.Name() != name {
 			t.Errorf("%s: %+v, %s", name, got, got.Name())
 		}
@@ -56,7 +57,7 @@ func TestLoader(t *testing.T) {
 	if err != nil || l.Entry != "sallyport_1.4.0.efi" || l.CountPath != "" || l.Partition != "6a1f9c1e-0000-4000-8000-000000000001" {
 		t.Errorf("%+v, %v", l, err)
 	}
-	if s, err := l.Running(); err != nil || s != (Slot{Version: "1.4.0", Blessed: true}) {
+	if s, err := l.Running(); err != nil || s != (Slot{Version: "1.4.0", Blessed: true, file: "sallyport_1.4.0.efi"}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if s, err := (Loader{Entry: "windows.efi"}).Running(); err == nil {
@@ -82,7 +83,8 @@ func FuzzNames(f *testing.F) {
 		if filepath.Base(s.Name()) != s.Name() {
 			t.Errorf("%q is a path: %q", name, s.Name())
 		}
-		if again, ok := ParseName(s.Name()); !ok || again != s {
+		again, ok := ParseName(s.Name())
+		if s.file = again.file; !ok || again != s {
 			t.Errorf("%q: %+v became %+v", name, s, again)
 		}
 	})

@@ -282,7 +282,7 @@ func (s *Store) Bless(l Loader) error {
 	}
 	blessed := Slot{Version: counted.Version, Blessed: true}
 	return s.on(func(root string) error {
-		err := rename(root, counted.Name(), blessed.Name())
+		err := rename(root, counted.file, blessed.Name())
 		if errors.Is(err, fs.ErrNotExist) {
 			if _, there := os.Stat(filepath.Join(root, folder, blessed.Name())); there == nil {
 				return nil // it has been blessed since
@@ -319,7 +319,7 @@ func (s *Store) Rollback(running Slot) (version string, err error) {
 		}
 		for _, have := range list {
 			if compare(have.Version, version) > 0 && !have.Given() {
-				if err := rename(root, have.Name(), Slot{Version: have.Version, Done: max(have.Done, 1)}.Name()); err != nil {
+				if err := rename(root, have.file, Slot{Version: have.Version, Done: max(have.Done, 1)}.Name()); err != nil {
 					return err
 				}
 			}

@@ -99,6 +99,7 @@ type options struct {
 	qemu   []string // more arguments
 	config string   // default: that of the form
 	bare   bool     // the client is not enrolled
+	starts bool     // again, when it restarts
 }
 
 // A machine runs.
@@ -182,7 +183,7 @@ vnets:
 func (m *machine) boot(o options) {
 	m.t.Helper()
 	args := []string{"-machine", "q35,accel=tcg", "-cpu", "max", "-smp", fmt.Sprint(min(2, runtime.NumCPU())), "-m", fmt.Sprint(cmp.Or(o.memory, 256)),
-		"-nodefaults", "-display", "none", "-no-reboot",
+		"-nodefaults", "-display", "none",
 		"-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console",
 		"-qmp", "unix:" + m.dir + "/qmp,server=on,wait=off",
 		"-device", "virtio-rng-pci",
@@ -190,6 +191,9 @@ func (m *machine) boot(o options) {
 		"-netdev", "tap,id=vnet,ifname=tap1,script=no,downscript=no", "-device", "virtio-net-pci,netdev=vnet,mac=" + vnetMAC,
 		"-fw_cfg", "name=opt/sallyport/config,file=" + m.write("sallyport.yaml", cmp.Or(o.config, document(o.form))),
 		"-fw_cfg", "name=opt/sallyport/files/access.yaml,file=" + m.write("access.yaml", access)}
+	if !o.starts {
+		args = append(args, "-no-reboot")
+	}
 	if o.disk {
 		m.t.Helper()
 		args = append(args, m.firmware()...)
@@ -206,7 +210,7 @@ func (m *machine) boot(o options) {
 	m.qemu = lab.Start(m.t, cmd)
 }
 
-// firmware is what boots the disk: a copy of it, and UEFI's variables of the machine's own.
+// firmware is what boots the disk: a copy of it, with room for data, and UEFI's variables of the machine's own.
 func (m *machine) firmware() []string {
 	m.t.Helper()
 	vars, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.fd")
@@ -218,7 +222,7 @@ func (m *machine) firmware() []string {
 		m.t.Fatalf("the image has %d disks", len(disks))
 	}
 	disk := filepath.Join(m.dir, "disk.qcow2")
-	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disks[0], disk).CombinedOutput(); err != nil {
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disks[0], disk, "512M").CombinedOutput(); err != nil {
 		m.t.Fatalf("qemu-img: %v\n%s", err, out)
 	}
 	return []string{"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
