@@ -29,6 +29,7 @@ import (
 	"sallyport/image/deb"
 	"sallyport/image/kmod"
 	"sallyport/image/uki"
+	"sallyport/image/update"
 )
 
 // Options say what to build.
@@ -51,6 +52,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.Version = cmp.Or(o.Version, "0.1.0-dev")
 	if !isVersion.MatchString(o.Version) {
 		return o, fmt.Errorf("version %q: it must be like 1.2.3 or 1.2.3-rc.1", o.Version)
+	}
+	if _, err := update.ParseKeys(o.Updates); err != nil {
+		return o, fmt.Errorf("update keys: %w", err)
 	}
 	if o.Epoch.IsZero() {
 		o.Epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -28,6 +28,7 @@ type Manifest struct {
 	Daemon      Daemon  `json:"daemon"`
 	Kernel      string  `json:"kernel"` // its release
 	CommandLine string  `json:"command_line"`
+	Updates     string  `json:"update_keys,omitempty"` // public keys whose updates it takes
 	Sections    []Part  `json:"sections"` // of the unified kernel image
 	Modules     []Part  `json:"modules"`
 	Files       []Part  `json:"files"`
@@ -87,6 +88,7 @@ type builder struct {
 }
 
 func (b *builder) build(ctx context.Context) (*Manifest, error) {
+	b.m.Updates = b.Options.Updates
 	b.m.Name, b.m.Version, b.m.Flavour, b.m.Epoch = "sallyport", b.Version, b.Flavour, b.Epoch.Unix()
 	b.m.Kernel, b.m.CommandLine = Release, CommandLine
 	for _, p := range []deb.Package{kernel, loader} {
