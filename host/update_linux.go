@@ -79,10 +79,12 @@ func (s *supervisor) doUpdate(u *update) updateAnswer {
 	if err == nil {
 		return a
 	}
-	s.Log.Error("update", "task", u.Do, "cause", err)
 	var told *UpdateError
 	if !errors.As(err, &told) {
 		told = &UpdateError{Code: "E_INTERNAL", Text: err.Error()}
+	}
+	if told.Code != CodeNoUpdates {
+		s.Log.Error("update", "task", u.Do, "cause", err)
 	}
 	cut := *told
 	cut.Text = cut.Text[:min(len(cut.Text), maxReason)]

@@ -55,6 +55,7 @@ type daemon struct {
 	hostKeys  *hostkey.Pins
 	sshCA     *sshca.Authority
 	gateway   *appliance.Gateway
+	trial     bool                            // this version has yet to prove itself
 	cert      atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
 	acme      *acme                           // nil without
 	networks  map[string]network
@@ -106,14 +107,14 @@ func (d *daemon) build(ctx context.Context) (err error) {
 	if d.identity, err = auth.OpenIdentity(d.supply.State()); err != nil {
 		return err
 	}
+	if err := d.openUpdates(ctx); err != nil {
+		return err
+	}
 	// The database may lie behind one of them.
 	if d.store, err = d.openStore(ctx); err != nil {
 		return err
 	}
 	d.gateway.Control = d.control()
-	if err := d.openUpdates(); err != nil {
-		return err
-	}
 	if d.registry, err = auth.Open(ctx, d.supply.State(), deviceStore{d.store}, time.Now); err != nil {
 		return err
 	}

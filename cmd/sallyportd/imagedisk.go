@@ -6,11 +6,13 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 
 	"sallyport/appliance/config"
+	"sallyport/appliance/store"
 	"sallyport/host/boot"
 	"sallyport/host/disk"
 	"sallyport/host/slots"
@@ -36,8 +38,22 @@ func (m *image) openDisk() {
 			unmount, err := m.disks.MountESP(imageESP)
 			return imageESP, unmount, err
 		}},
-		loader: loader, version: version, flavour: imageFlavour(), keys: imageKeys, restart: func() { m.end(boot.Restart) }, log: m.log,
+		loader: loader, version: version, flavour: imageFlavour(), keys: imageKeys, forget: forgetBefore, restart: func() { m.end(boot.Restart) }, log: m.log,
 	}
+}
+
+// forgetBefore removes the database as it was before this version. The folder is the worker's: what is removed in it is
+// named through an os.Root.
+func forgetBefore() error {
+	root, err := os.OpenRoot(imageState())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.Remove(store.BeforeFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // imageKeys are the keys whose updates are taken by the configuration that now holds.

@@ -208,7 +208,7 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 			return p, err
 		},
 		Log: m.log, RunDir: imageRun, Output: m.kmsg,
-		Args: []string{"sallyportd", "worker", "--config", imageConfig},
+		Args:    []string{"sallyportd", "worker", "--config", imageConfig},
 		Healthy: func() { m.passed.Do(func() { close(m.healthy) }) },
 	}
 	if m.updater != nil {

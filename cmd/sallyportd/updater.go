@@ -32,7 +32,8 @@ type updater struct {
 	version string // of this program
 	flavour string // of the image that it is in
 	keys    func() ([]ed25519.PublicKey, error)
-	restart func() // begins to end the worker in order, and then the machine
+	forget  func() error // removes what the version before would want if this one were given up; may be nil
+	restart func()       // begins to end the worker in order, and then the machine
 	log     *slog.Logger
 
 	blessed atomic.Bool // since the start
@@ -149,6 +150,11 @@ func (u *updater) bless() error {
 		return fmt.Errorf("bless: %w", err)
 	}
 	u.blessed.Store(true)
+	if u.forget != nil {
+		if err := u.forget(); err != nil {
+			return fmt.Errorf("remove the database of the version before: %w", err)
+		}
+	}
 	u.log.Info("this version is good: it is started from now on", "version", u.version)
 	return nil
 }

@@ -273,7 +273,7 @@ func (u *updates) Restart(ctx context.Context) (grace time.Duration, err error) 
 }
 
 // openUpdates has the API reach who changes the version of the image.
-func (d *daemon) openUpdates() error {
+func (d *daemon) openUpdates(ctx context.Context) error {
 	parent := d.supply.Updates()
 	if parent == nil {
 		return nil
@@ -281,6 +281,14 @@ func (d *daemon) openUpdates() error {
 	keys, err := trustedKeys(d.cfg)
 	if err != nil {
 		return err
+	}
+	s, err := parent.UpdateStatus(ctx)
+	var none *host.UpdateError
+	switch {
+	case err == nil:
+		d.trial = s.Trial
+	case ctx.Err() == nil && !(errors.As(err, &none) && none.Code == host.CodeNoUpdates):
+		d.log.Warn("whether this version is on trial is not known", "cause", err)
 	}
 	d.gateway.Updates = &updates{parent: parent, keys: keys, folder: filepath.Join(d.supply.State(), "update"), grace: d.cfg.Drain.Grace, free: freeFor}
 	return nil
