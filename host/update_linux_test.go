@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -150,8 +151,13 @@ func TestNoUpdates(t *testing.T) {
 func TestUpdateBusy(t *testing.T) {
 	f := &fakeUpdater{entered: make(chan struct{}), leave: make(chan struct{})}
 	r := withUpdater(t, f)
-	pid, name := r.pid(), updateFile(t, "good")
-	go r.ask("update install %s", name)
+	pid := r.pid()
+	c, err := net.Dial("tcp", r.control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "update install %s\n", updateFile(t, "good")) // nobody is going to hear the answer
 	<-f.entered
 	r.want("error: the appliance is busy with another update", "update status")
 	if err := syscall.Kill(pid, unix.SIGKILL); err != nil {
