@@ -56,15 +56,33 @@ func format(dev device, off, length int64) error {
 	}
 	_, err := ext4.Create(h, length, 0, sector, &ext4.Params{
 		VolumeName:            Label,
-		SectorsPerBlock:       8,        // 4 KiB, as pages are
-		InodeRatio:            64 << 10, // a state has few files, and the tables are written now
-		ReservedBlocksPercent: 5,        // for root: a worker that fills the disk leaves the parent some room
-		Features:              []ext4.FeatureOpt{ext4.WithFeatureReservedGDTBlocksForExpansion(false), ext4.WithFeatureMetadataChecksums(true)},
+		SectorsPerBlock:       block / sector,
+		InodeCount:            inodes(length),
+		ReservedBlocksPercent: 5, // for root: a worker that fills the disk leaves the parent some room
+		// Checksums have the kernel see what a bad disk has changed. Room for a larger table of groups cannot be made with
+		// blocks of this size.
+		Features: []ext4.FeatureOpt{ext4.WithFeatureMetadataChecksums(true), ext4.WithFeatureReservedGDTBlocksForExpansion(false)},
 	})
 	if err != nil {
 		return err
 	}
 	return h.commit()
+}
+
+const (
+	block      = 4096      // as pages are
+	perGroup   = block * 8 // blocks: as many as one block has bits
+	inodeSize  = 256
+	inodeRatio = 64 << 10 // bytes of the file system for each inode: a state has few files, and the tables are written now
+)
+
+// inodes is how many inodes a file system of a length gets. In each of its groups they fill whole blocks: the kernel takes
+// the number of blocks for rounded down, and a group that has half a block more for damaged, as soon as it looks at it.
+func inodes(length int64) uint32 {
+	const inBlock = block / inodeSize
+	groups := (length/block + perGroup - 1) / perGroup
+	each := (length/inodeRatio/groups + inBlock) / inBlock * inBlock
+	return uint32(groups * each)
 }
 
 // heldBack is what of the file system's beginning is written last: its first block.

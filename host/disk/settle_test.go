@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,7 +74,7 @@ func verify(t *testing.T, f *os.File, p *gpt.Partition) {
 }
 
 func TestFirstStart(t *testing.T) {
-	for _, size := range []int64{128 * mib, 3 << 30, 3<<30 + 7*sector} {
+	for _, size := range []int64{128 * mib, 512 * mib, 3 << 30, 3<<30 + 7*sector} {
 		f := image(t, size)
 		p, made, err := start(f)
 		if err != nil || !made {
@@ -83,6 +84,10 @@ func TestFirstStart(t *testing.T) {
 			t.Errorf("%d: %+v", size, p)
 		}
 		verify(t, f, p)
+		b := make([]byte, 4)
+		if _, err := f.ReadAt(b, offset(p)+superblock+0x28); err != nil || binary.LittleEndian.Uint32(b)%(block/inodeSize) != 0 {
+			t.Errorf("%d: %d inodes in a group are no whole blocks, %v", size, binary.LittleEndian.Uint32(b), err)
+		}
 		// Whatever lies in the file system now stays.
 		mark := offset(p) + length(p) - 4096
 		if _, err := f.WriteAt([]byte("somebody's"), mark); err != nil {
@@ -92,7 +97,7 @@ func TestFirstStart(t *testing.T) {
 		if err != nil || made || again.Start != p.Start || again.GUID != p.GUID {
 			t.Errorf("%d: the second start: made %v, %+v, %v", size, made, again, err)
 		}
-		b := make([]byte, 10)
+		b = make([]byte, 10)
 		if _, err := f.ReadAt(b, mark); err != nil || string(b) != "somebody's" {
 			t.Errorf("%d: %q, %v", size, b, err)
 		}
