@@ -294,7 +294,7 @@ func (s *Store) Bless(l Loader) error {
 
 // Rollback takes back the latest step. Where a later version than the running one waits for the next start, that is given up
 // and the running one stays. Else the running one is given up, and the next start takes the latest earlier one that was not
-// and is not below the floor. What is given up stays on the disk until the next Install. The version that the next start
+// and is not below the floor, on trial. What is given up stays on the disk until the next Install. The version that the next start
 // takes is returned.
 func (s *Store) Rollback(running Slot) (version string, err error) {
 	err = s.on(func(root string) error {
@@ -315,7 +315,12 @@ func (s *Store) Rollback(running Slot) (version string, err error) {
 			if i < 0 {
 				return ErrNoOther
 			}
+			// It has to prove itself again: where it cannot read what the later version has written, that comes back by
+			// itself. Until the later one is given up, this changes nothing.
 			version = list[i].Version
+			if err := rename(root, list[i].file, Slot{Version: version, Left: Tries}.Name()); err != nil {
+				return err
+			}
 		}
 		for _, have := range list {
 			if compare(have.Version, version) > 0 && !have.Given() {

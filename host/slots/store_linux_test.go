@@ -199,10 +199,10 @@ func TestRollback(t *testing.T) {
 		want    error
 		after   []string
 	}{
-		"to the one before":       {[]string{"sallyport_1.0.0.efi", "sallyport_1.1.0.efi"}, "1.0.0", nil, []string{"sallyport_1.0.0.efi", "sallyport_1.1.0+0-1.efi"}},
-		"from one on trial":       {[]string{"sallyport_1.0.0.efi", "sallyport_1.1.0+1-1.efi"}, "1.0.0", nil, []string{"sallyport_1.0.0.efi", "sallyport_1.1.0+0-1.efi"}},
+		"to the one before":       {[]string{"sallyport_1.0.0.efi", "sallyport_1.1.0.efi"}, "1.0.0", nil, []string{"sallyport_1.0.0+2.efi", "sallyport_1.1.0+0-1.efi"}},
+		"from one on trial":       {[]string{"sallyport_1.0.0.efi", "sallyport_1.1.0+1-1.efi"}, "1.0.0", nil, []string{"sallyport_1.0.0+2.efi", "sallyport_1.1.0+0-1.efi"}},
 		"of one that waits":       {[]string{"sallyport_1.1.0.efi", "sallyport_1.2.0+2.efi"}, "1.1.0", nil, []string{"sallyport_1.1.0.efi", "sallyport_1.2.0+0-1.efi"}},
-		"written otherwise":       {[]string{"SALLYPORT_1.0.0.EFI", "sallyport_1.1.0+01-1.efi"}, "1.0.0", nil, []string{"SALLYPORT_1.0.0.EFI", "sallyport_1.1.0+0-1.efi"}},
+		"written otherwise":       {[]string{"SALLYPORT_1.0.0.EFI", "sallyport_1.1.0+01-1.efi"}, "1.0.0", nil, []string{"sallyport_1.0.0+2.efi", "sallyport_1.1.0+0-1.efi"}},
 		"alone":                   {[]string{"sallyport_1.1.0.efi"}, "", ErrNoOther, []string{"sallyport_1.1.0.efi"}},
 		"beside one given up":     {[]string{"sallyport_1.1.0.efi", "sallyport_1.2.0+0-2.efi"}, "", ErrNoOther, []string{"sallyport_1.1.0.efi", "sallyport_1.2.0+0-2.efi"}},
 		"to one that is given up": {[]string{"sallyport_1.0.0+0-1.efi", "sallyport_1.1.0.efi"}, "", ErrNoOther, []string{"sallyport_1.0.0+0-1.efi", "sallyport_1.1.0.efi"}},
