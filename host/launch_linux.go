@@ -55,13 +55,13 @@ func (l *launcher) close() {
 }
 
 // start starts the worker as its own user, with its end of the channel as descriptor 3.
-func (l *launcher) start(args []string, who account, end *os.File) (*exec.Cmd, error) {
+func (l *launcher) start(args []string, who account, end, stdout *os.File) (*exec.Cmd, error) {
 	cmd := &exec.Cmd{
 		Path:       "/proc/self/exe", // this very program, even if the file has been replaced
 		Args:       args,
 		Dir:        "/",
 		Env:        environment(os.Environ()),
-		Stdout:     os.Stdout,
+		Stdout:     stdout,
 		Stderr:     os.Stderr,
 		ExtraFiles: []*os.File{end},
 		SysProcAttr: &syscall.SysProcAttr{

@@ -67,7 +67,7 @@ func (p Parent) Run(ctx context.Context) error {
 		return err
 	}
 	defer l.close()
-	s := &supervisor{Parent: p, launcher: l, signals: signals}
+	s := &supervisor{Parent: p, launcher: l, signals: signals, stdout: os.Stdout}
 	defer func() { s.held.closeExcept(&holding{}) }()
 	plan, err := s.compute()
 	if err != nil {
@@ -85,7 +85,9 @@ type supervisor struct {
 	*launcher
 	signals <-chan os.Signal
 	held    holding
-	stop    bool // asked to end
+	stdout  *os.File // the worker's
+	abrupt  bool     // a worker that is to end is killed
+	stop    bool     // asked to end
 }
 
 // compute asks for the plan and checks it.
@@ -143,7 +145,7 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := s.start(s.Args, s.held.owner, end)
+	cmd, err := s.start(s.Args, s.held.owner, end, s.stdout)
 	end.Close()
 	if err != nil {
 		c.Close()
@@ -195,6 +197,10 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 // drain asks the worker to end when its work is done.
 func (s *supervisor) drain(w *child) {
 	s.stop = true
+	if s.abrupt {
+		w.cmd.Process.Kill()
+		return
+	}
 	w.cmd.Process.Signal(syscall.SIGTERM)
 }
 

@@ -160,7 +160,7 @@ func (c Client) userData(ctx context.Context, web *http.Client) ([]byte, error) 
 		}
 		plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(b)))
 		if err != nil {
-			return nil, errors.New("Azure's user data is not base64")
+			return nil, errors.New("the user data is not base64, which Azure gives")
 		}
 		return plain, nil
 	case AWS:
