@@ -67,6 +67,7 @@ func run(ctx context.Context, e env) int {
 		Commands: []*cli.Command{
 			serveCommand(e),
 			workerCommand(e),
+			fetchCommand(e),
 			checkCommand(e),
 			demoCommand(e),
 			enrolCodeCommand(e),

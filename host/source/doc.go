@@ -54,8 +54,8 @@ type Document struct {
 	Files  map[string][]byte // by their names, without folders; may be nil
 }
 
-// ErrNone means that no source has a document.
-var ErrNone = errors.New("no configuration in fw_cfg, SMBIOS or a CIDATA volume")
+// ErrNone means that a source has no document.
+var ErrNone = errors.New("no configuration")
 
 // Local returns the document of the first local source that has one. root is the folder of sys and dev; on a machine "/".
 // The error names the source, or is ErrNone.
