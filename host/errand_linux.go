@@ -14,8 +14,8 @@ import (
 //
 //	text, err := host.Errand{Args: []string{"sallyportd", "fetch", "--cloud", "azure"}, Interface: "eth0"}.Run(ctx)
 //
-// The child calls Join, asks for the link by the name of ErrandLink and writes the text to its standard output. It has the
-// NIC for itself; when it has ended the NIC is where it was, down and without addresses.
+// The child calls Join, asks for the link by the name of ErrandLink and writes the text to ErrandText. It has the NIC for
+// itself; when it has ended the NIC is where it was, down and without addresses.
 type Errand struct {
 	Args      []string      // the child's command line, its name first
 	Interface string        // the NIC's name
@@ -23,11 +23,15 @@ type Errand struct {
 	RunDir    string        // as a Parent's, which cannot run at the same time; default /run/sallyport
 	Timeout   time.Duration // the child is killed then; default none
 	Limit     int           // bytes of the text; default 1 MiB
+	Output    *os.File      // the child's standard output and error; default the caller's own
 	Log       *slog.Logger  // default: slog.Default
 }
 
 // ErrandLink is the name of an Errand's link.
 const ErrandLink = "errand"
+
+// ErrandText is, in the child, what the text is written to.
+func ErrandText() *os.File { return os.NewFile(channelFD+1, "text") }
 
 // An errandText is what the child has written so far, up to the limit.
 type errandText struct {
@@ -54,7 +58,7 @@ func (t *errandText) read(f *os.File, tooMuch func()) {
 
 // Run returns the child's text once the child has ended with status 0. Another status is an *ExitError.
 func (e Errand) Run(ctx context.Context) (text []byte, err error) {
-	p := Parent{Log: e.Log, RunDir: e.RunDir, Args: e.Args}.withDefaults()
+	p := Parent{Log: e.Log, RunDir: e.RunDir, Args: e.Args, Output: e.Output}.withDefaults()
 	if e.Timeout > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(ctx, e.Timeout, fmt.Errorf("not done in %v", e.Timeout))
@@ -96,7 +100,7 @@ func (s *supervisor) fetch(ctx context.Context, limit int) ([]byte, error) {
 		return nil, err
 	}
 	defer out.Close()
-	s.stdout = in
+	s.extra = []*os.File{in}
 	text, done := errandText{limit: limit}, make(chan struct{})
 	go func() {
 		defer close(done)

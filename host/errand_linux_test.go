@@ -27,15 +27,16 @@ func testErrand(how string) int {
 		fmt.Fprintln(os.Stderr, l, err)
 		return 1
 	}
+	out := ErrandText()
 	switch how {
 	case "text":
 		status, _ := os.ReadFile("/proc/self/status")
-		fmt.Printf("mac %v uid %d\n%s", l.MAC, os.Getuid(), status)
+		fmt.Fprintf(out, "mac %v uid %d\n%s", l.MAC, os.Getuid(), status)
 	case "much":
-		os.Stdout.Write(make([]byte, 2<<20))
+		out.Write(make([]byte, 2<<20))
 		syscall.Pause()
 	case "fails":
-		fmt.Println("half of it")
+		fmt.Fprintln(out, "half of it")
 		return 3
 	case "hangs":
 		signal.Ignore(syscall.SIGTERM)

@@ -28,6 +28,7 @@ type Parent struct {
 	Log    *slog.Logger // default: slog.Default
 	RunDir string       // for namespaces and the lock; default /run/sallyport
 	Args   []string     // the worker's command line, its name first; default "sallyportd", "worker"
+	Output *os.File     // the worker's standard output and error; default the parent's own
 }
 
 // An ExitError is the status of a worker that is not going to be started again.
@@ -67,7 +68,7 @@ func (p Parent) Run(ctx context.Context) error {
 		return err
 	}
 	defer l.close()
-	s := &supervisor{Parent: p, launcher: l, signals: signals, stdout: os.Stdout}
+	s := &supervisor{Parent: p, launcher: l, signals: signals}
 	defer func() { s.held.closeExcept(&holding{}) }()
 	plan, err := s.compute()
 	if err != nil {
@@ -85,9 +86,9 @@ type supervisor struct {
 	*launcher
 	signals <-chan os.Signal
 	held    holding
-	stdout  *os.File // the worker's
-	abrupt  bool     // a worker that is to end is killed
-	stop    bool     // asked to end
+	extra   []*os.File // that the worker has from descriptor 4 on
+	abrupt  bool       // a worker that is to end is killed
+	stop    bool       // asked to end
 }
 
 // compute asks for the plan and checks it.
@@ -145,7 +146,7 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := s.start(s.Args, s.held.owner, end, s.stdout)
+	cmd, err := s.start(s.Args, s.held.owner, s.Output, append([]*os.File{end}, s.extra...)...)
 	end.Close()
 	if err != nil {
 		c.Close()
@@ -263,7 +264,7 @@ func (s *supervisor) replan(r request) error {
 func (s *supervisor) sendFresh(w *child, id uint64) {
 	for _, l := range s.held.links {
 		if l.fresh {
-			s.Log.Info("link", "vnet", l.plan.VNet, "interface", l.plan.Interface, "notes", l.info.Notes, "cause", l.info.Error)
+			s.Log.Info("link", "vnet", l.plan.VNet, "interface", l.info.Interface, "notes", l.info.Notes, "cause", l.info.Error)
 		}
 	}
 	err := s.held.sendFresh(w.channel)

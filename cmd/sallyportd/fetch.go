@@ -68,7 +68,7 @@ func fetchCommand(e env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			_, err = e.stdout.Write(data)
+			_, err = host.ErrandText().Write(data)
 			return err
 		},
 	}
