@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -49,7 +50,7 @@ func fetchCommand(e env) *cli.Command {
 				return misused(c, "needs --cloud")
 			}
 			if nic := c.String("interface"); nic != "" {
-				d, err := fetchDocument(c.Context, cloud, nic, c.String("run-dir"), logger(e))
+				d, err := fetchDocument(c.Context, cloud, nic, c.String("run-dir"), nil, logger(e))
 				if err != nil {
 					return err
 				}
@@ -102,11 +103,11 @@ func ownDoor(out outlet, list []netip.AddrPort) func(context.Context, string, st
 }
 
 // fetchDocument sends a confined child over the NIC to the cloud's metadata service. An error that is source.ErrNone means
-// that the service answers and has nothing for this machine.
-func fetchDocument(ctx context.Context, cloud metadata.Cloud, nic, runDir string, log *slog.Logger) (source.Document, error) {
+// that the service answers and has nothing for this machine. output is the child's, if it is not nil.
+func fetchDocument(ctx context.Context, cloud metadata.Cloud, nic, runDir string, output *os.File, log *slog.Logger) (source.Document, error) {
 	d := source.Document{From: "user data of " + string(cloud)}
 	text, err := host.Errand{Args: []string{"sallyportd", "fetch", "--cloud", string(cloud)},
-		Interface: nic, RunDir: runDir, Timeout: fetchAll, Limit: source.MaxDocument, Log: log}.Run(ctx)
+		Interface: nic, RunDir: runDir, Timeout: fetchAll, Limit: source.MaxDocument, Output: output, Log: log}.Run(ctx)
 	if err != nil {
 		return source.Document{}, fmt.Errorf("%s: %w", d.From, err)
 	}

@@ -232,10 +232,14 @@ func releaseCommand(e env) *cli.Command {
 func checkCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "check", Usage: "say what is wrong with configuration and access file",
-		Flags: []cli.Flag{configFlag},
+		Flags: []cli.Flag{configFlag,
+			&cli.StringFlag{Name: "image", Usage: "check `FILE` instead, an image's document or user data"}},
 		Action: func(c *cli.Context) error {
 			if err := none(c); err != nil {
 				return err
+			}
+			if file := c.String("image"); file != "" {
+				return checkImageDocument(file)
 			}
 			_, _, err := loadAll(c)
 			return err

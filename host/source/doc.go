@@ -70,6 +70,18 @@ func Local(root string) (Document, error) {
 	return Document{}, ErrNone
 }
 
+// Read reads a document that stands in a text, as user data do. from is what its errors call it.
+func Read(r io.Reader, from string) (Document, error) {
+	b, err := readAll(r, from, MaxDocument)
+	if err != nil {
+		return Document{}, err
+	}
+	if b, err = User(b); err != nil {
+		return Document{}, fmt.Errorf("%s: %w", from, err)
+	}
+	return Document{From: from, Config: b}, nil
+}
+
 // A tooLarge is what has more bytes, or names, than are read.
 type tooLarge struct {
 	what  string
