@@ -86,11 +86,14 @@ func TestSources(t *testing.T) {
 	}
 }
 
+// azure has QEMU's firmware say that the machine is Azure's.
+var azure = []string{"-smbios", "type=1,manufacturer=Microsoft Corporation", "-smbios", "type=3,asset=7783-7084-3265-9085-8269-3286-77"}
+
 // TestCloud: a machine of a cloud's gets its configuration from the cloud's service, over the NIC that the kernel has no
 // address on, and tells Azure when it serves; and no flow over that NIC reaches the service.
 func TestCloud(t *testing.T) {
 	for name, tables := range map[string][]string{
-		"azure": {"-smbios", "type=1,manufacturer=Microsoft Corporation", "-smbios", "type=3,asset=7783-7084-3265-9085-8269-3286-77"},
+		"azure": azure,
 		"aws":   {"-smbios", "type=1,manufacturer=Amazon EC2"},
 		"gcp":   {"-smbios", "type=1,manufacturer=Google,product=Google Compute Engine"},
 	} {
@@ -127,6 +130,20 @@ func TestCloud(t *testing.T) {
 	}
 }
 
+// TestReady: Azure is told that the machine is ready by the NIC that people come in by, be it the kernel's or a stack's.
+func TestReady(t *testing.T) {
+	for _, f := range forms[:2] {
+		t.Run(f.name, func(t *testing.T) {
+			var cloud *lab.Cloud
+			m := start(t, options{form: f, bare: true, qemu: azure, prepare: func(m *machine) { cloud = m.Cloud(m.Router, "") }})
+			m.console(1, "the cloud knows that the machine is ready")
+			if from, reports := cloud.Seen(); len(reports) != 1 || from[0].String() != f.public {
+				t.Errorf("%q from %v", reports, from)
+			}
+		})
+	}
+}
+
 // TestBrokenDocument: what is wrong with a document is told on the console, with line and column, in the file that its
 // author knows; and the machine takes another once it is there.
 func TestBrokenDocument(t *testing.T) {
@@ -144,7 +161,7 @@ func TestNoConfiguration(t *testing.T) {
 		m.DHCP(m.VNet.Namespace, lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.50/16"), Length: time.Hour})
 	}})
 	code := m.console(1, `code: ([0-9A-Z-]{19})\r?\n`)[1]
-	said := m.console(1, `this machine waits for its configuration" at=(\S+) fingerprint=([0-9a-f]{64})`)
+	said := m.console(1, `this machine waits for its configuration at=(\S+) fingerprint=([0-9a-f]{64})`)
 	bad := m.write("bad.yaml", strings.Replace(oneDocument(), "self_signed", "self_singed", 1))
 	give := func(file string) error {
 		_, err := m.client(code+"\n", "admin", "configure", "--fingerprint", said[2], "--code-file", "-", "--config", file, said[1])
