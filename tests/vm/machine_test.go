@@ -42,7 +42,7 @@ const (
 )
 
 // limit is for what takes seconds on a machine that does nothing else: an emulated processor on a busy one takes longer.
-const limit = 4 * time.Minute
+const limit = 2 * time.Minute
 
 // built is the image and the client's program, made once for all tests.
 type built struct {
@@ -210,7 +210,7 @@ func (m *machine) boot(o options) {
 		args = append(args, m.firmware()...)
 	} else {
 		args = append(args, "-kernel", m.built.dir+"/vmlinuz", "-initrd", m.built.dir+"/initrd",
-			"-append", strings.TrimSpace("console=ttyS0 panic=-1 panic_on_oops=1 printk.devkmsg=on "+o.append))
+			"-append", strings.TrimSpace("console=ttyS0 loglevel=4 panic=-1 panic_on_oops=1 printk.devkmsg=on "+o.append))
 	}
 	cmd := m.Appliance.Command(context.Background(), "qemu-system-x86_64", append(args, o.qemu...)...)
 	keys, err := cmd.StdinPipe()
