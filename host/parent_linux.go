@@ -87,7 +87,9 @@ type supervisor struct {
 	*launcher
 	signals <-chan os.Signal
 	held    holding
-	stop    bool // asked to end
+	extra   []*os.File // that the worker has from descriptor 4 on
+	abrupt  bool       // a worker that is to end is killed
+	stop    bool       // asked to end
 }
 
 // compute asks for the plan and checks it.
@@ -145,7 +147,7 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := s.start(s.Args, s.held.owner, s.Output, end)
+	cmd, err := s.start(s.Args, s.held.owner, s.Output, append([]*os.File{end}, s.extra...)...)
 	end.Close()
 	if err != nil {
 		c.Close()
@@ -197,6 +199,10 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 // drain asks the worker to end when its work is done.
 func (s *supervisor) drain(w *child) {
 	s.stop = true
+	if s.abrupt {
+		w.cmd.Process.Kill()
+		return
+	}
 	w.cmd.Process.Signal(syscall.SIGTERM)
 }
 

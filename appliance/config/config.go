@@ -46,6 +46,7 @@ type Config struct {
 	SSH      SSH             `yaml:"ssh"`
 	Identity Identity        `yaml:"identity"` // how people sign in; default: they do not, and devices enrol with codes
 	Banner   string          `yaml:"banner"`   // a line that people are told when they connect; default none
+	Files    Files           `yaml:"files"`    // of a document for an image, which takes them out of it; refused here
 	Machine  Machine         `yaml:"machine"`  // what the appliance image does for its kernel; only there
 }
 
@@ -57,6 +58,9 @@ type Machine struct {
 	DNS       []netip.Addr `yaml:"dns"`       // for the appliance itself; with DHCP the server's, unless they are given
 	Enrol     string       `yaml:"enrol"`     // the person for whom the console shows an enrolment code while no device is enrolled; default nobody
 }
+
+// Files is what an image's document carries for the folder that it is unpacked into.
+type Files struct{}
 
 // Listen is where people come in, in one of three forms: the kernel's sockets (Address), a VNet's own stack (VNet),
 // or a NIC that the appliance has a stack of its own on (Link).

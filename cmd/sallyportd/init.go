@@ -26,6 +26,7 @@ import (
 	"sallyport/appliance/config"
 	"sallyport/host"
 	"sallyport/host/boot"
+	"sallyport/host/metadata"
 	"sallyport/host/source"
 	"sallyport/netstack/dhcp"
 )
@@ -145,7 +146,7 @@ const anotherLook, anotherTry = 10 * time.Second, 5 * time.Second
 func (m *image) live(ctx context.Context) {
 	var last source.Document
 	for said := ""; ctx.Err() == nil; {
-		d, err := source.Local("/")
+		d, err := m.find(ctx)
 		switch {
 		case err != nil && err.Error() != said:
 			said = err.Error()
@@ -199,7 +200,7 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 			return p, err
 		},
 		Log: m.log, RunDir: imageRun, Output: m.kmsg,
-		Args:  []string{"sallyportd", "worker", "--config", imageConfig},
+		Args:  []string{"sallyportd", "worker", "--config", imageConfig, "--cloud", string(metadata.Detect("/"))},
 		Given: m.survey,
 	}
 	wg.Go(func() { m.firstDevice(ctx, cfg, state) })
