@@ -181,6 +181,9 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	s.attend(ctx, w)
 	c.Close()
 	w.wg.Wait()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGSYS {
+		s.Log.Error("the worker made a system call that no worker makes; see seccomp in docs/operating.md")
+	}
 	return cmd.ProcessState.ExitCode(), nil
 }
 
