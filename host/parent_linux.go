@@ -85,7 +85,7 @@ func (p Parent) Run(ctx context.Context) error {
 		return err
 	}
 	defer guard.close()
-	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard}
+	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, time: timekeeper{clock: systemClock{}, log: p.Log}}
 	defer func() { s.held.closeExcept(&holding{}) }()
 	plan, err := s.compute()
 	if err != nil {
@@ -105,6 +105,7 @@ type supervisor struct {
 	signals <-chan os.Signal
 	held    holding
 	deaths  backoff
+	time    timekeeper
 	healthy bool // a worker's self-test has passed
 	stop    bool // asked to end
 }
@@ -220,6 +221,8 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 			switch {
 			case r.Relink != 0:
 				s.relink(w, r)
+			case r.Clock != nil:
+				s.correct(time.Duration(*r.Clock))
 			case v.answered(r):
 				s.heard(w, v.state)
 			default:
