@@ -39,7 +39,8 @@ type Parent struct {
 	// Healthy is called when a worker's self-test passes for the first time since Run began; it may be nil.
 	Healthy func()
 
-	Args []string // the worker's command line, its name first; default "sallyportd", "worker"
+	clock clock    // what the worker's word sets; default this machine's
+	Args  []string // the worker's command line, its name first; default "sallyportd", "worker"
 }
 
 // An ExitError is the status of a worker that is not going to be started again.
@@ -56,6 +57,9 @@ func (p Parent) withDefaults() Parent {
 	}
 	p.RunDir = cmp.Or(p.RunDir, defaultRunDir)
 	p.HungAfter = cmp.Or(p.HungAfter, hungAfter)
+	if p.clock == nil {
+		p.clock = systemClock{}
+	}
 	return p
 }
 
@@ -85,7 +89,7 @@ func (p Parent) Run(ctx context.Context) error {
 		return err
 	}
 	defer guard.close()
-	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, time: timekeeper{clock: systemClock{}, log: p.Log}}
+	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, time: timekeeper{clock: p.clock, log: p.Log}}
 	defer func() { s.held.closeExcept(&holding{}) }()
 	plan, err := s.compute()
 	if err != nil {

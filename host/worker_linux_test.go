@@ -201,6 +201,12 @@ func command(w *Worker, words []string) (string, error) {
 			return nil
 		})
 		return "", nil
+	case "clock":
+		d, err := time.ParseDuration(arg)
+		if err == nil {
+			err = w.SetClock(d)
+		}
+		return "said", err
 	case "drain":
 		d, err := time.ParseDuration(arg)
 		drainFor.Store(&d)

@@ -58,6 +58,7 @@ func (c *checker) check() {
 	c.checkAudit()
 	c.checkIdentity()
 	c.checkBanner()
+	c.checkTime()
 	c.checkSSH()
 	c.checkState()
 	c.accessPath()

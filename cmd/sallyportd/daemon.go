@@ -239,6 +239,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	wg.Go(func() { d.followPeople(serving) })
 	wg.Go(func() { d.followVersions(serving) })
 	wg.Go(func() { d.followSSH(serving) })
+	wg.Go(func() { d.keepTime(serving) })
 
 	if d.acme != nil {
 		if err := d.acme.manage(serving); err != nil {

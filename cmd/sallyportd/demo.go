@@ -253,6 +253,7 @@ func (s demoSupply) State() string            { return filepath.Join(s.dir, "sta
 // Nobody watches over a demo.
 func (s demoSupply) Serving(func(context.Context) error) {}
 func (s demoSupply) Draining()                           {}
+func (s demoSupply) SetClock(time.Duration) error        { return errors.ErrUnsupported }
 
 // run starts the machines and the appliance, plays the transcript, and stays until ctx ends.
 func (d *demo) run(ctx context.Context, once bool) (err error) {
