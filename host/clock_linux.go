@@ -10,7 +10,7 @@ import (
 
 // What a worker that says what time it is can do to the clock, and no more.
 const (
-	slewMost = 400 * time.Millisecond // what is less is slewed: the clock never jumps, and goes at most 0.05 % too fast or too slow
+	slewMost = 400 * time.Millisecond // what is less is slewed: of it a 64th a second, so that the clock goes at most 1 % too fast or too slow
 	stepMost = 10 * time.Second       // a later step, at most one in stepEvery
 	farMost  = 24 * time.Hour         // the first step, and at most one in farEvery
 

@@ -54,7 +54,7 @@
 //
 // Where the Plan has Clock the worker says by how much the clock is off (SetClock), and the parent sets it:
 //
-//   - What is less than 0.4 seconds is slewed: the clock never jumps, and goes at most 0.05 % too fast or too slow.
+//   - What is less than 0.4 seconds is slewed: the clock does not jump, and goes at most 1 % too fast or too slow.
 //   - The first offset since Run began may step the clock by 24 hours, or by anything if the clock shows a time before
 //     this program was written.
 //   - A later one steps by 10 seconds at most once an hour, and by 24 hours at most once a day.
