@@ -47,7 +47,12 @@ require (
 	modernc.org/sqlite v1.61.1
 )
 
-require github.com/getkin/kin-openapi v0.153.0
+require (
+	github.com/beevik/ntp v1.6.0
+	github.com/coreos/go-systemd/v22 v22.7.0
+	github.com/elastic/go-seccomp-bpf v1.6.0
+	github.com/getkin/kin-openapi v0.153.0
+)
 
 require (
 	codeberg.org/go-fonts/liberation v0.5.0 // indirect
