@@ -68,3 +68,10 @@ func (w *Worker) examine() state {
 		}
 	}
 }
+
+// SetClock tells the parent by how much this machine's clock is behind, or ahead if the offset is negative. What the parent
+// makes of it is in its log; it must have been planned.
+func (w *Worker) SetClock(offset time.Duration) error {
+	ns := int64(offset)
+	return w.send(request{Clock: &ns})
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 )
 
 // Messages between parent and worker are JSON, one a datagram of a SOCK_SEQPACKET pair.
@@ -62,11 +63,15 @@ type request struct {
 	Afresh []string `json:"afresh,omitempty"` // with Relink: VNets whose sockets are to be fresh ones
 	Alive  uint64   `json:"alive,omitempty"`  // the number of the question that this answers
 	State  state    `json:"state,omitempty"`  // with Alive
+	Clock  *int64   `json:"clock,omitempty"`  // nanoseconds that this machine's clock lacks, or is ahead by if negative
 
 	Update *updateRequest `json:"update,omitempty"` // about the image; an install comes with a descriptor
 
 	update *update // the same, and the descriptor
 }
+
+// maxOffset bounds Clock: no clock is further from the truth than one that begins in 1970.
+const maxOffset = int64(100 * 365 * 24 * time.Hour)
 
 // A state is how a worker is that lives.
 type state string
@@ -103,13 +108,16 @@ func parseRequest(b []byte) (request, error) {
 
 func (r request) check() error {
 	things := 0
-	for _, asked := range []bool{r.Relink != 0, r.Alive != 0, r.Update != nil} {
-		if asked {
+	for _, said := range []bool{r.Relink != 0, r.Alive != 0, r.Clock != nil, r.Update != nil} {
+		if said {
 			things++
 		}
 	}
 	if things != 1 {
-		return fmt.Errorf("%w: not one thing", errRequest)
+		return fmt.Errorf("%w: %d things", errRequest, things)
+	}
+	if r.Clock != nil && (*r.Clock > maxOffset || *r.Clock < -maxOffset) {
+		return fmt.Errorf("%w: a clock that is off by %d ns", errRequest, *r.Clock)
 	}
 	if r.Update != nil {
 		if err := r.Update.check(); err != nil {

@@ -28,6 +28,9 @@ type Parent struct {
 
 	Log    *slog.Logger // default: slog.Default
 	RunDir string       // for namespaces and the lock; default /run/sallyport
+	Args   []string     // the worker's command line, its name first; default "sallyportd", "worker"
+	Output *os.File     // the worker's standard output and error; default the parent's own
+	Given  func()       // called whenever a worker has been given what the plan names; default nothing
 
 	// HungAfter is how long a worker may leave the question unanswered whether it lives, before it is killed and another
 	// one started; default 15 seconds. Until its first answer it has eight times as long.
@@ -43,8 +46,7 @@ type Parent struct {
 	// Updater changes the version of the image; nil where the machine does not run from one.
 	Updater Updater
 
-	Args   []string // the worker's command line, its name first; default "sallyportd", "worker"
-	Output *os.File // the worker's standard output and error; default the parent's own
+	clock clock // what the worker's word sets; default this machine's
 }
 
 // An ExitError is the status of a worker that is not going to be started again.
@@ -61,6 +63,9 @@ func (p Parent) withDefaults() Parent {
 	}
 	p.RunDir = cmp.Or(p.RunDir, defaultRunDir)
 	p.HungAfter = cmp.Or(p.HungAfter, hungAfter)
+	if p.clock == nil {
+		p.clock = systemClock{}
+	}
 	return p
 }
 
@@ -90,7 +95,7 @@ func (p Parent) Run(ctx context.Context) error {
 		return err
 	}
 	defer guard.close()
-	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, updating: make(chan struct{}, 1)}
+	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, time: timekeeper{clock: p.clock, log: p.Log}, updating: make(chan struct{}, 1)}
 	defer s.updates.Wait()
 	defer func() { s.held.closeExcept(&holding{}) }()
 	plan, err := s.compute()
@@ -111,8 +116,11 @@ type supervisor struct {
 	signals <-chan os.Signal
 	held    holding
 	deaths  backoff
-	healthy bool // a worker's self-test has passed
-	stop    bool // asked to end
+	time    timekeeper
+	healthy bool       // a worker's self-test has passed
+	extra   []*os.File // that the worker has from descriptor 4 on
+	abrupt  bool       // a worker that is to end is killed
+	stop    bool       // asked to end
 
 	updates  sync.WaitGroup
 	updating chan struct{} // holds one while something is done about the image
@@ -172,7 +180,7 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := s.start(s.Args, s.held.owner, s.Output, end)
+	cmd, err := s.start(s.Args, s.held.owner, s.Output, append([]*os.File{end}, s.extra...)...)
 	end.Close()
 	if err != nil {
 		c.Close()
@@ -190,6 +198,9 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	s.attend(ctx, w)
 	c.Close()
 	w.wg.Wait()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGSYS {
+		s.Log.Error("the worker made a system call that no worker makes; see seccomp in docs/operating.md")
+	}
 	return cmd.ProcessState.ExitCode(), nil
 }
 
@@ -228,6 +239,8 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 				s.relink(w, r)
 			case r.update != nil:
 				s.update(w, r.update)
+			case r.Clock != nil:
+				s.correct(time.Duration(*r.Clock))
 			case v.answered(r):
 				s.heard(w, v.state)
 			default:
@@ -240,6 +253,10 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 // drain asks the worker to end when its work is done.
 func (s *supervisor) drain(w *child) {
 	s.stop = true
+	if s.abrupt {
+		w.cmd.Process.Kill()
+		return
+	}
 	s.dog.tell(stopping)
 	w.cmd.Process.Signal(syscall.SIGTERM)
 }
@@ -314,5 +331,9 @@ func (s *supervisor) sendFresh(w *child, id uint64) {
 	}
 	if err != nil {
 		s.kill(w, err)
+		return
+	}
+	if s.Given != nil {
+		s.Given()
 	}
 }

@@ -70,7 +70,8 @@ type Link struct {
 var ErrNotPlanned = errors.New("not in the plan")
 
 // Join makes this process the worker of the parent that has started it, and returns when everything planned has arrived.
-// It ends the process's right to core dumps and tracing, and makes files that it creates private.
+// It ends the process's right to core dumps and tracing, makes files that it creates private, and gives up the system calls
+// that a worker has no use for; no other program can be run from then on.
 func Join() (*Worker, error) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("dumpable: %w", err)
@@ -80,6 +81,10 @@ func Join() (*Worker, error) {
 	c, err := openChannel(channelFD)
 	if err != nil {
 		return nil, fmt.Errorf("not started by a parent: %w", err)
+	}
+	if err := restrict(); err != nil { // before anything is read
+		c.Close()
+		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Worker{

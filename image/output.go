@@ -29,7 +29,7 @@ type Manifest struct {
 	Kernel      string  `json:"kernel"` // its release
 	CommandLine string  `json:"command_line"`
 	Updates     string  `json:"update_keys,omitempty"` // public keys whose updates it takes
-	Sections    []Part  `json:"sections"` // of the unified kernel image
+	Sections    []Part  `json:"sections"`              // of the unified kernel image
 	Modules     []Part  `json:"modules"`
 	Files       []Part  `json:"files"`
 	Tools       []Tool  `json:"tools,omitempty"` // programs whose version decides about a file's bytes

@@ -40,6 +40,9 @@ func (c *checker) check() {
 	if c.Has("name") && !isPlain(c.Text("name")) {
 		c.Fault(c.At("name"), "", "name %q must be 1 to 64 printable characters", c.Text("name"))
 	}
+	if c.Has("files") {
+		c.Fault(c.KeyAt("files"), "write each of them beside this one, or check with --image", "only the document of an image has files in it")
+	}
 	c.checkVNets()
 	c.checkListen()
 	c.checkTLS()
@@ -63,6 +66,7 @@ func (c *checker) check() {
 	c.checkIdentity()
 	c.checkBanner()
 	c.checkMachine()
+	c.checkTime()
 	c.checkSSH()
 	c.checkState()
 	c.accessPath()

@@ -33,6 +33,7 @@ import (
 	"sallyport/client"
 	"sallyport/frame"
 	"sallyport/host"
+	"sallyport/host/metadata"
 	"sallyport/netstack"
 	"sallyport/netstack/link"
 	"sallyport/transport"
@@ -255,6 +256,7 @@ func (s demoSupply) State() string            { return filepath.Join(s.dir, "sta
 // Nobody watches over a demo.
 func (s demoSupply) Serving(func(context.Context) error) {}
 func (s demoSupply) Draining()                           {}
+func (s demoSupply) SetClock(time.Duration) error        { return errors.ErrUnsupported }
 
 // run starts the machines and the appliance, plays the transcript, and stays until ctx ends.
 func (d *demo) run(ctx context.Context, once bool) (err error) {
@@ -284,7 +286,7 @@ func (d *demo) run(ctx context.Context, once bool) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	wg.Go(func() { ended <- runDaemon(ctx, cfg, demoSupply{d}, d.log) })
+	wg.Go(func() { ended <- runDaemon(ctx, cfg, demoSupply{d}, metadata.None, d.log) })
 
 	if err := d.transcript(ctx, cfg, once); err != nil {
 		select {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ import (
 	"sallyport/host"
 	"sallyport/host/boot"
 	"sallyport/host/disk"
+	"sallyport/host/metadata"
 	"sallyport/host/source"
 	"sallyport/netstack/dhcp"
 )
@@ -81,6 +83,9 @@ type image struct {
 	updater *updater      // nil where the machine was not started by a boot loader
 	healthy chan struct{} // is closed when the first worker's self-test has passed
 	passed  sync.Once     // closes it
+
+	surveys  sync.Mutex
+	networks []host.Network // as last said
 }
 
 // runImage is process 1. It returns only if the machine cannot even be prepared or stopped, which ends in a kernel panic
@@ -154,7 +159,7 @@ const anotherLook, anotherTry = 10 * time.Second, 5 * time.Second
 func (m *image) live(ctx context.Context) {
 	var last source.Document
 	for said := ""; ctx.Err() == nil; {
-		d, err := source.Local("/")
+		d, err := m.find(ctx)
 		switch {
 		case err != nil && err.Error() != said:
 			said = err.Error()
@@ -200,7 +205,11 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	wg.Go(func() { m.public(ctx, cfg.Machine) })
+	if cfg.Machine.Addresses.DHCP {
+		wg.Go(func() { m.lease(ctx, cfg.Machine) })
+	} else if cfg.Machine.Interface != "" { // before there is a socket on one of them
+		m.address(cfg.Machine, host.Addressing{Addresses: cfg.Machine.Addresses.Static, Gateways: cfg.Machine.Gateway}, cfg.Machine.DNS)
+	}
 	parent := host.Parent{
 		Plan: func() (host.Plan, error) {
 			p, err := plan(imageConfig)
@@ -208,11 +217,15 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 			return p, err
 		},
 		Log: m.log, RunDir: imageRun, Output: m.kmsg,
-		Args:    []string{"sallyportd", "worker", "--config", imageConfig},
+		Args:    []string{"sallyportd", "worker", "--config", imageConfig, "--cloud", string(metadata.Detect("/"))},
+		Given:   m.survey,
 		Healthy: func() { m.passed.Do(func() { close(m.healthy) }) },
 	}
 	if m.updater != nil {
 		parent.Updater = m.updater
+	}
+	if _, err := os.Stat(boot.Watchdog); err == nil {
+		parent.Watchdog = boot.Watchdog
 	}
 	wg.Go(func() { m.firstDevice(ctx, cfg, state) })
 	for ctx.Err() == nil {
@@ -227,6 +240,23 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 		rest(ctx, anotherTry)
 	}
 	return true
+}
+
+// survey says what the kernel has in each network namespace: where a stack of ours has the NIC, nothing.
+func (m *image) survey() {
+	m.surveys.Lock()
+	defer m.surveys.Unlock()
+	networks, err := host.Survey(imageRun)
+	if err != nil {
+		m.log.Warn("the kernel does not say what it has", "cause", err)
+	}
+	if reflect.DeepEqual(networks, m.networks) {
+		return
+	}
+	m.networks = networks
+	for _, n := range networks {
+		m.log.Info("the kernel has", "vnet", cmp.Or(n.VNet, "none"), "interfaces", n.NICs, "addresses", n.Addresses, "routes", n.Routes)
+	}
 }
 
 // tell says what is wrong with a configuration, one line a fault.
@@ -281,15 +311,8 @@ func (m *image) missing(nics []string) {
 	m.log.Error("the configuration names interfaces that are not there; the machine waits for them", "interfaces", nics)
 }
 
-// public gives the kernel its addresses on the NIC that people come in by, and keeps a lease for it, until ctx ends.
-func (m *image) public(ctx context.Context, c config.Machine) {
-	if c.Interface == "" {
-		return
-	}
-	if !c.Addresses.DHCP {
-		m.address(c, host.Addressing{Addresses: c.Addresses.Static, Gateways: c.Gateway}, c.DNS)
-		return
-	}
+// lease keeps a lease of the kernel's, on the NIC that people come in by, until ctx ends.
+func (m *image) lease(ctx context.Context, c config.Machine) {
 	l := host.Lessee{NIC: c.Interface, Args: []string{"sallyportd", "lease"}, Output: m.kmsg}
 	err := l.Run(ctx, func(line []byte) {
 		var got leaseLine
@@ -324,6 +347,7 @@ func (m *image) address(c config.Machine, a host.Addressing, dns []netip.Addr) {
 		m.log.Error("names will not be resolved", "cause", err)
 	}
 	m.log.Info("the machine's addresses", "interface", c.Interface, "addresses", a.Addresses, "gateway", a.Gateways, "dns", dns)
+	m.survey()
 }
 
 // A leaseLine is what a lessee says: a lease, or why there is none any more.
@@ -402,11 +426,11 @@ func (m *image) firstDevice(ctx context.Context, cfg *config.Config, state strin
 	}
 }
 
-// show writes a code to the console, and nowhere else: the kernel's log is kept, and read by others.
+// show writes a code to the consoles, and nowhere else: the kernel's log is kept, and read by others.
 func (m *image) show(user string, a enrolAnswer) {
 	login := "sallyport login https://" + publicName(a.Listen) + " --user " + user
 	if a.Pinned {
 		login += " --fingerprint " + a.Fingerprint
 	}
-	fmt.Fprintf(os.Stdout, "\nNo device is enrolled yet. For %s, once, within ten minutes:\n  %s\n  code: %s\n\n", user, login, a.Code)
+	boot.Display(fmt.Sprintf("\nNo device is enrolled yet. For %s, once, within ten minutes:\n  %s\n  code: %s\n\n", user, login, a.Code))
 }

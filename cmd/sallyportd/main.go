@@ -68,6 +68,8 @@ func run(ctx context.Context, e env) int {
 		Commands: []*cli.Command{
 			serveCommand(e),
 			workerCommand(e),
+			fetchCommand(e),
+			setupCommand(e),
 			initCommand(e),
 			leaseCommand(e),
 			stopCommand("poweroff", boot.PowerOff),

@@ -32,6 +32,8 @@ type supply interface {
 	// Serving has whoever watches over the process ask test whether it still does its work, until Draining.
 	Serving(test func(context.Context) error)
 	Draining()
+	// SetClock has the parent correct this machine's clock.
+	SetClock(offset time.Duration) error
 }
 
 // firstLease is how long the daemon waits, at its start and for all VNets together, for DHCP servers to answer.
@@ -143,6 +145,9 @@ func (s *localSupply) Draining() {
 	s.draining()
 	s.manager.Stopping()
 }
+
+// SetClock never sets it: where the configuration names time servers there is a parent.
+func (s *localSupply) SetClock(time.Duration) error { return errors.ErrUnsupported }
 
 func (s *localSupply) Close() {
 	s.stop()

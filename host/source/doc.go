@@ -37,6 +37,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 )
 
@@ -51,11 +52,11 @@ const (
 type Document struct {
 	From   string            // the source, as people are told it: "fw_cfg opt/sallyport/config"
 	Config []byte            // the text of sallyport.yaml
-	Files  map[string][]byte // by their names, without folders; may be nil
+	Files  map[string][]byte // by their names, with at most one folder: access/ops.cedar; may be nil
 }
 
-// ErrNone means that no source has a document.
-var ErrNone = errors.New("no configuration in fw_cfg, SMBIOS or a CIDATA volume")
+// ErrNone means that a source has no document.
+var ErrNone = errors.New("no configuration")
 
 // Local returns the document of the first local source that has one. root is the folder of sys and dev; on a machine "/".
 // The error names the source, or is ErrNone.
@@ -67,6 +68,18 @@ func Local(root string) (Document, error) {
 		}
 	}
 	return Document{}, ErrNone
+}
+
+// Read reads a document that stands in a text, as user data do. from is what its errors call it.
+func Read(r io.Reader, from string) (Document, error) {
+	b, err := readAll(r, from, MaxDocument)
+	if err != nil {
+		return Document{}, err
+	}
+	if b, err = User(b); err != nil {
+		return Document{}, fmt.Errorf("%s: %w", from, err)
+	}
+	return Document{From: from, Config: b}, nil
 }
 
 // A tooLarge is what has more bytes, or names, than are read.
@@ -107,16 +120,32 @@ func firmware(root string) (Document, error) {
 	if d.Config, err = readAll(f, d.From, MaxDocument); err != nil {
 		return Document{}, err
 	}
-	names, err := os.ReadDir(filepath.Join(items, folder))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	names, err := filesOf(os.DirFS(filepath.Join(items, folder)), "raw")
+	if err != nil {
 		return Document{}, fmt.Errorf("fw_cfg %s: %w", folder, err)
 	}
-	for _, n := range names {
-		if err := d.add(n.Name(), func() (io.ReadCloser, error) { return os.Open(filepath.Join(items, folder, n.Name(), "raw")) }); err != nil {
+	for _, name := range names {
+		if err := d.add(name, func() (io.ReadCloser, error) { return os.Open(filepath.Join(items, folder, name, "raw")) }); err != nil {
 			return Document{}, fmt.Errorf("fw_cfg %s: %w", folder, err)
 		}
 	}
 	return d, nil
+}
+
+// filesOf are the names of the items in a folder of fw_cfg and in its folders. An item is a folder too, or a link to one,
+// with a file of the given name in it.
+func filesOf(folder fs.FS, content string) ([]string, error) {
+	var names []string
+	for _, pattern := range []string{"*/", "*/*/"} {
+		found, err := fs.Glob(folder, pattern+content)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			names = append(names, path.Dir(f))
+		}
+	}
+	return names, nil
 }
 
 // add reads a file that came with the document.

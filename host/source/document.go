@@ -16,13 +16,13 @@ import (
 // Main is the name of the document's own file.
 const Main = "sallyport.yaml"
 
-var fileName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+var fileName = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}/)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 
 // checkName says what is wrong with the name of a file beside the document.
 func checkName(name string) error {
 	switch {
 	case !fileName.MatchString(name):
-		return fmt.Errorf("%.80q is no name for a file beside %s: up to 64 of a-z, A-Z, 0-9, _, - and ., and no folder", name, Main)
+		return fmt.Errorf("%.140q is no name for a file beside %s: up to 64 of a-z, A-Z, 0-9, _, - and ., and at most one folder", name, Main)
 	case name == Main:
 		return fmt.Errorf("no file beside %s may have its name", Main)
 	}
@@ -149,7 +149,7 @@ func (d Document) Split() (Document, error) {
 }
 
 // Unpack writes the document, as sallyport.yaml, and the files beside and in it into dir, which it makes if needed: the
-// folder with mode 0700, the files with 0600. What dir held before is removed first. dir is root's own, below /run.
+// folders with mode 0700, the files with 0600. What dir held before is removed first. dir is root's own, below /run.
 func Unpack(d Document, dir string) error {
 	d, err := d.Split()
 	if err != nil {
@@ -171,7 +171,11 @@ func Unpack(d Document, dir string) error {
 		if err := checkName(name); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
 			return err
 		}
 	}

@@ -43,6 +43,8 @@ files: # what would lie beside it
       secret
   empty: |
 
+  access/ops.cedar: |
+    // z
 state: /data/state
 `
 
@@ -55,11 +57,12 @@ func TestUnpack(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"sallyport.yaml": "listen: {vnet: hub}\n" + strings.Repeat("\n", 11) + "state: /data/state\n",
-		"access.yaml":    "admins:\n  - ann\n\n# the end\n",
-		"tls.key":        "secret",
-		"empty":          "",
-		"beside.cedar":   "// x\n",
+		"sallyport.yaml":   "listen: {vnet: hub}\n" + strings.Repeat("\n", 13) + "state: /data/state\n",
+		"access.yaml":      "admins:\n  - ann\n\n# the end\n",
+		"tls.key":          "secret",
+		"empty":            "",
+		"access/ops.cedar": "// z\n",
+		"beside.cedar":     "// x\n",
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != len(want) {
@@ -83,6 +86,7 @@ func TestSplitFaults(t *testing.T) {
 		"x: y\nfiles:\n  a.yaml: b\n":                      `sallyport.yaml:3:3: the text of file a.yaml must begin with |`,
 		"files:\n  a.yaml: >\n    b\n":                     `sallyport.yaml:2:3: the text of file a.yaml must begin with |`,
 		"files:\n  ../a: |\n    b\n":                       `sallyport.yaml:2:3: "../a" is no name for a file`,
+		"files:\n  a/b/c: |\n    b\n":                      `sallyport.yaml:2:3: "a/b/c" is no name`,
 		"files:\n  .hidden: |\n    b\n":                    `sallyport.yaml:2:3: ".hidden" is no name`,
 		"files:\n  sallyport.yaml: |\n    b\n":             "sallyport.yaml:2:3: no file beside sallyport.yaml may have its name",
 		"files:\n  a: |\n    b\n  a: |\n    c\n":           "sallyport.yaml:4:3: file a is there twice",

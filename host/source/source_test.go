@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -37,8 +38,9 @@ func TestFirmware(t *testing.T) {
 	const items = "sys/firmware/qemu_fw_cfg/by_name/opt/sallyport/"
 	m.put(t, items+"config/raw", sample)
 	m.put(t, items+"files/access.yaml/raw", "admins: [ann]\n")
+	m.put(t, items+"files/access/ops.cedar/raw", "// x\n")
 	d, err := Local(string(m))
-	if err != nil || string(d.Config) != sample || string(d.Files["access.yaml"]) != "admins: [ann]\n" || d.From != "fw_cfg opt/sallyport/config" {
+	if err != nil || len(d.Files) != 2 || string(d.Files["access/ops.cedar"]) != "// x\n" || string(d.Config) != sample || string(d.Files["access.yaml"]) != "admins: [ann]\n" || d.From != "fw_cfg opt/sallyport/config" {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
@@ -129,13 +131,17 @@ func makeVolume(t testing.TB, path, kind, label string, files map[string]string)
 		t.Fatal(err)
 	}
 	run(t, "mkfs.vfat", "-F", kind, "-n", label, path)
-	for name := range files {
-		run(t, "mcopy", "-i", path, filepath.Join(folder, name), "::"+name)
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		run(t, "mcopy", "-s", "-i", path, filepath.Join(folder, e.Name()), "::"+e.Name())
 	}
 }
 
 func TestVolume(t *testing.T) {
-	beside := map[string]string{"access.yaml": "admins: [ann]\n", "long-name-of-a-policy.cedar": strings.Repeat("// a policy\n", 3000), "meta-data": "x", "vendor-data": "x"}
+	beside := map[string]string{"access.yaml": "admins: [ann]\n", "long-name-of-a-policy.cedar": strings.Repeat("// a policy\n", 3000), "tls.key": "k", "access/ops.cedar": "// y\n", "meta-data": "x", "vendor-data": "x"}
 	for _, kind := range []string{"12", "16", "32", "iso", "joliet"} {
 		for main, text := range map[string]string{"sallyport.yaml": sample, "user-data": "#cloud-config\nsallyport:\n  listen: {vnet: hub}\n"} {
 			t.Run(kind+" "+main, func(t *testing.T) {
@@ -151,7 +157,7 @@ func TestVolume(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if d.From != "CIDATA volume vdb, "+main || len(d.Files) != 2 || string(d.Files["access.yaml"]) != beside["access.yaml"] ||
+				if d.From != "CIDATA volume vdb, "+main || len(d.Files) != 4 || string(d.Files["tls.key"]) != "k" || string(d.Files["access/ops.cedar"]) != "// y\n" || string(d.Files["access.yaml"]) != beside["access.yaml"] ||
 					string(d.Files["long-name-of-a-policy.cedar"]) != beside["long-name-of-a-policy.cedar"] {
 					t.Errorf("%s: %q", d.From, d.Files)
 				}
@@ -162,3 +168,54 @@ func TestVolume(t *testing.T) {
 		}
 	}
 }
+
+// FuzzVolume spoils a sound volume at one place. Whatever it says then, reading ends, with bounded files.
+func FuzzVolume(f *testing.F) {
+	var sound [][]byte
+	for _, kind := range []string{"12", "16", "32", "iso"} {
+		path := filepath.Join(f.TempDir(), "image")
+		makeVolume(f, path, kind, "CIDATA", map[string]string{"user-data": "#cloud-config\nsallyport: {}\n", "access/long-name-of-a-policy.cedar": strings.Repeat("// a policy\n", 300)})
+		image, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		sound = append(sound, image)
+	}
+	f.Add(byte(0), uint32(11), []byte{0xff})
+	f.Add(byte(1), uint32(512), []byte{2, 0, 2, 0})
+	f.Add(byte(2), uint32(0x24), []byte{1, 0, 0, 0})
+	f.Add(byte(3), uint32(isoAt+156), []byte{0, 1, 2, 3})
+	f.Fuzz(func(t *testing.T, kind byte, at uint32, patch []byte) {
+		image := sound[int(kind)%len(sound)]
+		begin := int(at) % len(image)
+		file := spoiled{bytes.NewReader(image), int64(begin), patch[:min(len(patch), len(image)-begin, 4<<10)]}
+		k := labelled(&file)
+		if k == "" {
+			return
+		}
+		d, err := readVolume(&file, k, "volume")
+		if err == nil && (len(d.Config) > MaxDocument || len(d.Files) > maxNames) {
+			t.Fatal("more than is read")
+		}
+	})
+}
+
+// spoiled is an image with other bytes at one place.
+type spoiled struct {
+	*bytes.Reader
+	begin int64
+	patch []byte
+}
+
+func (s *spoiled) ReadAt(b []byte, at int64) (int, error) {
+	n, err := s.Reader.ReadAt(b, at)
+	for i := range s.patch {
+		if p := s.begin + int64(i) - at; p >= 0 && p < int64(n) {
+			b[p] = s.patch[i]
+		}
+	}
+	return n, err
+}
+
+func (s *spoiled) Stat() (fs.FileInfo, error) { return nil, errors.ErrUnsupported }
+func (s *spoiled) Close() error               { return nil }
