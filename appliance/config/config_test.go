@@ -196,7 +196,7 @@ func TestFiles(t *testing.T) {
 /c/s:17:27: /c/wg.key can be read by others (mode 0604); chmod 600 /c/wg.key
 /c/s:21:33: /c/psk is not a file
 /c/s:30:9: there is no file /c/policy/access.yaml
-/c/s:44:97: /c/corp.secret can be read by others (mode 0644); chmod 600 /c/corp.secret`
+/c/s:45:97: /c/corp.secret can be read by others (mode 0644); chmod 600 /c/corp.secret`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
