@@ -29,15 +29,16 @@ check:
 	$(MAKE) cross unit bench-once
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
-# start.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system)
+# start. Package image builds images and starts them in emulated machines, which takes minutes as it is.
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /netstack -e /tests/lab -e /tests/system)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
 # Real clients and servers in network namespaces of their own. What is ours in the same process runs under the race
 # detector too.
 system:
-	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/source ./netstack/...
+	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/source ./host/disk ./netstack/...
+	$(ROOT) $(GO) test -timeout 30m ./image
 	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system
 
 # The benchmarks beside the code, and how they compare with a baseline, by benchstat. The committed one holds for the machine
@@ -77,6 +78,7 @@ fuzz:
 SOAK  ?= 1000000
 TIMES ?= 10
 soak:
+	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 1h ./image -run TestBuild
 	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./frame -run 'TestMutatedFrames|TestSoak' -soak $(SOAK)
 	$(ROOT) $(GO) test -count=$(TIMES) -timeout 6h ./tests/system
 	$(ROOT) env SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./tests/system -run 'TestDatabaseAway|TestKilled'

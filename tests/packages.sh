@@ -36,12 +36,18 @@ want gnome-keyring-daemon gnome-keyring
 want mkfs.vfat dosfstools
 want mcopy mtools
 want genisoimage genisoimage
+want qemu-system-x86_64 qemu-system-x86
+want qemu-img qemu-utils
+want sbverify sbsigntool
+want sfdisk fdisk
+want openssl openssl
 want node nodejs
 want npm npm
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgres postgresql
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || need="$need libnginx-mod-stream"
 [ -e /usr/lib/xorg/modules/libxorgxrdp.so ] || need="$need xorgxrdp"
 [ -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ] || need="$need fonts-dejavu-core"
+[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || need="$need ovmf"
 [ -z "$need" ] && exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then
