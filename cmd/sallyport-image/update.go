@@ -18,7 +18,7 @@ func updateKeyCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "update-key", Usage: "make a key that signs updates, and print its public half", ArgsUsage: "FILE",
 		UsageText:   "sallyport-image update-key FILE",
-		Description: "The private key is written to FILE, readable by you only, unless FILE is there.\nThe public one is for sallyport-image build --update-key and for update.keys\nin sallyport.yaml.",
+		Description: "The private key is written to FILE, readable by you only, unless FILE is there.\nThe public one is for sallyport-image build --update-keys and for update.keys\nin sallyport.yaml.",
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return misused("update-key takes the name of one file, not %d arguments", c.NArg())
