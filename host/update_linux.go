@@ -49,9 +49,10 @@ func (s *supervisor) update(w *child, u *update) {
 		return
 	}
 	s.updates.Go(func() {
-		defer func() { <-s.updating }()
-		defer u.close()
-		s.answerUpdate(w, s.doUpdate(u))
+		a := s.doUpdate(u)
+		u.close()
+		<-s.updating // before the answer: who has it may ask for the next thing at once
+		s.answerUpdate(w, a)
 	})
 }
 
@@ -127,6 +128,12 @@ func (w *Worker) Restart(ctx context.Context) error {
 }
 
 func (w *Worker) askUpdate(ctx context.Context, do updateTask, fds ...int) (updateAnswer, error) {
+	select {
+	case w.updating <- struct{}{}: // the parent does one thing at a time
+		defer func() { <-w.updating }()
+	case <-ctx.Done():
+		return updateAnswer{}, context.Cause(ctx)
+	}
 	w.mu.Lock()
 	if w.gone != nil {
 		defer w.mu.Unlock()

@@ -28,6 +28,8 @@ type Worker struct {
 	changed chan struct{}
 	asks    chan uint64 // questions whether it lives; the parent asks one at a time
 
+	updating chan struct{} // holds one while the parent is asked about the image
+
 	mu      sync.Mutex
 	state   string
 	sockets map[string]int
@@ -89,7 +91,7 @@ func Join() (*Worker, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Worker{
 		channel: c, ctx: ctx, stop: stop, changed: make(chan struct{}, 1), asks: make(chan uint64, 1), asked: map[uint64]chan error{}, life: starting,
-		updates: map[uint64]chan updateAnswer{},
+		updates: map[uint64]chan updateAnswer{}, updating: make(chan struct{}, 1),
 		sockets: map[string]int{}, links: map[string]*Link{}, files: map[string]file{},
 	}
 	first := make(chan error, 1)
