@@ -49,33 +49,27 @@ func (m *machine) hasNothing() {
 	m.console(1, `the kernel has vnet=hub interfaces=\[eth1\] addresses=0 routes=0`)
 }
 
-// oneDoor asks all ports from both sides, not many at once: an emulated machine drops what it cannot keep up with.
+// oneDoor asks all ports from both sides, not too fast for an emulated machine.
 func (m *machine) oneDoor() {
 	m.t.Helper()
-	const some = 8192
-	addresses := []netip.Addr{netip.MustParseAddr("10.77.2.2"), netip.MustParseAddr("10.99.0.4"), netip.MustParseAddr("127.0.0.1")}
+	const pause = 6 * time.Millisecond
+	addresses := []netip.Addr{netip.MustParseAddr("10.77.2.2"), netip.MustParseAddr("10.99.0.4")}
+	closed := 0
 	for _, side := range []lab.Scan{
-		{From: m.Router, NIC: "appliance0", MAC: mac(m.t, publicMAC), Addrs: addresses},
-		{From: m.VNet.Namespace, NIC: "eth0", MAC: mac(m.t, vnetMAC), Addrs: addresses},
+		{From: m.Router, NIC: "appliance0", MAC: mac(m.t, publicMAC), Addrs: addresses, Pause: pause},
+		{From: m.VNet.Namespace, NIC: "eth0", MAC: mac(m.t, vnetMAC), Addrs: addresses, Pause: pause},
 	} {
-		closed, open := 0, 0
-		for first := 1; first <= 65535; first += some {
-			side.Ports = nil
-			for port := first; port < min(first+some, 65536); port++ {
-				side.Ports = append(side.Ports, uint16(port))
-			}
-			for at, answer := range m.Scan(side) {
-				switch {
-				case answer == lab.Closed:
-					closed++
-				case at.Port() != 443 || at.Addr().String() != m.form.public:
-					m.t.Errorf("%v is %s on the side of %s", at, answer, side.NIC)
-				default:
-					open++
-				}
+		for at, answer := range m.Scan(side) {
+			switch {
+			case answer == lab.Closed:
+				closed++
+			case at.Port() != 443 || at.Addr().String() != m.form.public:
+				m.t.Errorf("%v is %s on the side of %s", at, answer, side.NIC)
 			}
 		}
-		m.t.Logf("of all ports %d said that they are closed and %d that it is open, on the side of %s", closed, open, side.MAC)
+	}
+	if m.t.Logf("%d ports said that they are closed", closed); m.form.name == "kernel" && closed < 60_000 { // what a stack of ours does not serve is silent
+		m.t.Errorf("only %d ports answered: too fast a scan for this machine", closed)
 	}
 	side := lab.Scan{From: m.person(), NIC: "eth0", MAC: mac(m.t, vnetMAC), Addrs: []netip.Addr{netip.MustParseAddr(m.form.public)}, Ports: []uint16{443}}
 	if !m.form.inside {
