@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	_ "golang.org/x/crypto/x509roots/fallback" // an image has no roots of its own; where the system has some, they count
 
 	"sallyport/appliance/config"
 	"sallyport/host"
@@ -67,7 +68,13 @@ func initCommand(e env) *cli.Command {
 func stopCommand(name string, how boot.How) *cli.Command {
 	return &cli.Command{
 		Name: name, Hidden: true, Usage: "asks process 1 of an image for it",
-		Action: func(c *cli.Context) error { return boot.Ask(how) },
+		Action: func(c *cli.Context) error {
+			err := boot.Ask(how)
+			if errors.Is(err, boot.ErrNotOurs) {
+				return fail(exitUsage, "use the host's own "+name, "%s is for the appliance's image: %w", name, err)
+			}
+			return err
+		},
 	}
 }
 

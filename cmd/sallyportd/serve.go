@@ -38,6 +38,10 @@ func serveCommand(e env) *cli.Command {
 			if err != nil {
 				return withStatus(exitConfig, err)
 			}
+			if cfg.Machine.Interface != "" || cfg.Machine.Enrol != "" {
+				return fail(exitConfig, "leave it out: here the host's own configuration gives addresses, and sallyportd enrol-code makes codes",
+					"%s: machine is for the document of an image", path)
+			}
 			log := logger(e)
 			if !needsParent(cfg) {
 				return serveAlone(c.Context, path, cfg, log)

@@ -3,10 +3,13 @@ package vm
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,40 +52,27 @@ func (m *machine) hasNothing() {
 	m.console(1, `the kernel has vnet=hub interfaces=\[eth1\] addresses=0 routes=0`)
 }
 
-// oneDoor asks all ports from both sides, not many at once: an emulated machine drops what it cannot keep up with.
+// oneDoor asks all ports from both sides, not too fast for an emulated machine.
 func (m *machine) oneDoor() {
 	m.t.Helper()
-	const some = 8192
-	addresses := []netip.Addr{netip.MustParseAddr("10.77.2.2"), netip.MustParseAddr("10.99.0.4"), netip.MustParseAddr("127.0.0.1")}
+	const pause = 6 * time.Millisecond
+	addresses := []netip.Addr{netip.MustParseAddr("10.77.2.2"), netip.MustParseAddr("10.99.0.4")}
+	closed := 0
 	for _, side := range []lab.Scan{
-		{From: m.Router, NIC: "appliance0", MAC: mac(m.t, publicMAC), Addrs: addresses},
-		{From: m.VNet.Namespace, NIC: "eth0", MAC: mac(m.t, vnetMAC), Addrs: addresses},
+		{From: m.Router, NIC: "appliance0", MAC: mac(m.t, publicMAC), Addrs: addresses, Pause: pause},
+		{From: m.VNet.Namespace, NIC: "eth0", MAC: mac(m.t, vnetMAC), Addrs: addresses, Pause: pause},
 	} {
-		closed, open := 0, 0
-		for first := 1; first <= 65535; first += some {
-			side.Ports = nil
-			for port := first; port < min(first+some, 65536); port++ {
-				side.Ports = append(side.Ports, uint16(port))
-			}
-			for at, answer := range m.Scan(side) {
-				switch {
-				case answer == lab.Closed:
-					closed++
-				case at.Port() != 443 || at.Addr().String() != m.form.public:
-					m.t.Errorf("%v is %s on the side of %s", at, answer, side.NIC)
-				default:
-					open++
-				}
+		for at, answer := range m.Scan(side) {
+			switch {
+			case answer == lab.Closed:
+				closed++
+			case at.Port() != 443 || at.Addr().String() != m.form.public:
+				m.t.Errorf("%v is %s on the side of %s", at, answer, side.NIC)
 			}
 		}
-		m.t.Logf("of all ports %d said that they are closed and %d that it is open, on the side of %s", closed, open, side.MAC)
 	}
-	side := lab.Scan{From: m.person(), NIC: "eth0", MAC: mac(m.t, vnetMAC), Addrs: []netip.Addr{netip.MustParseAddr(m.form.public)}, Ports: []uint16{443}}
-	if !m.form.inside {
-		side.From, side.NIC, side.MAC = m.Router, "appliance0", mac(m.t, publicMAC)
-	}
-	if answers := m.Scan(side); len(answers) != 1 { // alone, for in the crowd its answer may be lost
-		m.t.Errorf("the door does not answer: %v", answers)
+	if m.t.Logf("%d ports said that they are closed", closed); m.form.name == "kernel" && closed < 60_000 { // what a stack of ours does not serve is silent
+		m.t.Errorf("only %d ports answered: too fast a scan for this machine", closed)
 	}
 }
 
@@ -91,6 +81,37 @@ func TestDisk(t *testing.T) {
 	m := start(t, options{disk: true, memory: 320})
 	m.comesIn()
 	m.hasNothing()
+}
+
+// TestLease: the kernel's address comes by DHCP and is renewed. Here people come in from the VNet's side, and the target is
+// the router.
+func TestLease(t *testing.T) {
+	const length = 20 * time.Second
+	var server *lab.DHCP
+	m := start(t, options{form: form{name: "lease", public: "10.99.0.4", inside: true}, access: strings.ReplaceAll(access, "10.99.0.10", "10.77.2.1"),
+		config: `
+name: machine
+tls: {self_signed: true}
+machine: {interface: "` + vnetMAC + `", addresses: dhcp, enrol: ann}
+vnets:
+  hub:
+    link: {packet: eth0}
+    addresses: [10.77.2.2/24]
+    prefixes: [10.77.2.0/24]
+`, prepare: func(m *machine) {
+			server = m.DHCP(m.VNet.Namespace, lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.4/16"), Length: length})
+			m.sshd = m.SSHD(m.Router, lab.SSHDOptions{})
+		}})
+	m.comesIn()
+	m.console(1, `the kernel has vnet=hub interfaces=\[eth0\] addresses=0 routes=0`)
+	asked := len(server.Asked())
+	m.eventually("the lease is renewed", func() error {
+		if since := server.Asked()[asked:]; !slices.Contains(since, "REQUEST 10.99.0.4 from 10.99.0.4") {
+			return fmt.Errorf("the server was asked %q", since)
+		}
+		return nil
+	})
+	m.comesIn()
 }
 
 // TestSmall: a machine with little memory.
