@@ -5,10 +5,15 @@ VERSION ?= 0.1.0-dev
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 ROOT     = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 
-.PHONY: build run test check unit system bench bench-baseline bench-once packages fuzz soak clean cross
+.PHONY: build run test check unit system bench bench-baseline bench-once packages fuzz soak clean cross image vm
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/... ./tests/chaoslink
+
+# The appliance as a virtual machine's image, in bin/image/FLAVOUR. FLAVOUR is one of all, aws, azure, gcp and kvm.
+FLAVOUR ?= all
+image:
+	$(GO) run ./cmd/sallyport-image build --flavour $(FLAVOUR) --version $(VERSION) --out bin/image/$(FLAVOUR) $(ARGS)
 
 # The main job on an embedded default: an appliance with two demo targets and a client. ARGS=--once ends it by itself.
 run: build
@@ -24,16 +29,22 @@ check:
 	$(MAKE) cross unit bench-once
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
-# start.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system)
+# start. Package image builds images and starts them in emulated machines, which takes minutes as it is.
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /netstack -e /tests/lab -e /tests/system -e /tests/vm)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
 # Real clients and servers in network namespaces of their own. What is ours in the same process runs under the race
 # detector too.
 system:
-	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./netstack/...
+	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/source ./host/disk ./netstack/...
+	$(ROOT) $(GO) test -timeout 30m ./image
 	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system
+	$(ROOT) $(GO) test -timeout 60m -p 1 ./tests/vm
+
+# The image in QEMU, with two NICs and a real sshd behind the second one: its console, and a login through it.
+vm:
+	$(ROOT) $(GO) test -count=1 -timeout 20m ./tests/vm -run 'TestDisk$$' -v -console
 
 # The benchmarks beside the code, and how they compare with a baseline, by benchstat. The committed one holds for the machine
 # that it was made on; BASELINE=FILE names one of your own, which bench-baseline keeps. Transfer needs root.
@@ -72,6 +83,7 @@ fuzz:
 SOAK  ?= 1000000
 TIMES ?= 10
 soak:
+	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 1h ./image -run TestBuild
 	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./frame -run 'TestMutatedFrames|TestSoak' -soak $(SOAK)
 	$(ROOT) $(GO) test -count=$(TIMES) -timeout 6h ./tests/system
 	$(ROOT) env SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./tests/system -run 'TestDatabaseAway|TestKilled'

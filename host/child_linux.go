@@ -2,9 +2,11 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os/exec"
 	"sync"
+	"syscall"
 )
 
 // A child is the worker as the parent sees it.
@@ -14,6 +16,7 @@ type child struct {
 	requests chan request  // closed when the worker has said something that is no request; fault says what
 	exited   chan struct{} // closed when the process has ended
 	fault    error
+	state    state // by its last answer
 	wg       sync.WaitGroup
 }
 
@@ -27,8 +30,8 @@ func (w *child) read() {
 	buf := make([]byte, maxRequest)
 	for {
 		r, err := w.receiveRequest(buf)
-		if errors.Is(err, io.EOF) {
-			return // it has ended, or is about to
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			return // it has ended, or is about to; the latter if it has not read all that it was sent
 		}
 		if err != nil {
 			w.fault = err
@@ -38,15 +41,26 @@ func (w *child) read() {
 		select {
 		case w.requests <- r:
 		case <-w.exited:
+			r.update.close()
 			return
 		}
 	}
 }
 
 func (w *child) receiveRequest(buf []byte) (request, error) {
-	b, _, err := w.receive(buf, 0) // the kernel drops descriptors that nobody asked for
+	b, fds, err := w.receive(buf, 1) // more of them are an error
 	if err != nil {
 		return request{}, err
 	}
-	return parseRequest(b)
+	r, err := parseRequest(b)
+	switch {
+	case err == nil && r.Update != nil:
+		r.update, err = takeUpdate(*r.Update, fds)
+	case err == nil && len(fds) > 0:
+		err = fmt.Errorf("%w: with a descriptor", errRequest)
+	}
+	if r.update == nil {
+		closeAll(fds)
+	}
+	return r, err
 }

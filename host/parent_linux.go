@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -28,6 +29,24 @@ type Parent struct {
 	Log    *slog.Logger // default: slog.Default
 	RunDir string       // for namespaces and the lock; default /run/sallyport
 	Args   []string     // the worker's command line, its name first; default "sallyportd", "worker"
+	Output *os.File     // the worker's standard output and error; default the parent's own
+	Given  func()       // called whenever a worker has been given what the plan names; default nothing
+
+	// HungAfter is how long a worker may leave the question unanswered whether it lives, before it is killed and another
+	// one started; default 15 seconds. Until its first answer it has eight times as long.
+	HungAfter time.Duration
+
+	// Watchdog is the path of the machine's watchdog device (Documentation/watchdog/watchdog-api.rst of Linux), such as
+	// /dev/watchdog; default none. It is fed while the worker lives; see the package's text.
+	Watchdog string
+
+	// Healthy is called when a worker's self-test passes for the first time since Run began; it may be nil.
+	Healthy func()
+
+	// Updater changes the version of the image; nil where the machine does not run from one.
+	Updater Updater
+
+	clock clock // what the worker's word sets; default this machine's
 }
 
 // An ExitError is the status of a worker that is not going to be started again.
@@ -43,6 +62,10 @@ func (p Parent) withDefaults() Parent {
 		p.Args = []string{"sallyportd", "worker"}
 	}
 	p.RunDir = cmp.Or(p.RunDir, defaultRunDir)
+	p.HungAfter = cmp.Or(p.HungAfter, hungAfter)
+	if p.clock == nil {
+		p.clock = systemClock{}
+	}
 	return p
 }
 
@@ -67,7 +90,13 @@ func (p Parent) Run(ctx context.Context) error {
 		return err
 	}
 	defer l.close()
-	s := &supervisor{Parent: p, launcher: l, signals: signals}
+	guard, err := newDog(p.Watchdog, p.Log)
+	if err != nil {
+		return err
+	}
+	defer guard.close()
+	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, time: timekeeper{clock: p.clock, log: p.Log}, updating: make(chan struct{}, 1)}
+	defer s.updates.Wait()
 	defer func() { s.held.closeExcept(&holding{}) }()
 	plan, err := s.compute()
 	if err != nil {
@@ -83,9 +112,18 @@ func (p Parent) Run(ctx context.Context) error {
 type supervisor struct {
 	Parent
 	*launcher
+	dog     *dog
 	signals <-chan os.Signal
 	held    holding
-	stop    bool // asked to end
+	deaths  backoff
+	time    timekeeper
+	healthy bool       // a worker's self-test has passed
+	extra   []*os.File // that the worker has from descriptor 4 on
+	abrupt  bool       // a worker that is to end is killed
+	stop    bool       // asked to end
+
+	updates  sync.WaitGroup
+	updating chan struct{} // holds one while something is done about the image
 }
 
 // compute asks for the plan and checks it.
@@ -102,7 +140,6 @@ func (s *supervisor) compute() (Plan, error) {
 
 // supervise runs one worker after the other.
 func (s *supervisor) supervise(ctx context.Context) error {
-	var b backoff
 	for first := true; ; first = false {
 		begin := time.Now()
 		code, err := s.runWorker(ctx)
@@ -116,7 +153,7 @@ func (s *supervisor) supervise(ctx context.Context) error {
 		case err == nil && (s.stop || first && code == exitConfig):
 			return &ExitError{code}
 		}
-		delay := b.next(lived)
+		delay := s.deaths.next(lived)
 		s.Log.Error("worker died", "status", code, "cause", err, "lived", lived, "delay", delay)
 		if s.pause(ctx, delay); s.stop {
 			return nil
@@ -143,7 +180,7 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := s.start(s.Args, s.held.owner, end)
+	cmd, err := s.start(s.Args, s.held.owner, s.Output, append([]*os.File{end}, s.extra...)...)
 	end.Close()
 	if err != nil {
 		c.Close()
@@ -153,11 +190,17 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	w.wg.Go(w.wait)
 	w.wg.Go(w.read)
 	s.Log.Info("worker started", "pid", cmd.Process.Pid)
+	if s.deaths.delay == 0 { // else one has died after the other
+		s.dog.feedFor(startSlow * s.HungAfter)
+	}
 	s.held.refresh(s.RunDir)
 	s.sendFresh(w, 0)
 	s.attend(ctx, w)
 	c.Close()
 	w.wg.Wait()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGSYS {
+		s.Log.Error("the worker made a system call that no worker makes; see seccomp in docs/operating.md")
+	}
 	return cmd.ProcessState.ExitCode(), nil
 }
 
@@ -166,6 +209,7 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 	ticks := time.NewTicker(pollInterval)
 	defer ticks.Stop()
 	asked := ctx.Done()
+	v := vigil{hungAfter: s.HungAfter}
 	for {
 		select {
 		case <-w.exited:
@@ -178,16 +222,30 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 				s.drain(w)
 				continue
 			}
+			s.dog.tell(reloading())
 			s.announce(w, true)
-		case <-ticks.C:
+			s.dog.tell(ready)
+		case now := <-ticks.C:
 			s.announce(w, false)
+			s.look(w, &v, now)
 		case r, ok := <-w.requests:
 			if !ok {
 				w.requests = nil
 				s.kill(w, w.fault)
 				continue
 			}
-			s.relink(w, r)
+			switch {
+			case r.Relink != 0:
+				s.relink(w, r)
+			case r.update != nil:
+				s.update(w, r.update)
+			case r.Clock != nil:
+				s.correct(time.Duration(*r.Clock))
+			case v.answered(r):
+				s.heard(w, v.state)
+			default:
+				s.kill(w, errUnasked)
+			}
 		}
 	}
 }
@@ -195,6 +253,11 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 // drain asks the worker to end when its work is done.
 func (s *supervisor) drain(w *child) {
 	s.stop = true
+	if s.abrupt {
+		w.cmd.Process.Kill()
+		return
+	}
+	s.dog.tell(stopping)
 	w.cmd.Process.Signal(syscall.SIGTERM)
 }
 
@@ -232,12 +295,12 @@ func (s *supervisor) relink(w *child, r request) {
 	if err := s.replan(r); err != nil {
 		s.Log.Error("relink refused", "cause", err)
 		reason := err.Error()
-		if err := w.send(message{Plan: &planInfo{ID: r.ID, Error: reason[:min(len(reason), maxReason)]}}); err != nil {
+		if err := w.send(message{Plan: &planInfo{ID: r.Relink, Error: reason[:min(len(reason), maxReason)]}}); err != nil {
 			s.kill(w, err)
 		}
 		return
 	}
-	s.sendFresh(w, r.ID)
+	s.sendFresh(w, r.Relink)
 }
 
 func (s *supervisor) replan(r request) error {
@@ -257,7 +320,7 @@ func (s *supervisor) replan(r request) error {
 func (s *supervisor) sendFresh(w *child, id uint64) {
 	for _, l := range s.held.links {
 		if l.fresh {
-			s.Log.Info("link", "vnet", l.plan.VNet, "interface", l.plan.Interface, "notes", l.info.Notes, "cause", l.info.Error)
+			s.Log.Info("link", "vnet", l.plan.VNet, "interface", l.info.Interface, "notes", l.info.Notes, "cause", l.info.Error)
 		}
 	}
 	err := s.held.sendFresh(w.channel)
@@ -268,5 +331,9 @@ func (s *supervisor) sendFresh(w *child, id uint64) {
 	}
 	if err != nil {
 		s.kill(w, err)
+		return
+	}
+	if s.Given != nil {
+		s.Given()
 	}
 }

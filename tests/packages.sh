@@ -13,6 +13,7 @@ want rsync rsync
 want git git
 want curl curl
 want setpriv util-linux
+want systemctl systemd
 want tcpdump tcpdump
 want xfreerdp freerdp2-x11
 want freerdp-shadow-cli freerdp2-shadow-x11
@@ -25,17 +26,31 @@ want import imagemagick
 want tesseract tesseract-ocr
 want xrdp xrdp
 want xdpyinfo x11-utils
+want e2fsck e2fsprogs
+want sgdisk gdisk
 want nginx nginx-light
 want haproxy haproxy
 want stunnel4 stunnel4
 want dbus-run-session dbus-daemon
 want gnome-keyring-daemon gnome-keyring
+want qemu-system-x86_64 qemu-system-x86
+want qemu-img qemu-utils
+want mkfs.vfat dosfstools
+want mcopy mtools
+want genisoimage genisoimage
+want qemu-system-x86_64 qemu-system-x86
+want qemu-img qemu-utils
+want sbverify sbsigntool
+want sfdisk fdisk
+want openssl openssl
 want node nodejs
 want npm npm
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgres postgresql
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || need="$need libnginx-mod-stream"
 [ -e /usr/lib/xorg/modules/libxorgxrdp.so ] || need="$need xorgxrdp"
+[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || need="$need ovmf"
 [ -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ] || need="$need fonts-dejavu-core"
+[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || need="$need ovmf"
 [ -z "$need" ] && exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -44,9 +44,25 @@ type Config struct {
 	Limits   Limits          `yaml:"limits"`
 	Audit    Audit           `yaml:"audit"`
 	SSH      SSH             `yaml:"ssh"`
+	Update   Update          `yaml:"update"`
 	Identity Identity        `yaml:"identity"` // how people sign in; default: they do not, and devices enrol with codes
+	Time     Time            `yaml:"time"`     // how this machine's clock is kept; default: by others
 	Banner   string          `yaml:"banner"`   // a line that people are told when they connect; default none
+	Files    Files           `yaml:"files"`    // of a document for an image, which takes them out of it; refused here
+	Machine  Machine         `yaml:"machine"`  // what the appliance image does for its kernel; only there
 }
+
+// Machine is what is to be said of a machine that has nothing but the appliance, and that nobody else sets up.
+type Machine struct {
+	Interface string       `yaml:"interface"` // the NIC of the kernel's sockets, by name or MAC address; with Listen.Address, and else the kernel has none
+	Addresses Addresses    `yaml:"addresses"` // the kernel's, on it
+	Gateway   []netip.Addr `yaml:"gateway"`   // at most one for each of IPv4 and IPv6; with DHCP the server's, unless they are given
+	DNS       []netip.Addr `yaml:"dns"`       // for the appliance itself; with DHCP the server's, unless they are given
+	Enrol     string       `yaml:"enrol"`     // the person for whom the console shows an enrolment code while no device is enrolled; default nobody
+}
+
+// Files is what an image's document carries for the folder that it is unpacked into.
+type Files struct{}
 
 // Listen is where people come in, in one of three forms: the kernel's sockets (Address), a VNet's own stack (VNet),
 // or a NIC that the appliance has a stack of its own on (Link).
@@ -103,7 +119,7 @@ const (
 // A Link is an attachment. Kind says which of the other fields counts.
 type Link struct {
 	Kind      LinkKind  `yaml:"-"`
-	Packet    string    `yaml:"packet"` // a NIC's name
+	Packet    string    `yaml:"packet"` // a NIC's name or MAC address
 	Queues    int       `yaml:"queues"` // of packet: sockets that share the NIC's frames; default one for every two CPUs, 8 at most
 	Tap       string    `yaml:"tap"`    // a TAP device's name
 	WireGuard WireGuard `yaml:"wireguard"`
@@ -157,6 +173,17 @@ type Store struct {
 	PasswordFile string `yaml:"password_file"` // a file of one line, readable by its owner only; default: none
 }
 
+// Update is whose updates an appliance takes that runs from the image.
+type Update struct {
+	Keys []UpdateKey `yaml:"keys"` // besides those that the image has been built with; at most MaxUpdateKeys
+}
+
+// MaxUpdateKeys bounds Update.Keys: the key in use, its successor, and room for who builds images of their own.
+const MaxUpdateKeys = 4
+
+// An UpdateKey is an Ed25519 public key.
+type UpdateKey [32]byte
+
 // Metrics is where Prometheus reads.
 type Metrics struct {
 	Listen string `yaml:"listen"` // address and port; default: no metrics
@@ -182,6 +209,14 @@ type Export struct {
 	CA        string `yaml:"ca"`         // PEM file of the roots that the receiver is verified by; default the system's
 	TokenFile string `yaml:"token_file"` // of a bearer token, with Webhook and OTLP; readable by its owner only
 }
+
+// Time is how this machine's clock is kept.
+type Time struct {
+	Servers []string `yaml:"servers"` // NTP servers, host or host:port, that the Uplink leads to; at most MaxTimeServers; default none
+}
+
+// MaxTimeServers is how many NTP servers may be asked.
+const MaxTimeServers = 8
 
 // Drain is how the daemon ends.
 type Drain struct {

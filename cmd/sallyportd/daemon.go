@@ -31,6 +31,7 @@ import (
 	"sallyport/appliance/sshca"
 	"sallyport/appliance/store"
 	"sallyport/frame"
+	"sallyport/host/metadata"
 	"sallyport/transport"
 )
 
@@ -38,6 +39,7 @@ import (
 type daemon struct {
 	cfg       *config.Config
 	supply    supply
+	cloud     metadata.Cloud // that wants to be told when this machine serves; usually none
 	log       *slog.Logger
 	store     *store.Store
 	registry  *auth.Registry
@@ -55,16 +57,18 @@ type daemon struct {
 	hostKeys  *hostkey.Pins
 	sshCA     *sshca.Authority
 	gateway   *appliance.Gateway
+	trial     bool                            // this version has yet to prove itself
 	cert      atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
 	acme      *acme                           // nil without
 	networks  map[string]network
 	public    network // the stack that people come in by, if it is no VNet's
 	ready     atomic.Bool
+	greeted   sync.Once // the first client
 }
 
 // runDaemon builds an appliance of its parts, serves until ctx ends, lets flows end, and stops.
-func runDaemon(ctx context.Context, cfg *config.Config, s supply, log *slog.Logger) error {
-	d := &daemon{cfg: cfg, supply: s, log: log, networks: map[string]network{}}
+func runDaemon(ctx context.Context, cfg *config.Config, s supply, cloud metadata.Cloud, log *slog.Logger) error {
+	d := &daemon{cfg: cfg, supply: s, cloud: cloud, log: log, networks: map[string]network{}}
 	defer d.close()
 	if err := d.build(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -104,6 +108,9 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		d.gateway.VNets[name] = n
 	}
 	if d.identity, err = auth.OpenIdentity(d.supply.State()); err != nil {
+		return err
+	}
+	if err := d.openUpdates(ctx); err != nil {
 		return err
 	}
 	// The database may lie behind one of them.
@@ -239,6 +246,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	wg.Go(func() { d.followPeople(serving) })
 	wg.Go(func() { d.followVersions(serving) })
 	wg.Go(func() { d.followSSH(serving) })
+	wg.Go(func() { d.keepTime(serving) })
 
 	if d.acme != nil {
 		if err := d.acme.manage(serving); err != nil {
@@ -246,14 +254,19 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 	}
 	d.ready.Store(true)
+	d.supply.Serving((&tester{daemon: d}).test)
 	d.log.Info("serving", "listen", where(d.cfg), "vnets", len(d.networks), "version", version,
 		"fingerprint", d.fingerprint())
+	if d.cloud == metadata.Azure {
+		wg.Go(func() { d.reportReady(serving) })
+	}
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 	}
 	d.ready.Store(false)
+	d.supply.Draining()
 	d.log.Info("draining", "grace", d.cfg.Drain.Grace)
 	d.gateway.Drain(context.WithoutCancel(ctx), d.cfg.Drain.Grace)
 	stop(frame.Refuse(frame.Draining, "the appliance has stopped", "connect again in a moment"))
@@ -354,6 +367,7 @@ func policyOptions(cfg *config.Config) policy.Options {
 
 // show is the certificate for a client.
 func (d *daemon) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	d.greeted.Do(func() { d.log.Info("the first client is answered") })
 	if d.acme != nil {
 		return d.acme.certificate(hello)
 	}

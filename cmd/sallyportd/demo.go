@@ -33,6 +33,7 @@ import (
 	"sallyport/client"
 	"sallyport/frame"
 	"sallyport/host"
+	"sallyport/host/metadata"
 	"sallyport/netstack"
 	"sallyport/netstack/link"
 	"sallyport/transport"
@@ -238,6 +239,8 @@ unless { context.mfa };
 // demoSupply gives the daemon the demo's sockets and its VNet in memory.
 type demoSupply struct{ *demo }
 
+func (demoSupply) Updates() parentUpdates { return nil }
+
 func (s demoSupply) Listener(string) (net.Listener, error)   { return s.tcp, nil }
 func (s demoSupply) PacketConn(string) (*net.UDPConn, error) { return s.udp, nil }
 func (s demoSupply) Network(string, config.VNet, []uint16) (network, error) {
@@ -249,6 +252,11 @@ func (s demoSupply) Files(path string) (map[string][]byte, error) {
 }
 func (s demoSupply) Changed() <-chan struct{} { return nil }
 func (s demoSupply) State() string            { return filepath.Join(s.dir, "state") }
+
+// Nobody watches over a demo.
+func (s demoSupply) Serving(func(context.Context) error) {}
+func (s demoSupply) Draining()                           {}
+func (s demoSupply) SetClock(time.Duration) error        { return errors.ErrUnsupported }
 
 // run starts the machines and the appliance, plays the transcript, and stays until ctx ends.
 func (d *demo) run(ctx context.Context, once bool) (err error) {
@@ -278,7 +286,7 @@ func (d *demo) run(ctx context.Context, once bool) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	wg.Go(func() { ended <- runDaemon(ctx, cfg, demoSupply{d}, d.log) })
+	wg.Go(func() { ended <- runDaemon(ctx, cfg, demoSupply{d}, metadata.None, d.log) })
 
 	if err := d.transcript(ctx, cfg, once); err != nil {
 		select {

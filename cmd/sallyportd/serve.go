@@ -18,6 +18,7 @@ import (
 
 	"sallyport/appliance/config"
 	"sallyport/host"
+	"sallyport/host/metadata"
 )
 
 func serveCommand(e env) *cli.Command {
@@ -27,7 +28,8 @@ func serveCommand(e env) *cli.Command {
 		Description: "Started as root, a small parent keeps NICs, ports and secret files, and a\n" +
 			"worker without any capability does the rest. SIGHUP reads the files again,\n" +
 			"SIGTERM lets flows end and stops.",
-		Flags: []cli.Flag{configFlag, &cli.StringFlag{Name: "run-dir", Value: "/run/sallyport", Usage: "keep namespaces in `DIR`"}},
+		Flags: []cli.Flag{configFlag, &cli.StringFlag{Name: "run-dir", Value: "/run/sallyport", Usage: "keep namespaces in `DIR`"},
+			&cli.StringFlag{Name: "cloud", Hidden: true, Usage: "tell `CLOUD` when the appliance serves; azure alone wants to know"}},
 		Action: func(c *cli.Context) error {
 			if err := none(c); err != nil {
 				return err
@@ -35,6 +37,10 @@ func serveCommand(e env) *cli.Command {
 			path, cfg, err := loadAll(c)
 			if err != nil {
 				return withStatus(exitConfig, err)
+			}
+			if cfg.Machine.Interface != "" || cfg.Machine.Enrol != "" {
+				return fail(exitConfig, "leave it out: here the host's own configuration gives addresses, and sallyportd enrol-code makes codes",
+					"%s: machine is for the document of an image", path)
 			}
 			log := logger(e)
 			if !needsParent(cfg) {
@@ -48,7 +54,7 @@ func serveCommand(e env) *cli.Command {
 				Plan:   func() (host.Plan, error) { return plan(path) },
 				Log:    log,
 				RunDir: c.String("run-dir"),
-				Args:   []string{"sallyportd", "worker", "--config", path},
+				Args:   []string{"sallyportd", "worker", "--config", path, "--cloud", c.String("cloud")},
 			}
 			return parent.Run(context.WithoutCancel(c.Context)) // which sees to the signals itself
 		},
@@ -58,7 +64,7 @@ func serveCommand(e env) *cli.Command {
 func workerCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "worker", Hidden: true, Usage: "is started by serve",
-		Flags: []cli.Flag{configFlag},
+		Flags: []cli.Flag{configFlag, cloudFlag},
 		Action: func(c *cli.Context) error {
 			w, err := host.Join()
 			if err != nil {
@@ -74,7 +80,11 @@ func workerCommand(e env) *cli.Command {
 			if err != nil {
 				return &exit{exitConfig, err, ""}
 			}
-			return runDaemon(c.Context, cfg, workerSupply{w, logger(e), time.Now().Add(firstLease)}, logger(e))
+			cloud, err := metadata.Parse(c.String("cloud"))
+			if err != nil {
+				return fail(exitUsage, "", "%w", err)
+			}
+			return runDaemon(c.Context, cfg, workerSupply{w, logger(e), time.Now().Add(firstLease)}, cloud, logger(e))
 		},
 	}
 }
@@ -86,7 +96,7 @@ func serveAlone(ctx context.Context, path string, cfg *config.Config, log *slog.
 		return err
 	}
 	defer s.Close()
-	return runDaemon(ctx, cfg, s, log)
+	return runDaemon(ctx, cfg, s, metadata.None, log)
 }
 
 func logger(e env) *slog.Logger {
@@ -98,7 +108,7 @@ func needsParent(c *config.Config) bool {
 	if os.Geteuid() == 0 {
 		return true
 	}
-	if c.Listen.Link.Kind != config.LinkNone {
+	if c.Listen.Link.Kind != config.LinkNone || len(c.Time.Servers) > 0 {
 		return true
 	}
 	if _, port, err := net.SplitHostPort(c.Listen.Address); err == nil {
@@ -126,7 +136,7 @@ func plan(path string) (host.Plan, error) {
 	if err != nil {
 		return host.Plan{}, err
 	}
-	p := host.Plan{Files: files(path, c), Count: accessFiles, State: c.State, RunAs: runAs(c)}
+	p := host.Plan{Files: files(path, c), Count: accessFiles, State: c.State, RunAs: runAs(c), Clock: len(c.Time.Servers) > 0}
 	if listensOn(c) == "" {
 		p.Listen = []host.Listen{{Name: "https", Network: "tcp", Address: c.Listen.Address}, {Name: "quic", Network: "udp", Address: c.Listen.Address}}
 	}
@@ -226,10 +236,14 @@ func releaseCommand(e env) *cli.Command {
 func checkCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "check", Usage: "say what is wrong with configuration and access file",
-		Flags: []cli.Flag{configFlag},
+		Flags: []cli.Flag{configFlag,
+			&cli.StringFlag{Name: "image", Usage: "check `FILE` instead, an image's document or user data"}},
 		Action: func(c *cli.Context) error {
 			if err := none(c); err != nil {
 				return err
+			}
+			if file := c.String("image"); file != "" {
+				return checkImageDocument(file)
 			}
 			_, _, err := loadAll(c)
 			return err

@@ -27,6 +27,13 @@ type supply interface {
 	Files(path string) (map[string][]byte, error)
 	Changed() <-chan struct{}
 	State() string
+	// Updates is who changes the version of the image; nil where nobody can.
+	Updates() parentUpdates
+	// Serving has whoever watches over the process ask test whether it still does its work, until Draining.
+	Serving(test func(context.Context) error)
+	Draining()
+	// SetClock has the parent correct this machine's clock.
+	SetClock(offset time.Duration) error
 }
 
 // firstLease is how long the daemon waits, at its start and for all VNets together, for DHCP servers to answer.
@@ -38,6 +45,8 @@ type workerSupply struct {
 	log    *slog.Logger
 	leased time.Time // when waiting for leases ends
 }
+
+func (s workerSupply) Updates() parentUpdates { return s.Worker }
 
 func (s workerSupply) Network(name string, v config.VNet, serve []uint16) (network, error) {
 	n := &vnet{name: name, config: v, serve: serve, log: s.log}
@@ -62,8 +71,12 @@ type localSupply struct {
 	cfg     *config.Config
 	log     *slog.Logger
 	changed chan struct{}
+	ctx     context.Context
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
+
+	manager  host.Manager
+	draining context.CancelFunc
 }
 
 func newLocalSupply(path string, cfg *config.Config, log *slog.Logger) (*localSupply, error) {
@@ -71,7 +84,7 @@ func newLocalSupply(path string, cfg *config.Config, log *slog.Logger) (*localSu
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &localSupply{cfg: cfg, log: log, changed: make(chan struct{}, 1), stop: stop}
+	s := &localSupply{cfg: cfg, log: log, changed: make(chan struct{}, 1), ctx: ctx, stop: stop}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	s.wg.Go(func() {
@@ -80,6 +93,8 @@ func newLocalSupply(path string, cfg *config.Config, log *slog.Logger) (*localSu
 	})
 	return s, nil
 }
+
+func (s *localSupply) Updates() parentUpdates { return nil }
 
 func (s *localSupply) Listener(name string) (net.Listener, error) {
 	if name == "metrics" {
@@ -118,6 +133,21 @@ func (s *localSupply) Files(path string) (map[string][]byte, error) {
 }
 func (s *localSupply) Changed() <-chan struct{} { return s.changed }
 func (s *localSupply) State() string            { return s.cfg.State }
+
+// Serving tells the service manager, if there is one, that the appliance serves, and goes on telling it so.
+func (s *localSupply) Serving(test func(context.Context) error) {
+	ctx, stop := context.WithCancel(s.ctx)
+	s.draining = stop
+	s.wg.Go(func() { s.manager.Watch(ctx, test) })
+}
+
+func (s *localSupply) Draining() {
+	s.draining()
+	s.manager.Stopping()
+}
+
+// SetClock never sets it: where the configuration names time servers there is a parent.
+func (s *localSupply) SetClock(time.Duration) error { return errors.ErrUnsupported }
 
 func (s *localSupply) Close() {
 	s.stop()
