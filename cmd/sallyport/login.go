@@ -65,7 +65,7 @@ answers within three seconds, or else in a file that only you can read.
 				p, err = client.Login(x.Context, home, o)
 			}
 			if x.IsSet("code-file") || errors.Is(err, client.ErrNoSignIn) {
-				if o.Code, err = c.code(x.Context, x.String("code-file"), "enrolment code"); err == nil {
+				if o.Code, err = c.code(x.Context, x.String("code-file"), "enrolment code", "an administrator"); err == nil {
 					p, err = client.Login(x.Context, home, o)
 				}
 			}
@@ -121,8 +121,8 @@ func openBrowser(ctx context.Context, url string) bool {
 	return true
 }
 
-// code gets a code, such as an enrolment code, from a file, stdin or the person.
-func (c *command) code(ctx context.Context, file, what string) (string, error) {
+// code gets a code, such as an enrolment code of an administrator's, from a file, stdin or the person.
+func (c *command) code(ctx context.Context, file, what, giver string) (string, error) {
 	var b []byte
 	var err error
 	tty, isTTY := terminal(c.Stdin)
@@ -147,7 +147,7 @@ func (c *command) code(ctx context.Context, file, what string) (string, error) {
 		return "", usage("the "+what+" cannot be read: "+err.Error(), "")
 	}
 	if b = bytes.TrimSpace(b); len(b) == 0 || len(b) > 255 {
-		return "", usage("that is no "+what, "an administrator, or the machine's console, gives you one; it works once and for ten minutes")
+		return "", usage("that is no "+what, giver+" gives you one; it works once and for ten minutes")
 	}
 	return string(b), nil
 }
