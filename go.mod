@@ -47,7 +47,13 @@ require (
 	modernc.org/sqlite v1.61.1
 )
 
-require github.com/getkin/kin-openapi v0.153.0
+require (
+	github.com/beevik/ntp v1.6.0
+	github.com/coreos/go-systemd/v22 v22.7.0
+	github.com/elastic/go-seccomp-bpf v1.6.0
+	github.com/getkin/kin-openapi v0.153.0
+	golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d
+)
 
 require (
 	codeberg.org/go-fonts/liberation v0.5.0 // indirect

@@ -13,6 +13,7 @@ want rsync rsync
 want git git
 want curl curl
 want setpriv util-linux
+want systemctl systemd
 want tcpdump tcpdump
 want xfreerdp freerdp2-x11
 want freerdp-shadow-cli freerdp2-shadow-x11

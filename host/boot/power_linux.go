@@ -43,8 +43,20 @@ func (h How) Signal() unix.Signal {
 }
 
 // Ask asks process 1 for it, as /sbin/poweroff and /sbin/reboot do: the kernel runs those when the hypervisor wants the
-// machine to stop.
-func Ask(h How) error { return unix.Kill(1, h.Signal()) }
+// machine to stop. Process 1 must be this very program: another one takes the signal for something else.
+func Ask(h How) error {
+	own, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	if first, err := os.Stat("/proc/1/exe"); err != nil || !os.SameFile(first, own) { // one that may not be looked at is another's
+		return ErrNotOurs
+	}
+	return unix.Kill(1, h.Signal())
+}
+
+// ErrNotOurs means that this is no machine of which process 1 is this program.
+var ErrNotOurs = errors.New("process 1 of this machine is another program")
 
 // Stop writes out what is in memory, unmounts what lies on a disk, and stops the machine. It returns only if the kernel
 // refuses.
@@ -120,7 +132,7 @@ func PowerButton(ctx context.Context, log *slog.Logger, pressed func()) {
 	}
 }
 
-// hasPowerKey says whether an input device has the key. Only those are read: a keyboard's other keys are nobody's business.
+// hasPowerKey says whether an input device has the key: a button, or a keyboard whose other keys are read past.
 func hasPowerKey(path string) bool {
 	bits, err := os.ReadFile(filepath.Join("/sys/class/input", filepath.Base(path), "device/capabilities/key"))
 	return err == nil && keyBit(string(bits), keyPower)

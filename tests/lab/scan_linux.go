@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -27,6 +28,9 @@ type Scan struct {
 	MAC   net.HardwareAddr
 	Addrs []netip.Addr
 	Ports []uint16 // default: all 65,535
+
+	// Pause is what follows each 128 frames; default half a millisecond, which real NICs keep up with.
+	Pause time.Duration
 
 	// Source is the address that the frames carry; default: the NIC's own of the same family.
 	Source netip.Addr
@@ -110,7 +114,7 @@ func (s *Scan) send(out *os.File, p probe, answers map[netip.AddrPort]Answer) er
 			return fmt.Errorf("send to %v port %d: %w", p.addr, port, err)
 		}
 		if sent++; sent%scanBatch == 0 {
-			time.Sleep(scanPause)
+			time.Sleep(cmp.Or(s.Pause, scanPause))
 		}
 	}
 	return nil

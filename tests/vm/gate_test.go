@@ -1,0 +1,29 @@
+package vm
+
+import (
+	"strconv"
+	"testing"
+)
+
+// TestInstructions: how many instructions a machine executes from the kernel's entry until it answers the first TLS
+// handshake. QEMU counts them and lets the machine's clock go by them, one nanosecond each, so that the figure does not
+// depend on who else uses this computer: it is the time that the kernel puts before the line.
+func TestInstructions(t *testing.T) {
+	const most = 3.0 // thousand millions
+	m := start(t, options{accel: "tcg,thread=single", cpus: 1, bare: true, qemu: []string{"-icount", "shift=0,sleep=off"}})
+	m.console(1, `the kernel has vnet=none`) // from here on its socket listens
+	answered := make(chan error, 1)
+	go func() { answered <- m.answers() }()
+	said := m.console(1, `\[ *([0-9.]+)\] sallyport: the first client is answered`)
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	giga, err := strconv.ParseFloat(said[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%.2f thousand million instructions to the first answer", giga)
+	if giga > most {
+		t.Errorf("%.2f thousand million instructions to the first answer, and %.1f are allowed", giga, most)
+	}
+}
