@@ -5,7 +5,7 @@ VERSION ?= 0.1.0-dev
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 ROOT     = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 
-.PHONY: build run test check unit system bench bench-baseline bench-once packages fuzz soak clean cross image
+.PHONY: build run test check unit system bench bench-baseline bench-once packages fuzz soak clean cross image vm
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/... ./tests/chaoslink
@@ -30,7 +30,7 @@ check:
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
 # start.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system)
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system -e /tests/vm)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
@@ -39,6 +39,11 @@ unit:
 system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/source ./netstack/...
 	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system
+	$(ROOT) $(GO) test -timeout 60m -p 1 ./tests/vm
+
+# The image in QEMU, with two NICs and a real sshd behind the second one: its console, and a login through it.
+vm:
+	$(ROOT) $(GO) test -count=1 -timeout 20m ./tests/vm -run 'TestDisk$$' -v -console
 
 # The benchmarks beside the code, and how they compare with a baseline, by benchstat. The committed one holds for the machine
 # that it was made on; BASELINE=FILE names one of your own, which bench-baseline keeps. Transfer needs root.

@@ -76,5 +76,7 @@
 // and no routes, and the packet socket is opened in there. The namespace is bound to RunDir/netns/VNET and outlives the
 // parent; the next one adopts it. Release gives the NIC back.
 //
+// A NIC may be meant by its MAC address too, and is looked for where its VNet's namespace is and in the parent's.
+//
 // A TAP is made in the parent's own namespace, because its purpose is that a bridge there takes it.
 package host

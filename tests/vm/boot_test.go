@@ -3,10 +3,13 @@ package vm
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,13 +74,6 @@ func (m *machine) oneDoor() {
 	if m.t.Logf("%d ports said that they are closed", closed); m.form.name == "kernel" && closed < 60_000 { // what a stack of ours does not serve is silent
 		m.t.Errorf("only %d ports answered: too fast a scan for this machine", closed)
 	}
-	side := lab.Scan{From: m.person(), NIC: "eth0", MAC: mac(m.t, vnetMAC), Addrs: []netip.Addr{netip.MustParseAddr(m.form.public)}, Ports: []uint16{443}}
-	if !m.form.inside {
-		side.From, side.NIC, side.MAC = m.Router, "appliance0", mac(m.t, publicMAC)
-	}
-	if answers := m.Scan(side); len(answers) != 1 { // alone, for in the crowd its answer may be lost
-		m.t.Errorf("the door does not answer: %v", answers)
-	}
 }
 
 // TestDisk: the disk, started by UEFI firmware and systemd-boot, with the command line that is signed with the kernel.
@@ -85,6 +81,37 @@ func TestDisk(t *testing.T) {
 	m := start(t, options{disk: true, memory: 320})
 	m.comesIn()
 	m.hasNothing()
+}
+
+// TestLease: the kernel's address comes by DHCP and is renewed. Here people come in from the VNet's side, and the target is
+// the router.
+func TestLease(t *testing.T) {
+	const length = 20 * time.Second
+	var server *lab.DHCP
+	m := start(t, options{form: form{name: "lease", public: "10.99.0.4", inside: true}, access: strings.ReplaceAll(access, "10.99.0.10", "10.77.2.1"),
+		config: `
+name: machine
+tls: {self_signed: true}
+machine: {interface: "` + vnetMAC + `", addresses: dhcp, enrol: ann}
+vnets:
+  hub:
+    link: {packet: eth0}
+    addresses: [10.77.2.2/24]
+    prefixes: [10.77.2.0/24]
+`, prepare: func(m *machine) {
+			server = m.DHCP(m.VNet.Namespace, lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.4/16"), Length: length})
+			m.sshd = m.SSHD(m.Router, lab.SSHDOptions{})
+		}})
+	m.comesIn()
+	m.console(1, `the kernel has vnet=hub interfaces=\[eth0\] addresses=0 routes=0`)
+	asked := len(server.Asked())
+	m.eventually("the lease is renewed", func() error {
+		if since := server.Asked()[asked:]; !slices.Contains(since, "REQUEST 10.99.0.4 from 10.99.0.4") {
+			return fmt.Errorf("the server was asked %q", since)
+		}
+		return nil
+	})
+	m.comesIn()
 }
 
 // TestSmall: a machine with little memory.

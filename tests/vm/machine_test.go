@@ -96,11 +96,12 @@ type options struct {
 	form   form
 	memory int      // MiB; default 256
 	disk   bool     // boots the disk with UEFI firmware
-	accel  string   // how QEMU runs the processor; default "tcg"
+	accel  string   // how QEMU runs the processor; default by KVM where that works, else "tcg"
 	cpus   int      // default 2
 	append string   // more of the kernel's command line; without disk
 	qemu   []string // more arguments
 	config string   // default: that of the form
+	access string   // default: ann may reach db-1
 	bare   bool     // the client is not enrolled
 	inside bool     // eth0 is the NIC in the VNet, not the public one
 
@@ -191,9 +192,10 @@ vnets:
 // boot starts QEMU.
 func (m *machine) boot(o options) {
 	m.t.Helper()
-	args := []string{"-machine", "q35", "-accel", cmp.Or(o.accel, "tcg"), "-cpu", "max", "-smp", fmt.Sprint(cmp.Or(o.cpus, min(2, runtime.NumCPU()))), "-m", fmt.Sprint(cmp.Or(o.memory, 256)),
+	console := "stdio,id=console,mux=on,signal=off"
+	args := []string{"-machine", "q35", "-accel", cmp.Or(o.accel, processor()), "-cpu", "max", "-smp", fmt.Sprint(cmp.Or(o.cpus, min(2, runtime.NumCPU()))), "-m", fmt.Sprint(cmp.Or(o.memory, 256)),
 		"-nodefaults", "-display", "none", "-no-reboot",
-		"-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console",
+		"-chardev", console, "-serial", "chardev:console",
 		"-qmp", "unix:" + m.dir + "/qmp,server=on,wait=off",
 		"-device", "virtio-rng-pci"}
 	public := []string{"-netdev", "tap,id=public,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=public,mac=" + publicMAC}
@@ -204,7 +206,7 @@ func (m *machine) boot(o options) {
 	args = slices.Concat(args, public, vnet)
 	if o.given == nil {
 		args = append(args, "-fw_cfg", "name=opt/sallyport/config,file="+m.write("sallyport.yaml", cmp.Or(o.config, document(o.form))),
-			"-fw_cfg", "name=opt/sallyport/files/access.yaml,file="+m.write("access.yaml", access))
+			"-fw_cfg", "name=opt/sallyport/files/access.yaml,file="+m.write("access.yaml", cmp.Or(o.access, access)))
 	} else {
 		args = append(args, o.given(m)...)
 	}
@@ -214,7 +216,13 @@ func (m *machine) boot(o options) {
 		args = append(args, "-kernel", m.built.dir+"/vmlinuz", "-initrd", m.built.dir+"/initrd",
 			"-append", strings.TrimSpace("console=ttyS0 loglevel=4 panic=-1 panic_on_oops=1 printk.devkmsg=on "+o.append))
 	}
+	if *show {
+		args[slices.Index(args, console)] += ",logfile=/dev/fd/3,logappend=on"
+	}
 	cmd := m.Appliance.Command(context.Background(), "qemu-system-x86_64", append(args, o.qemu...)...)
+	if *show {
+		cmd.ExtraFiles = []*os.File{os.Stderr} // QEMU's descriptor 3
+	}
 	keys, err := cmd.StdinPipe()
 	if err != nil {
 		m.t.Fatal(err)
