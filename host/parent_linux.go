@@ -40,7 +40,8 @@ type Parent struct {
 	// /dev/watchdog; default none. It is fed while the worker lives; see the package's text.
 	Watchdog string
 
-	// Healthy is called when a worker's self-test passes for the first time since Run began; it may be nil.
+	// Healthy is called when a worker's self-test passes for the first time since Run began. The worker waits for what
+	// it is asked meanwhile. It may be nil.
 	Healthy func()
 
 	// Updater changes the version of the image; nil where the machine does not run from one.
