@@ -192,7 +192,7 @@ func TestLibvirt(t *testing.T) {
 	if err := os.WriteFile(image, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"--type", "qemu", "--dir", dir, "--disk", "64M", image, "libvirt/sallyport.yaml", "libvirt/access.yaml"}
+	args := []string{"--type", "qemu", "--dir", dir, "--disk", "64M", image, "samples/two-nics.yaml", "samples/access.yaml"}
 	out, err := run(t, env, script, args...)
 	if err != nil || out != "started sallyport; virsh console sallyport shows what it says\n" {
 		t.Fatalf("%v\n%s", err, out)
@@ -203,8 +203,8 @@ func TestLibvirt(t *testing.T) {
 		t.Errorf("interfaces: %v\n%s", err, out)
 	}
 	volume := filepath.Join(dir, "sallyport-config.img")
-	for _, name := range []string{"sallyport.yaml", "access.yaml"} {
-		want, _ := os.ReadFile("libvirt/" + name)
+	for name, from := range map[string]string{"sallyport.yaml": "two-nics.yaml", "access.yaml": "access.yaml"} {
+		want, _ := os.ReadFile("samples/" + from)
 		got, err := exec.Command("mtype", "-i", volume, "::"+name).Output()
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s on the volume: %v\n%s", name, err, got)
