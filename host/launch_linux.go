@@ -54,8 +54,9 @@ func (l *launcher) close() {
 	<-l.done
 }
 
-// start starts the worker as its own user, with its end of the channel as descriptor 3.
-func (l *launcher) start(args []string, who account, end *os.File) (*exec.Cmd, error) {
+// start starts this program once more, as another user, with files as descriptors from 3 on: the worker's end of the
+// channel. What it prints goes to output, if that is not nil.
+func (l *launcher) start(args []string, who account, output *os.File, files ...*os.File) (*exec.Cmd, error) {
 	cmd := &exec.Cmd{
 		Path:       "/proc/self/exe", // this very program, even if the file has been replaced
 		Args:       args,
@@ -63,11 +64,14 @@ func (l *launcher) start(args []string, who account, end *os.File) (*exec.Cmd, e
 		Env:        environment(os.Environ()),
 		Stdout:     os.Stdout,
 		Stderr:     os.Stderr,
-		ExtraFiles: []*os.File{end},
+		ExtraFiles: files,
 		SysProcAttr: &syscall.SysProcAttr{
 			Setsid:    true, // Ctrl-C is the parent's
 			Pdeathsig: syscall.SIGKILL,
 		},
+	}
+	if output != nil {
+		cmd.Stdout, cmd.Stderr = output, output
 	}
 	if who != self() {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: who.uid, Gid: who.gid} // and no groups

@@ -3,46 +3,76 @@ package host
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// moveIn brings the NIC into the VNet's namespace, unless it is there already.
-func moveIn(path, nic string) error {
+// moveIn brings a NIC, which is given by its name or its MAC address, into the VNet's namespace, unless it is there
+// already, and returns its name.
+func moveIn(path, nic string) (name string, err error) {
 	var held []string
+	var there string
 	if err := inNamespace(path, func() (err error) {
-		held, err = nics()
+		if held, err = nics(); err == nil && len(held) > 0 {
+			there, _ = nameOf(nic) // another one is told below
+		}
 		return err
 	}); err != nil {
-		return err
+		return "", err
 	}
 	for _, name := range held {
-		if name != nic {
-			return fmt.Errorf("its namespace holds %s, not %s; release the VNet first", name, nic)
+		if name != there {
+			return "", fmt.Errorf("its namespace holds %s, not %s; release the VNet first", name, nic)
 		}
 	}
 	if len(held) > 0 {
-		return nil
+		return there, nil
 	}
-	link, err := netlink.LinkByName(nic)
+	if name, err = nameOf(nic); err != nil {
+		return "", err
+	}
+	link, err := netlink.LinkByName(name)
 	if err != nil {
-		return fmt.Errorf("interface %s: %w", nic, err)
+		return "", fmt.Errorf("interface %s: %w", nic, err)
 	}
 	// IPv6 must be off before the NIC arrives, or it may get an address when it comes up.
 	if err := inNamespace(path, silence); err != nil {
-		return err
+		return "", err
 	}
 	ns, err := namespaceAt(path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer ns.Close()
 	if err := netlink.LinkSetNsFd(link, int(ns.Fd())); err != nil {
-		return fmt.Errorf("move %s into %s: %w", nic, path, err)
+		return "", fmt.Errorf("move %s into %s: %w", nic, path, err)
 	}
-	return nil
+	return name, nil
+}
+
+// nameOf is the name of a NIC in the thread's namespace. Of several that share a MAC address, as a virtual function and
+// what is built on it do, none is meant.
+func nameOf(nic string) (string, error) {
+	if !IsMAC(nic) {
+		return nic, nil
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return "", fmt.Errorf("list interfaces: %w", err)
+	}
+	var names []string
+	for _, l := range links {
+		if a := l.Attrs(); a.EncapType == "ether" && strings.EqualFold(a.HardwareAddr.String(), nic) {
+			names = append(names, a.Name)
+		}
+	}
+	if len(names) == 1 {
+		return names[0], nil
+	}
+	return "", fmt.Errorf("interface %s: %d have this address", nic, len(names))
 }
 
 // nics are the names of the namespace's network cards: no loopback, and none of the tunnels that kernel modules put into

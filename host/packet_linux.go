@@ -13,13 +13,14 @@ func openPacket(runDir string, plan LinkPlan) (linkInfo, []int, error) {
 	if err := ensureNamespace(path); err != nil {
 		return linkInfo{}, nil, err
 	}
-	if err := moveIn(path, plan.Interface); err != nil {
+	nic, err := moveIn(path, plan.Interface)
+	if err != nil {
 		return linkInfo{}, nil, err
 	}
-	info := linkInfo{VNet: plan.VNet, Kind: plan.Kind, Interface: plan.Interface}
+	info := linkInfo{VNet: plan.VNet, Kind: plan.Kind, Interface: nic}
 	var fds []int
-	err := inNamespace(path, func() error {
-		link, notes, err := readyNIC(plan.Interface)
+	err = inNamespace(path, func() error {
+		link, notes, err := readyNIC(nic)
 		if err != nil {
 			return err
 		}

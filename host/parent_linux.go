@@ -28,6 +28,7 @@ type Parent struct {
 	Log    *slog.Logger // default: slog.Default
 	RunDir string       // for namespaces and the lock; default /run/sallyport
 	Args   []string     // the worker's command line, its name first; default "sallyportd", "worker"
+	Output *os.File     // the worker's standard output and error; default the parent's own
 }
 
 // An ExitError is the status of a worker that is not going to be started again.
@@ -85,7 +86,9 @@ type supervisor struct {
 	*launcher
 	signals <-chan os.Signal
 	held    holding
-	stop    bool // asked to end
+	extra   []*os.File // that the worker has from descriptor 4 on
+	abrupt  bool       // a worker that is to end is killed
+	stop    bool       // asked to end
 }
 
 // compute asks for the plan and checks it.
@@ -143,7 +146,7 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	cmd, err := s.start(s.Args, s.held.owner, end)
+	cmd, err := s.start(s.Args, s.held.owner, s.Output, append([]*os.File{end}, s.extra...)...)
 	end.Close()
 	if err != nil {
 		c.Close()
@@ -195,6 +198,10 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 // drain asks the worker to end when its work is done.
 func (s *supervisor) drain(w *child) {
 	s.stop = true
+	if s.abrupt {
+		w.cmd.Process.Kill()
+		return
+	}
 	w.cmd.Process.Signal(syscall.SIGTERM)
 }
 
@@ -257,7 +264,7 @@ func (s *supervisor) replan(r request) error {
 func (s *supervisor) sendFresh(w *child, id uint64) {
 	for _, l := range s.held.links {
 		if l.fresh {
-			s.Log.Info("link", "vnet", l.plan.VNet, "interface", l.plan.Interface, "notes", l.info.Notes, "cause", l.info.Error)
+			s.Log.Info("link", "vnet", l.plan.VNet, "interface", l.info.Interface, "notes", l.info.Notes, "cause", l.info.Error)
 		}
 	}
 	err := s.held.sendFresh(w.channel)

@@ -30,7 +30,7 @@ type Listen struct {
 type LinkPlan struct {
 	VNet      string
 	Kind      Kind
-	Interface string // the NIC, or the name that the TAP gets
+	Interface string // the NIC's name or MAC address, or the name that the TAP gets
 	DHCP      bool   // packet: also give a socket that sees only the replies of DHCP servers
 	Queues    int    // packet: sockets that share the frames, by connection; 0 means one
 }
@@ -53,6 +53,12 @@ var (
 	validInterface = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$`)
 )
 
+// IsMAC says whether a NIC is meant by its address, such as "52:54:00:12:34:56" (EUI-48), and not by its name.
+func IsMAC(nic string) bool {
+	mac, err := net.ParseMAC(nic)
+	return err == nil && len(mac) == 6 && nic[2] == ':'
+}
+
 // Validate reports every fault of the plan together.
 func (p Plan) Validate() error {
 	var errs []error
@@ -74,7 +80,7 @@ func (p Plan) Validate() error {
 		if !validName.MatchString(l.VNet) {
 			fault("link: bad VNet name %q", l.VNet)
 		}
-		if !validInterface.MatchString(l.Interface) {
+		if !validInterface.MatchString(l.Interface) && !(l.Kind == Packet && IsMAC(l.Interface)) {
 			fault("link %s: bad interface name %q", l.VNet, l.Interface)
 		}
 		if l.Kind != Packet && l.Kind != TAP {

@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "worker":
 			os.Exit(testWorker(os.Args[2:]))
+		case "errand":
+			os.Exit(testErrand(os.Args[2]))
 		case "parent":
 			os.Exit(testParent(os.Args[2]))
 		}

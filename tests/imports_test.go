@@ -23,6 +23,9 @@ var allowed = map[string][]string{
 	"netstack/link":                      {},
 	"netstack/dhcp":                      {},
 	"host":                               {},
+	"host/boot":                          {},
+	"host/metadata":                      {},
+	"host/source":                        {},
 	"transport":                          {"frame"},
 	"appliance/api":                      {},
 	"appliance":                          {"appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/token", "appliance/hostkey", "appliance/policy", "appliance/sshca", "frame", "relay"},
@@ -49,11 +52,19 @@ var allowed = map[string][]string{
 	"appliance/store":                    {},
 	"client":                             {"appliance/api", "frame", "relay", "transport"},
 	"client/clienttest":                  {"appliance/api", "client", "frame", "transport"},
+	"image/sbom":                         {},
 	"bench":                              {},
 	"bench/lab":                          {"bench"},
+	"image":                              {"image/cpio", "image/deb", "image/disk", "image/kmod", "image/uki"},
+	"image/cpio":                         {},
+	"image/deb":                          {},
+	"image/disk":                         {},
+	"image/kmod":                         {},
+	"image/uki":                          {},
+	"cmd/sallyport-image":                {"image", "image/deb"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "frame", "host", "host/boot", "host/metadata", "host/source", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.
@@ -61,10 +72,12 @@ var only = map[string]struct {
 	by  []string
 	why string
 }{
+	"github.com/CycloneDX":       {[]string{"image/sbom"}, "how a bill of materials looks is one package's business"},
 	"github.com/quic-go/quic-go": {[]string{"transport"}, "QUIC is the transport's business"},
 	"gvisor.dev/gvisor":          {[]string{"netstack", "netstack/link"}, "the stack is the netstack's business"},
 	"golang.zx2c4.com/wireguard": {[]string{"netstack/link", "bench/lab"}, "tunnels are links; the lab measures another's beside ours"},
 	"github.com/insomniacslk":    {[]string{"netstack/dhcp"}, "leases are one package's business"},
+	"github.com/diskfs":          {[]string{"host/source", "image/disk"}, "volumes are read where configuration comes from, disks are laid out by one package"},
 	"github.com/vishvananda":     {[]string{"host"}, "only the parent touches the host's network"},
 	"github.com/coreos/go-oidc":  {[]string{"appliance/auth/oidc"}, "identity providers are one package's business"},
 	"golang.org/x/oauth2":        {[]string{"appliance/auth/oidc"}, "identity providers are one package's business"},
@@ -78,6 +91,7 @@ var only = map[string]struct {
 	"github.com/pressly/goose":   {[]string{"appliance/store"}, "so are the tables"},
 	"github.com/zalando":         {[]string{"client"}, "where the device key is kept is the client's business"},
 	"github.com/godbus/dbus":     {[]string{"client"}, "so is whether there is a keychain"},
+	"github.com/ulikunitz/xz":    {[]string{"image/deb"}, "only Debian packs with it"},
 	"modernc.org/sqlite":         {[]string{"appliance/store"}, "so is SQLite"},
 }
 

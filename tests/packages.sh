@@ -38,6 +38,7 @@ want qemu-system-x86_64 qemu-system-x86
 want qemu-img qemu-utils
 want mkfs.vfat dosfstools
 want mcopy mtools
+want genisoimage genisoimage
 want node nodejs
 want npm npm
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgres postgresql

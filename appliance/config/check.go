@@ -21,6 +21,7 @@ import (
 var (
 	vnetName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 	nicName  = regexp.MustCompile(`^[A-Za-z0-9_.@-]{1,15}$`)
+	nicMAC   = regexp.MustCompile(`^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$`)
 	unixUser = regexp.MustCompile(`^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,9})$`)
 	dnsHost  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
 )
@@ -38,6 +39,9 @@ func (c *checker) check() {
 	c.nics = make(map[string]string)
 	if c.Has("name") && !isPlain(c.Text("name")) {
 		c.Fault(c.At("name"), "", "name %q must be 1 to 64 printable characters", c.Text("name"))
+	}
+	if c.Has("files") {
+		c.Fault(c.KeyAt("files"), "write each of them beside this one, or check with --image", "only the document of an image has files in it")
 	}
 	c.checkVNets()
 	c.checkListen()
@@ -58,6 +62,7 @@ func (c *checker) check() {
 	c.checkAudit()
 	c.checkIdentity()
 	c.checkBanner()
+	c.checkMachine()
 	c.checkSSH()
 	c.checkState()
 	c.accessPath()
@@ -180,13 +185,19 @@ func (c *checker) checkLink(l *Link, path []any) {
 	default:
 		return
 	}
-	if !nicName.MatchString(nic) || nic == "." || nic == ".." {
-		c.Fault(at(kind), "such as eth1", "%q is not the name of a network interface", nic)
+	c.checkNIC(nic, l.Kind == LinkPacket, at(kind), dotted(path))
+}
+
+// checkNIC checks the name of a NIC, or where mac is so its MAC address, and that nothing else has it.
+func (c *checker) checkNIC(nic string, mac bool, at yamlfile.Position, here string) {
+	if mac && nicMAC.MatchString(nic) {
+		nic = strings.ToLower(nic)
+	} else if !nicName.MatchString(nic) || nic == "." || nic == ".." {
+		c.Fault(at, "such as eth1", "%q is not the name of a network interface", nic)
 		return
 	}
-	here := dotted(path)
 	if there, taken := c.nics[nic]; taken {
-		c.Fault(at(kind), "give each its own, or listen on the vnet: listen: {vnet: …}", "interface %q is the link of %s too", nic, there)
+		c.Fault(at, "give each its own, or listen on the vnet: listen: {vnet: …}", "interface %q is the link of %s too", nic, there)
 	}
 	c.nics[nic] = here
 }
@@ -572,6 +583,28 @@ func (c *checker) checkSSH() {
 func (c *checker) checkBanner() {
 	if len(c.Banner) > 500 || strings.ContainsFunc(c.Banner, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		c.Fault(c.At("banner"), "", "banner must be one line of at most 500 printable characters")
+	}
+}
+
+// checkMachine checks what holds for the image only.
+func (c *checker) checkMachine() {
+	m := c.Machine
+	if m.Enrol != "" && !isPlain(m.Enrol) {
+		c.Fault(c.At("machine", "enrol"), "", "machine.enrol is %q, which is nobody's name", m.Enrol)
+	}
+	if m.Interface == "" {
+		for _, key := range []string{"addresses", "gateway", "dns"} {
+			if c.Has("machine", key) {
+				c.Fault(c.KeyAt("machine", key), "say machine: {interface: eth0, …}, or leave it out", "machine.%s is for an interface, and there is none", key)
+			}
+		}
+		return
+	}
+	c.checkNIC(m.Interface, true, c.At("machine", "interface"), "machine")
+	c.checkAddresses(Link{Kind: LinkPacket, Packet: m.Interface}, m.Addresses, m.Gateway, []any{"machine"})
+	c.checkDNS(m.DNS, "machine", "dns")
+	if c.Listen.Address == "" {
+		c.Fault(c.At("machine", "interface"), "leave it out: the kernel needs no address", "machine.interface is for listen.address, and people come in by a stack of the appliance's own")
 	}
 }
 

@@ -46,7 +46,21 @@ type Config struct {
 	SSH      SSH             `yaml:"ssh"`
 	Identity Identity        `yaml:"identity"` // how people sign in; default: they do not, and devices enrol with codes
 	Banner   string          `yaml:"banner"`   // a line that people are told when they connect; default none
+	Files    Files           `yaml:"files"`    // of a document for an image, which takes them out of it; refused here
+	Machine  Machine         `yaml:"machine"`  // what the appliance image does for its kernel; only there
 }
+
+// Machine is what is to be said of a machine that has nothing but the appliance, and that nobody else sets up.
+type Machine struct {
+	Interface string       `yaml:"interface"` // the NIC of the kernel's sockets, by name or MAC address; with Listen.Address, and else the kernel has none
+	Addresses Addresses    `yaml:"addresses"` // the kernel's, on it
+	Gateway   []netip.Addr `yaml:"gateway"`   // at most one for each of IPv4 and IPv6; with DHCP the server's, unless they are given
+	DNS       []netip.Addr `yaml:"dns"`       // for the appliance itself; with DHCP the server's, unless they are given
+	Enrol     string       `yaml:"enrol"`     // the person for whom the console shows an enrolment code while no device is enrolled; default nobody
+}
+
+// Files is what an image's document carries for the folder that it is unpacked into.
+type Files struct{}
 
 // Listen is where people come in, in one of three forms: the kernel's sockets (Address), a VNet's own stack (VNet),
 // or a NIC that the appliance has a stack of its own on (Link).
@@ -103,7 +117,7 @@ const (
 // A Link is an attachment. Kind says which of the other fields counts.
 type Link struct {
 	Kind      LinkKind  `yaml:"-"`
-	Packet    string    `yaml:"packet"` // a NIC's name
+	Packet    string    `yaml:"packet"` // a NIC's name or MAC address
 	Queues    int       `yaml:"queues"` // of packet: sockets that share the NIC's frames; default one for every two CPUs, 8 at most
 	Tap       string    `yaml:"tap"`    // a TAP device's name
 	WireGuard WireGuard `yaml:"wireguard"`

@@ -43,16 +43,16 @@ func Load(path string) (*Config, error) {
 // Parse reads a configuration without looking at the files that it names. name is the file's name in messages, and
 // its folder is what relative paths are relative to.
 func Parse(name string, data []byte) (*Config, error) {
-	return ParseFiles(name, data, nil)
-}
-
-// ParseFiles is Parse that asks stat about the files that the configuration names, unless stat is nil.
-func ParseFiles(name string, data []byte, stat func(path string) (fs.FileInfo, error)) (*Config, error) {
-	c, err := parse(name, data, stat)
+	c, err := parse(name, data, nil)
 	if err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// ParseFiles is Load of data, that asks stat about the files that the configuration names.
+func ParseFiles(name string, data []byte, stat func(path string) (fs.FileInfo, error)) (*Config, error) {
+	return parse(name, data, stat)
 }
 
 func parse(name string, data []byte, stat func(path string) (fs.FileInfo, error)) (*Config, error) {
@@ -97,6 +97,9 @@ func (l *Link) DecodeNode(f *yamlfile.File, n *yamlfile.Node, what string) {
 	}
 	l.Kind = kinds[0]
 }
+
+// DecodeNode reads nothing: the checker refuses the key as a whole.
+func (*Files) DecodeNode(*yamlfile.File, *yamlfile.Node, string) {}
 
 // DecodeNode reads 44 characters of base64.
 func (k *WireGuardKey) DecodeNode(f *yamlfile.File, n *yamlfile.Node, what string) {

@@ -63,6 +63,7 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 		json.NewEncoder(w).Encode(enrolAnswer{Code: code.Code, Fingerprint: d.fingerprint(),
 			Listen: where(d.cfg), Pinned: d.cfg.TLS.SelfSigned})
 	})
+	mux.HandleFunc("POST /first-code", d.controlFirstCode)
 	mux.HandleFunc("POST /accounts", d.controlAccounts)
 	mux.HandleFunc("POST /access", d.controlApply)
 	mux.HandleFunc("GET /ca", d.serveCA)
@@ -74,6 +75,33 @@ func (d *daemon) serveControl(ctx context.Context, l net.Listener) error {
 		return err
 	}
 	return nil
+}
+
+// A firstQuestion asks for a code for a person, if no device is enrolled.
+type firstQuestion struct {
+	User string `json:"user"`
+}
+
+// A firstAnswer is without a code where a device is enrolled.
+type firstAnswer struct{ enrolAnswer }
+
+// controlFirstCode makes a code while no device is enrolled.
+func (d *daemon) controlFirstCode(w http.ResponseWriter, r *http.Request) {
+	var ask firstQuestion
+	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&ask); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var answer firstAnswer
+	if len(d.registry.List()) == 0 {
+		code, err := d.gateway.MakeCode(appliance.NewCode{AskCode: api.AskCode{User: ask.User}, By: audit.Event{By: "root"}})
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		answer.enrolAnswer = enrolAnswer{Code: code.Code, Fingerprint: d.fingerprint(), Listen: where(d.cfg), Pinned: d.cfg.TLS.SelfSigned}
+	}
+	json.NewEncoder(w).Encode(answer)
 }
 
 type enrolAnswer struct {

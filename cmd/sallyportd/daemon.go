@@ -31,6 +31,7 @@ import (
 	"sallyport/appliance/sshca"
 	"sallyport/appliance/store"
 	"sallyport/frame"
+	"sallyport/host/metadata"
 	"sallyport/transport"
 )
 
@@ -38,6 +39,7 @@ import (
 type daemon struct {
 	cfg       *config.Config
 	supply    supply
+	cloud     metadata.Cloud // that wants to be told when this machine serves; usually none
 	log       *slog.Logger
 	store     *store.Store
 	registry  *auth.Registry
@@ -63,8 +65,8 @@ type daemon struct {
 }
 
 // runDaemon builds an appliance of its parts, serves until ctx ends, lets flows end, and stops.
-func runDaemon(ctx context.Context, cfg *config.Config, s supply, log *slog.Logger) error {
-	d := &daemon{cfg: cfg, supply: s, log: log, networks: map[string]network{}}
+func runDaemon(ctx context.Context, cfg *config.Config, s supply, cloud metadata.Cloud, log *slog.Logger) error {
+	d := &daemon{cfg: cfg, supply: s, cloud: cloud, log: log, networks: map[string]network{}}
 	defer d.close()
 	if err := d.build(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -248,6 +250,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	d.ready.Store(true)
 	d.log.Info("serving", "listen", where(d.cfg), "vnets", len(d.networks), "version", version,
 		"fingerprint", d.fingerprint())
+	if d.cloud == metadata.Azure {
+		wg.Go(func() { d.reportReady(serving) })
+	}
 	select {
 	case err := <-failed:
 		return err

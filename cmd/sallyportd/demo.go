@@ -33,6 +33,7 @@ import (
 	"sallyport/client"
 	"sallyport/frame"
 	"sallyport/host"
+	"sallyport/host/metadata"
 	"sallyport/netstack"
 	"sallyport/netstack/link"
 	"sallyport/transport"
@@ -278,7 +279,7 @@ func (d *demo) run(ctx context.Context, once bool) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	wg.Go(func() { ended <- runDaemon(ctx, cfg, demoSupply{d}, d.log) })
+	wg.Go(func() { ended <- runDaemon(ctx, cfg, demoSupply{d}, metadata.None, d.log) })
 
 	if err := d.transcript(ctx, cfg, once); err != nil {
 		select {

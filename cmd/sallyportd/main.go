@@ -21,6 +21,7 @@ import (
 	"sallyport/appliance/config"
 	"sallyport/frame"
 	"sallyport/host"
+	"sallyport/host/boot"
 )
 
 // version is set by the linker.
@@ -34,7 +35,7 @@ func main() {
 	slog.SetDefault(logger(env{stderr: os.Stderr})) // what libraries remark on has the form of our lines
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, env{os.Args, os.Stdin, os.Stdout, os.Stderr}))
+	os.Exit(run(ctx, env{called(os.Args), os.Stdin, os.Stdout, os.Stderr}))
 }
 
 // env is what a run of the program sees of the world.
@@ -67,6 +68,11 @@ func run(ctx context.Context, e env) int {
 		Commands: []*cli.Command{
 			serveCommand(e),
 			workerCommand(e),
+			fetchCommand(e),
+			initCommand(e),
+			leaseCommand(e),
+			stopCommand("poweroff", boot.PowerOff),
+			stopCommand("reboot", boot.Restart),
 			checkCommand(e),
 			demoCommand(e),
 			enrolCodeCommand(e),

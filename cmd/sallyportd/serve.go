@@ -18,6 +18,7 @@ import (
 
 	"sallyport/appliance/config"
 	"sallyport/host"
+	"sallyport/host/metadata"
 )
 
 func serveCommand(e env) *cli.Command {
@@ -27,7 +28,8 @@ func serveCommand(e env) *cli.Command {
 		Description: "Started as root, a small parent keeps NICs, ports and secret files, and a\n" +
 			"worker without any capability does the rest. SIGHUP reads the files again,\n" +
 			"SIGTERM lets flows end and stops.",
-		Flags: []cli.Flag{configFlag, &cli.StringFlag{Name: "run-dir", Value: "/run/sallyport", Usage: "keep namespaces in `DIR`"}},
+		Flags: []cli.Flag{configFlag, &cli.StringFlag{Name: "run-dir", Value: "/run/sallyport", Usage: "keep namespaces in `DIR`"},
+			&cli.StringFlag{Name: "cloud", Hidden: true, Usage: "tell `CLOUD` when the appliance serves; azure alone wants to know"}},
 		Action: func(c *cli.Context) error {
 			if err := none(c); err != nil {
 				return err
@@ -48,7 +50,7 @@ func serveCommand(e env) *cli.Command {
 				Plan:   func() (host.Plan, error) { return plan(path) },
 				Log:    log,
 				RunDir: c.String("run-dir"),
-				Args:   []string{"sallyportd", "worker", "--config", path},
+				Args:   []string{"sallyportd", "worker", "--config", path, "--cloud", c.String("cloud")},
 			}
 			return parent.Run(context.WithoutCancel(c.Context)) // which sees to the signals itself
 		},
@@ -58,7 +60,7 @@ func serveCommand(e env) *cli.Command {
 func workerCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "worker", Hidden: true, Usage: "is started by serve",
-		Flags: []cli.Flag{configFlag},
+		Flags: []cli.Flag{configFlag, cloudFlag},
 		Action: func(c *cli.Context) error {
 			w, err := host.Join()
 			if err != nil {
@@ -74,7 +76,11 @@ func workerCommand(e env) *cli.Command {
 			if err != nil {
 				return &exit{exitConfig, err, ""}
 			}
-			return runDaemon(c.Context, cfg, workerSupply{w, logger(e), time.Now().Add(firstLease)}, logger(e))
+			cloud, err := metadata.Parse(c.String("cloud"))
+			if err != nil {
+				return fail(exitUsage, "", "%w", err)
+			}
+			return runDaemon(c.Context, cfg, workerSupply{w, logger(e), time.Now().Add(firstLease)}, cloud, logger(e))
 		},
 	}
 }
@@ -86,7 +92,7 @@ func serveAlone(ctx context.Context, path string, cfg *config.Config, log *slog.
 		return err
 	}
 	defer s.Close()
-	return runDaemon(ctx, cfg, s, log)
+	return runDaemon(ctx, cfg, s, metadata.None, log)
 }
 
 func logger(e env) *slog.Logger {
@@ -226,10 +232,14 @@ func releaseCommand(e env) *cli.Command {
 func checkCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "check", Usage: "say what is wrong with configuration and access file",
-		Flags: []cli.Flag{configFlag},
+		Flags: []cli.Flag{configFlag,
+			&cli.StringFlag{Name: "image", Usage: "check `FILE` instead, an image's document or user data"}},
 		Action: func(c *cli.Context) error {
 			if err := none(c); err != nil {
 				return err
+			}
+			if file := c.String("image"); file != "" {
+				return checkImageDocument(file)
 			}
 			_, _, err := loadAll(c)
 			return err

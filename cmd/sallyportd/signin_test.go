@@ -29,6 +29,7 @@ import (
 	"sallyport/appliance/config"
 	"sallyport/client"
 	"sallyport/frame"
+	"sallyport/host/metadata"
 	oidcprovider "sallyport/tests/oidc-provider"
 )
 
@@ -125,7 +126,7 @@ vnets:
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- runDaemon(ctx, cfg, demoSupply{d}, d.log) }()
+	go func() { ended <- runDaemon(ctx, cfg, demoSupply{d}, metadata.None, d.log) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {

@@ -65,17 +65,19 @@ type bastion struct {
 	pinned  string // the certificate's fingerprint
 	address string // the appliance, host:port
 	wrap    []string
+	flags   []string // of serve
 	secrets *secrets
 	daemons *[]*lab.Process // all that there were
 }
 
 // settings of a bastion; the zero value attaches vnet0 by a packet link.
 type settings struct {
-	access string // access.yaml; default below
-	extra  string // further lines of sallyport.yaml
-	listen string // default: address: ":443"
-	tls    string // default: self_signed, and ann is enrolled
-	grace  string // of a drain; default 2s
+	access string   // access.yaml; default below
+	extra  string   // further lines of sallyport.yaml
+	listen string   // default: address: ":443"
+	tls    string   // default: self_signed, and ann is enrolled
+	grace  string   // of a drain; default 2s
+	serve  []string // further flags of serve
 
 	prepare func(*bastion) // runs before the daemon is started
 	wrap    []string       // a command that starts the daemon
@@ -141,7 +143,7 @@ vnets:
     dns: [10.99.0.10]
 %s`, s.listen, s.tls, filepath.Join(l.Dir, "state"), cmp.Or(s.grace, "2s"), l.VNet.Interface, s.extra))
 	b.sshd = l.SSHD(l.VNet.Namespace, lab.SSHDOptions{})
-	b.wrap = s.wrap
+	b.wrap, b.flags = s.wrap, s.serve
 	if s.prepare != nil {
 		s.prepare(b)
 	}
@@ -170,6 +172,7 @@ func (b *bastion) write(name, content string) {
 func (b *bastion) serve() {
 	b.t.Helper()
 	command := append(slices.Clone(b.wrap), b.bin+"/sallyportd", "serve", "--config", filepath.Join(b.dir, "sallyport.yaml"), "--run-dir", b.run)
+	command = append(command, b.flags...)
 	b.daemon = lab.Start(b.t, b.Appliance.Command(context.Background(), command[0], command[1:]...))
 	*b.daemons = append(*b.daemons, b.daemon)
 	b.eventually(15*time.Second, "the appliance is ready", func() error {
@@ -253,12 +256,26 @@ func (b *bastion) inClient(home, stdin, name string, args ...string) run {
 	cmd := b.Client.Command(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+home, "HOME="+home)
 	cmd.Stdin = strings.NewReader(stdin)
+	return b.finish(cmd)
+}
+
+// inAppliance runs any command where the appliance is.
+func (b *bastion) inAppliance(name string, args ...string) run {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 3*time.Minute)
+	defer cancel()
+	return b.finish(b.Appliance.Command(ctx, name, args...))
+}
+
+// finish runs cmd to its end.
+func (b *bastion) finish(cmd *exec.Cmd) run {
+	b.t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		b.t.Fatalf("%s %q: %v", name, args, err)
+		b.t.Fatalf("%q: %v", cmd.Args, err)
 	}
 	return run{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }

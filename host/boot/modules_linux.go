@@ -1,0 +1,98 @@
+package boot
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	modulesDir = "/lib/modules"
+
+	// maxRounds bounds the search for devices that a driver has brought: a bus on a bus on a bus.
+	maxRounds = 8
+)
+
+// byHand are modules that no device asks for: the power button's events, the firmware's variables, and the file system
+// of the partition that the firmware starts from.
+var byHand = []string{"evdev", "efivarfs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "qemu_fw_cfg"}
+
+// Coldplug loads the drivers of the devices that are there, until no new device appears, and then removes the modules'
+// files, whose memory is worth more. Lines in the log say what did not go well; without /lib/modules it does nothing.
+func Coldplug(log *slog.Logger) {
+	f, err := os.Open(filepath.Join(modulesDir, "index"))
+	if err != nil {
+		log.Warn("there are no modules", "cause", err)
+		return
+	}
+	x, err := parseIndex(f)
+	f.Close()
+	if err != nil {
+		log.Error("no module is loaded", "cause", err)
+		return
+	}
+	l := &loader{index: x, insert: insert, done: map[string]bool{}}
+	for _, name := range byHand {
+		if _, there := x.needs[name]; !there {
+			continue
+		}
+		if err := l.load(name); err != nil {
+			log.Warn("a module is not loaded", "cause", err)
+		}
+	}
+	seen := map[string]bool{}
+	for range maxRounds {
+		fresh := devices(seen)
+		for _, d := range fresh {
+			for _, name := range x.drivers(d) {
+				if err := l.load(name); err != nil {
+					log.Warn("a driver is not loaded", "device", d, "cause", err)
+				}
+			}
+		}
+		if len(fresh) == 0 {
+			break
+		}
+	}
+	log.Info("drivers are loaded", "modules", slices.Sorted(maps.Keys(l.done)))
+	if err := os.RemoveAll(modulesDir); err != nil {
+		log.Warn("the modules' files keep their memory", "cause", err)
+	}
+}
+
+// devices are what the devices say of themselves that have not been seen.
+func devices(seen map[string]bool) (fresh []string) {
+	paths, _ := filepath.Glob("/sys/bus/*/devices/*/modalias")
+	for _, p := range paths {
+		data, err := os.ReadFile(p)
+		if err != nil {
+			continue
+		}
+		if d := strings.TrimSpace(string(data)); d != "" && !seen[d] {
+			seen[d] = true
+			fresh = append(fresh, d)
+		}
+	}
+	return fresh
+}
+
+// insert loads one module, signature and all.
+func insert(name string) error {
+	f, err := os.Open(filepath.Join(modulesDir, name+".ko"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = unix.FinitModule(int(f.Fd()), "", 0)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENODEV) { // it is there; or there is no such hardware, which only it could know
+		return nil
+	}
+	return err
+}
