@@ -77,7 +77,7 @@ var only = map[string]struct {
 	"gvisor.dev/gvisor":          {[]string{"netstack", "netstack/link"}, "the stack is the netstack's business"},
 	"golang.zx2c4.com/wireguard": {[]string{"netstack/link", "bench/lab"}, "tunnels are links; the lab measures another's beside ours"},
 	"github.com/insomniacslk":    {[]string{"netstack/dhcp"}, "leases are one package's business"},
-	"github.com/diskfs":          {[]string{"host/source", "image/disk"}, "volumes are read where configuration comes from, disks are laid out by one package"},
+	"github.com/diskfs":          {[]string{"host/source", "image/disk"}, "how a disk is laid out is the image's business, and its source's"},
 	"github.com/vishvananda":     {[]string{"host"}, "only the parent touches the host's network"},
 	"github.com/coreos/go-oidc":  {[]string{"appliance/auth/oidc"}, "identity providers are one package's business"},
 	"golang.org/x/oauth2":        {[]string{"appliance/auth/oidc"}, "identity providers are one package's business"},

@@ -1,0 +1,356 @@
+// Package vm boots the appliance's image: a real kernel in QEMU, between a person's client and a target with a real sshd.
+//
+// The machine takes the appliance's place in package lab's internet. Its first NIC, eth0, is on the cable to the router,
+// its second, eth1, on that to the VNet:
+//
+//	client ── router ── [br0 tap0] eth0  machine  eth1 [tap1 br1] ── VNet
+//	10.77.1.2           10.77.2.2/24               10.99.0.4/16      10.99.0.10
+//
+// Nothing is emulated by hand: where KVM does not work the processor is QEMU's, and what a test waits for is told on the
+// machine's serial console.
+package vm
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/image"
+	"sallyport/tests/lab"
+)
+
+// What the machine's NICs are.
+const (
+	publicMAC = "52:54:00:77:02:02"
+	vnetMAC   = "52:54:00:99:00:04"
+)
+
+// limit is for what takes seconds on a machine that does nothing else: an emulated processor on a busy one takes longer.
+const limit = 4 * time.Minute
+
+// built is the image and the client's program, made once for all tests.
+type built struct {
+	dir string // of the image
+	bin string // of the client
+}
+
+var build = sync.OnceValues(func() (b built, err error) {
+	dir, err := os.MkdirTemp("", "sallyport-vm-")
+	if err != nil {
+		return built{}, err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return built{}, err
+	}
+	b = built{dir: filepath.Join(dir, "image"), bin: filepath.Join(dir, "bin")}
+	compile := exec.Command("go", "build", "-o", b.bin+"/", "sallyport/cmd/sallyport")
+	if out, err := compile.CombinedOutput(); err != nil {
+		return built{}, fmt.Errorf("%w\n%s", err, out)
+	}
+	_, err = image.Build(context.Background(), image.Options{Flavour: "kvm", Out: b.dir})
+	return b, err
+})
+
+func TestMain(m *testing.M) {
+	os.Setenv("SALLYPORT_NO_AGENT", "1")
+	code := m.Run()
+	if b, _ := build(); b.dir != "" {
+		os.RemoveAll(filepath.Dir(b.dir))
+	}
+	os.Exit(code)
+}
+
+// A form is where people come in.
+type form struct {
+	name, listen string
+	public       string // the address of the machine that they come to
+	inside       bool   // they are in the VNet
+}
+
+// forms are the three that there are.
+var forms = []form{
+	{name: "kernel", listen: "machine: {interface: eth0, addresses: [10.77.2.2/24], gateway: [10.77.2.1], enrol: ann}", public: "10.77.2.2"},
+	{name: "link", listen: "listen: {link: {packet: \"" + publicMAC + "\"}, addresses: [10.77.2.2/24], gateway: [10.77.2.1]}\nmachine: {enrol: ann}", public: "10.77.2.2"},
+	{name: "vnet", listen: "listen: {vnet: hub}\nmachine: {enrol: ann}", public: "10.99.0.4", inside: true},
+}
+
+// options of a machine; the zero value is a kernel and an initramfs, and what people come in by is the kernel's.
+type options struct {
+	form   form
+	memory int      // MiB; default 256
+	disk   bool     // boots the disk with UEFI firmware
+	append string   // more of the kernel's command line; without disk
+	qemu   []string // more arguments
+	config string   // default: that of the form
+	bare   bool     // the client is not enrolled
+}
+
+// A machine runs.
+type machine struct {
+	*lab.Lab
+	built
+	t      *testing.T
+	dir    string // files of ours
+	home   string // the client's
+	qemu   *lab.Process
+	keys   io.WriteCloser // what is typed at the console
+	sshd   *lab.SSHD
+	form   form
+	booted time.Time
+}
+
+const access = `
+admins: [ann]
+targets: [{name: db-1, vnet: hub, address: 10.99.0.10, protocols: {ssh: 22}}]
+rules: [{name: all, who: [ann], targets: [db-1], protocols: [ssh]}]
+`
+
+// start boots a machine and, unless it is to be bare, waits until it serves and enrols the client.
+func start(t *testing.T, o options) *machine {
+	t.Helper()
+	b, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := lab.New(t)
+	m := &machine{Lab: l, built: b, t: t, dir: filepath.Join(l.Dir, "machine"), home: filepath.Join(l.Dir, "home")}
+	for _, dir := range []string{m.dir, m.home} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if o.form.name == "" {
+		o.form = forms[0]
+	}
+	m.form = o.form
+	m.bridge("eth0", "tap0", "br0")
+	m.bridge(l.VNet.Interface, "tap1", "br1")
+	m.sshd = l.SSHD(l.VNet.Namespace, lab.SSHDOptions{})
+	m.boot(o)
+	if !o.bare {
+		m.enrol()
+	}
+	return m
+}
+
+// bridge has a cable to the appliance end in a TAP instead.
+func (m *machine) bridge(nic, tap, bridge string) {
+	m.t.Helper()
+	for _, args := range []string{"addr flush dev " + nic, "link add " + bridge + " type bridge forward_delay 0 mcast_snooping 0", "tuntap add " + tap + " mode tap vnet_hdr",
+		"link set " + nic + " master " + bridge, "link set " + tap + " master " + bridge, "link set " + tap + " up", "link set " + bridge + " up"} {
+		m.Appliance.Run("ip", strings.Fields(args)...)
+	}
+}
+
+func (m *machine) write(name, content string) string {
+	m.t.Helper()
+	path := filepath.Join(m.dir, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+	return path
+}
+
+// document is a configuration in a form.
+func document(f form) string {
+	return "name: machine\ntls: {self_signed: true}\naccess: access.yaml\ndrain: {grace: 2s}\n" + f.listen + `
+vnets:
+  hub:
+    link: {packet: "` + vnetMAC + `"}
+    addresses: [10.99.0.4/16]
+    prefixes: [10.99.0.0/16]
+`
+}
+
+// boot starts QEMU.
+func (m *machine) boot(o options) {
+	m.t.Helper()
+	args := []string{"-machine", "q35,accel=tcg", "-cpu", "max", "-smp", fmt.Sprint(min(2, runtime.NumCPU())), "-m", fmt.Sprint(cmp.Or(o.memory, 256)),
+		"-nodefaults", "-display", "none", "-no-reboot",
+		"-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console",
+		"-qmp", "unix:" + m.dir + "/qmp,server=on,wait=off",
+		"-device", "virtio-rng-pci",
+		"-netdev", "tap,id=public,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=public,mac=" + publicMAC,
+		"-netdev", "tap,id=vnet,ifname=tap1,script=no,downscript=no", "-device", "virtio-net-pci,netdev=vnet,mac=" + vnetMAC,
+		"-fw_cfg", "name=opt/sallyport/config,file=" + m.write("sallyport.yaml", cmp.Or(o.config, document(o.form))),
+		"-fw_cfg", "name=opt/sallyport/files/access.yaml,file=" + m.write("access.yaml", access)}
+	if o.disk {
+		m.t.Helper()
+		args = append(args, m.firmware()...)
+	} else {
+		args = append(args, "-kernel", m.built.dir+"/vmlinuz", "-initrd", m.built.dir+"/initrd",
+			"-append", strings.TrimSpace("console=ttyS0 panic=-1 panic_on_oops=1 printk.devkmsg=on "+o.append))
+	}
+	cmd := m.Appliance.Command(context.Background(), "qemu-system-x86_64", append(args, o.qemu...)...)
+	keys, err := cmd.StdinPipe()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.keys, m.booted = keys, time.Now()
+	m.qemu = lab.Start(m.t, cmd)
+}
+
+// firmware is what boots the disk: a copy of it, and UEFI's variables of the machine's own.
+func (m *machine) firmware() []string {
+	m.t.Helper()
+	vars, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.fd")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	disks, _ := filepath.Glob(m.built.dir + "/*.raw")
+	if len(disks) != 1 {
+		m.t.Fatalf("the image has %d disks", len(disks))
+	}
+	disk := filepath.Join(m.dir, "disk.qcow2")
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disks[0], disk).CombinedOutput(); err != nil {
+		m.t.Fatalf("qemu-img: %v\n%s", err, out)
+	}
+	return []string{"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
+		"-drive", "if=pflash,format=raw,unit=1,file=" + m.write("vars.fd", string(vars)),
+		"-drive", "if=none,id=disk,format=qcow2,file=" + disk, "-device", "virtio-blk-pci,drive=disk,bootindex=1"}
+}
+
+// console waits until the machine has said a pattern so many times, and returns what the last of them matched.
+func (m *machine) console(times int, pattern string) []string {
+	m.t.Helper()
+	want := regexp.MustCompile(pattern)
+	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		if found := want.FindAllStringSubmatch(m.qemu.Output(), -1); len(found) >= times {
+			return found[times-1]
+		}
+		select {
+		case <-m.qemu.Done():
+			if len(want.FindAllString(m.qemu.Output(), -1)) < times {
+				m.t.Fatalf("the machine has ended (%v) and did not say %q", m.qemu.Wait(), pattern)
+			}
+		default:
+		}
+		if time.Now().After(deadline) {
+			m.t.Fatalf("the machine did not say %q %d times within %v", pattern, times, limit)
+		}
+	}
+}
+
+// person is where the client is.
+func (m *machine) person() *lab.Namespace {
+	if m.form.inside {
+		return m.VNet.Namespace
+	}
+	return m.Client
+}
+
+// enrol enrols the client by the code that the console shows.
+func (m *machine) enrol() {
+	m.t.Helper()
+	said := m.console(1, `--fingerprint ([0-9a-f]{64})\r?\n +code: ([0-9A-Z-]{19})\r?\n`)
+	m.t.Logf("the machine showed its code after %v", time.Since(m.booted).Round(100*time.Millisecond))
+	out, err := m.client(said[2]+"\n", "login", "https://"+m.form.public, "--user", "ann", "--code-file", "-", "--fingerprint", said[1])
+	if err != nil {
+		m.t.Fatalf("login: %v\n%s", err, out)
+	}
+}
+
+// client runs the person's command where the person is.
+func (m *machine) client(stdin string, args ...string) (string, error) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), limit)
+	defer cancel()
+	cmd := m.person().Command(ctx, m.bin+"/sallyport", args...)
+	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+m.home, "HOME="+m.home)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
+
+// ssh runs a command on the target, through the machine.
+func (m *machine) ssh(command string) (string, error) {
+	m.t.Helper()
+	return m.client("", "ssh", "-F", "none", "-i", m.sshd.KeyFile, "-o", "UserKnownHostsFile="+m.sshd.KnownHosts(m.Lab, "db-1"),
+		"-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "root@db-1", "--", command)
+}
+
+// comesIn checks that an ssh through the machine works.
+func (m *machine) comesIn() {
+	m.t.Helper()
+	if out, err := m.ssh("echo hello; id -u"); err != nil || out != "hello\n0\n" {
+		m.t.Fatalf("ssh through the machine printed %q: %v", out, err)
+	}
+}
+
+// command has QEMU's monitor do something.
+func (m *machine) command(name string) {
+	m.t.Helper()
+	if err := qmp(m.dir+"/qmp", name); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// qmp runs one command without arguments (QEMU Machine Protocol).
+func qmp(path, command string) error {
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(limit))
+	answers := bufio.NewScanner(c)
+	for _, execute := range []string{"qmp_capabilities", command} {
+		if err := json.NewEncoder(c).Encode(map[string]string{"execute": execute}); err != nil {
+			return err
+		}
+		for {
+			if !answers.Scan() {
+				return errors.Join(io.ErrUnexpectedEOF, answers.Err())
+			}
+			var a struct {
+				Return, Error json.RawMessage
+			}
+			if err := json.Unmarshal(answers.Bytes(), &a); err != nil {
+				return err
+			}
+			if a.Error != nil {
+				return fmt.Errorf("QEMU refuses %s: %s", execute, a.Error)
+			}
+			if a.Return != nil {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// ends waits until the machine has switched itself off.
+func (m *machine) ends() {
+	m.t.Helper()
+	select {
+	case <-m.qemu.Done():
+	case <-time.After(limit):
+		m.t.Fatal("the machine does not stop")
+	}
+}
+
+// lines are those that the machine has said with a word in them.
+func (m *machine) lines(word string) []string {
+	all := strings.Split(m.qemu.Output(), "\n")
+	return slices.DeleteFunc(all, func(l string) bool { return !strings.Contains(l, word) })
+}
