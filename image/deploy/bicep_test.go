@@ -82,6 +82,37 @@ func TestBicepFaults(t *testing.T) {
 	}
 }
 
+// TestBicepDocument reads a document that is put together as main.bicep says, by whose words it goes.
+func TestBicepDocument(t *testing.T) {
+	main, err := os.ReadFile("azure/main.bicep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		`file => '  ${file.key}: |\n    ${replace(file.value, '\n', '\n    ')}\n')`,
+		`'\nfiles:\n${join(texts, '')}'`,
+		`'\nstore: ${string(store)}\n'`,
+		`'${configuration}${addedFiles}${addedStore}'`,
+	} {
+		if !strings.Contains(string(main), line) {
+			t.Errorf("main.bicep does it in another way than this test, without %s", line)
+		}
+	}
+	document, err := os.ReadFile("samples/fleet.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	access, err := os.ReadFile("samples/access.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(name, value string) string {
+		return "  " + name + ": |\n    " + strings.ReplaceAll(value, "\n", "\n    ") + "\n"
+	}
+	checkDocument(t, string(document)+"\nfiles:\n"+text("access.yaml", string(access))+text("store.password", "hunter2")+
+		"\nstore: "+`{"url":"postgres://sallyport@db.example/sallyport?sslmode=verify-full","password_file":"store.password"}`+"\n")
+}
+
 // TestBicepParameters: the example gives what must be given, and nothing that is not there.
 func TestBicepParameters(t *testing.T) {
 	main, err := os.ReadFile("azure/main.bicep")

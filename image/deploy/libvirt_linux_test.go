@@ -7,10 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"sallyport/image"
 	"sallyport/tests/lab"
 )
 
@@ -154,8 +156,15 @@ libvirtd -f "$1/libvirtd.conf" -p "$1/libvirtd.pid" &
 wait # as the namespace's first process it reaps what QEMU leaves behind, for which libvirtd waits
 `
 
-// startLibvirt runs a libvirtd and returns the environment in which virsh finds it, and where its sockets are.
-func startLibvirt(t *testing.T) (env []string, dir string) {
+// A libvirt is a libvirtd of the test's.
+type libvirt struct {
+	dir string   // where its sockets are, and disks may be
+	env []string // in which virsh finds it
+	pid int      // of a process in its network namespace
+}
+
+// startLibvirt runs a libvirtd until the test ends.
+func startLibvirt(t *testing.T) (l *libvirt) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("libvirt with bridges needs root")
@@ -167,11 +176,11 @@ func startLibvirt(t *testing.T) (env []string, dir string) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	daemon := lab.Start(t, exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", libvirtd, "sh", dir))
-	env = []string{"LIBVIRT_DEFAULT_URI=qemu:///system?socket=" + filepath.Join(dir, "libvirt-sock")}
+	l = &libvirt{dir: dir, pid: daemon.Process.Pid, env: []string{"LIBVIRT_DEFAULT_URI=qemu:///system?socket=" + filepath.Join(dir, "libvirt-sock")}}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		out, err := run(t, env, "virsh", "uri")
+		out, err := run(t, l.env, "virsh", "uri")
 		if err == nil {
-			return env, dir
+			return l
 		}
 		select {
 		case <-daemon.Done():
@@ -187,12 +196,13 @@ func startLibvirt(t *testing.T) (env []string, dir string) {
 // TestLibvirt has the script define, start and remove a domain by a real libvirt and QEMU. The disk is empty: its firmware
 // says on the console that it looked there.
 func TestLibvirt(t *testing.T) {
-	env, dir := startLibvirt(t)
-	image := filepath.Join(dir, "image.raw")
-	if err := os.WriteFile(image, make([]byte, 1<<20), 0o600); err != nil {
+	l := startLibvirt(t)
+	env, dir := l.env, l.dir
+	disk := filepath.Join(dir, "image.raw")
+	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"--type", "qemu", "--dir", dir, "--disk", "64M", image, "samples/two-nics.yaml", "samples/access.yaml"}
+	args := []string{"--type", "qemu", "--dir", dir, "--disk", "64M", disk, "samples/two-nics.yaml", "samples/access.yaml"}
 	out, err := run(t, env, script, args...)
 	if err != nil || out != "started sallyport; virsh console sallyport shows what it says\n" {
 		t.Fatalf("%v\n%s", err, out)
@@ -235,6 +245,61 @@ func TestLibvirt(t *testing.T) {
 	}
 	if out, _ := run(t, env, "virsh", "list", "--all", "--name"); strings.TrimSpace(out) != "" {
 		t.Errorf("defined after a start that failed: %s", out)
+	}
+}
+
+// TestLibvirtImage has the script bring the real image onto a real libvirt, where it boots by UEFI from the disk, finds its
+// configuration on the volume and answers on its own stack.
+func TestLibvirtImage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots an image")
+	}
+	l := startLibvirt(t)
+	out := filepath.Join(l.dir, "image")
+	if _, err := image.Build(t.Context(), image.Options{Flavour: "kvm", Version: "1.2.3", Out: out}); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"address add 10.99.0.10/16 dev br-private"} {
+		if out, err := run(t, nil, "nsenter", append([]string{"--net=/proc/" + strconv.Itoa(l.pid) + "/ns/net", "ip"}, strings.Fields(command)...)...); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	sample, err := os.ReadFile("samples/one-nic.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := strings.NewReplacer("addresses: dhcp", "addresses: [10.99.0.4/16]", "10.0.0.0/16", "10.99.0.0/16").Replace(string(sample))
+	configuration := filepath.Join(l.dir, "mine.yaml")
+	if err := os.WriteFile(configuration, []byte(written), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	said, err := run(t, l.env, script, "--type", "qemu", "--dir", l.dir, "--public", "none", "--memory", "384", filepath.Join(out, "sallyport-1.2.3-kvm.qcow2"), configuration, "samples/access.yaml")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	console := filepath.Join(l.dir, "sallyport.log")
+	waitFor(t, console, "CIDATA volume vdb, sallyport.yaml", 5*time.Minute)
+	waitFor(t, console, "sallyport: serving", 5*time.Minute)
+	t.Logf("it serves %v after deploy.sh began", time.Since(begin).Round(time.Second))
+	answer, err := run(t, nil, "nsenter", "--net=/proc/"+strconv.Itoa(l.pid)+"/ns/net", "curl", "-sSk", "--max-time", "30", "https://10.99.0.4/readyz")
+	if err != nil || strings.TrimSpace(answer) != "ok" {
+		t.Errorf("readyz: %v, %q", err, answer)
+	}
+	if out, err := run(t, l.env, "virsh", "shutdown", "sallyport"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		state, err := run(t, l.env, "virsh", "domstate", "sallyport")
+		if err == nil && strings.TrimSpace(state) == "shut off" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the power button did not end it: %s %v", state, err)
+		}
+	}
+	if out, err := run(t, l.env, script, "--remove", "sallyport"); err != nil {
+		t.Errorf("remove: %v\n%s", err, out)
 	}
 }
 

@@ -54,13 +54,14 @@ param idleMinutes int = 30
 @secure()
 param unused string = 'Aa1-${newGuid()}'
 
-// JSON is YAML, so what is added can be: the configuration stays as it is, and what is wrong with it is told with its lines.
+// What is added comes after the configuration, so that what is wrong with that is told with its own lines. Each text stands
+// below its name, indented.
 var secrets = empty(storePassword) ? {} : { 'store.password': storePassword }
-var allFiles = union(files, secrets)
+var texts = map(items(union(files, secrets)), file => '  ${file.key}: |\n    ${replace(file.value, '\n', '\n    ')}\n')
 var store = union({ url: storeUrl }, empty(storePassword) ? {} : { password_file: 'store.password' })
-var addedFiles = empty(allFiles) ? '' : 'files: ${string(allFiles)}'
-var addedStore = empty(storeUrl) ? '' : 'store: ${string(store)}'
-var document = '${configuration}\n${addedFiles}\n${addedStore}\n'
+var addedFiles = empty(texts) ? '' : '\nfiles:\n${join(texts, '')}'
+var addedStore = empty(storeUrl) ? '' : '\nstore: ${string(store)}\n' // JSON is YAML
+var document = '${configuration}${addedFiles}${addedStore}'
 
 var nics = empty(privateSubnetId) ? [ 'public' ] : [ 'public', 'private' ]
 var subnets = { public: publicSubnetId, private: privateSubnetId }

@@ -26,12 +26,15 @@ variable "store_password" {
 
 locals {
   secrets = { for name, text in { "store.password" = var.store_password } : name => text if text != "" }
-  files   = merge({ for name, path in var.files : name => file(path) }, local.secrets)
-  added = merge(
-    { for key, value in { files = local.files } : key => value if length(value) > 0 },
-    { for key, url in { store = var.store_url } : key => merge({ url = url }, { for name, text in local.secrets : "password_file" => name }) if url != "" },
-  )
+  texts   = merge({ for name, path in var.files : name => file(path) }, local.secrets)
+  store   = { for key, url in { store = var.store_url } : key => merge({ url = url }, { for name, text in local.secrets : "password_file" => name }) if url != "" }
 
-  # The configuration stays as it is, so that what is wrong with it is told with its own lines.
-  document = length(local.added) == 0 ? file(var.configuration) : join("\n", [file(var.configuration), yamlencode(local.added)])
+  # What is added comes after the configuration, so that what is wrong with that is told with its own lines. Each text
+  # stands below its name, indented.
+  document = join("", concat(
+    [file(var.configuration)],
+    [for texts in [local.texts] : "\nfiles:\n" if length(texts) > 0],
+    [for name, text in local.texts : "  ${name}: |\n    ${indent(4, chomp(text))}\n"],
+    [for store in [local.store] : "\n${yamlencode(store)}" if length(store) > 0],
+  ))
 }

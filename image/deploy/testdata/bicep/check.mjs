@@ -9,7 +9,7 @@ import { Parser, Language } from 'web-tree-sitter';
 
 const [schemaFile, ...files] = process.argv.slice(2);
 const schema = JSON.parse(readFileSync(schemaFile, 'utf8'));
-const functions = 'base64 concat description empty loadTextContent maxValue minValue newGuid replace resourceGroup resourceId secure string toLower union'.split(' ');
+const functions = 'base64 concat description empty items join loadTextContent map maxValue minValue newGuid replace resourceGroup resourceId secure string toLower union'.split(' ');
 
 await Parser.init();
 const parser = new Parser();
@@ -52,7 +52,7 @@ function check(file) {
     if (!used.has(name.text)) fault(name, `${name.text} is not used`);
   }
 
-  // names looks for what identifiers stand for; loop has the names of the loops around.
+  // names looks for what identifiers stand for; loop has the names of the loops and lambdas around.
   function names(node, loop) {
     if (node.type === 'identifier') {
       used.add(node.text);
@@ -62,6 +62,7 @@ function check(file) {
     if (node.type === 'type') return;
     let inner = children(node);
     if (node.type === 'object_property' && inner[0].type === 'identifier') inner = inner.slice(1);
+    if (node.type === 'lambda_expression') loop = [...loop, inner[0].text];
     if (node.type === 'for_statement') loop = [...loop, ...node.descendantsOfType(['loop_variable', 'loop_enumerator']).map((n) => n.text), ...bare(node)];
     for (const c of inner) names(c, loop);
   }
