@@ -71,6 +71,9 @@ type Listen struct {
 	VNet string `yaml:"vnet"` // the VNet whose stack listens
 	Port uint16 `yaml:"port"` // with VNet or Link; default 443
 
+	// Balanced is the address of a load balancer that passes packets on as they are, with VNet or Link; default none.
+	Balanced netip.Addr `yaml:"balanced"`
+
 	Link      Link         `yaml:"link"`
 	Addresses Addresses    `yaml:"addresses"` // with Link
 	Gateway   []netip.Addr `yaml:"gateway"`   // with Link

@@ -283,7 +283,7 @@ func TestLibvirtImage(t *testing.T) {
 	waitFor(t, console, "sallyport: serving", 5*time.Minute)
 	t.Logf("it serves %v after deploy.sh began", time.Since(begin).Round(time.Second))
 	answer, err := run(t, nil, "nsenter", "--net=/proc/"+strconv.Itoa(l.pid)+"/ns/net", "curl", "-sSk", "--max-time", "30", "https://10.99.0.4/readyz")
-	if err != nil || strings.TrimSpace(answer) != "ok" {
+	if err != nil || strings.TrimSpace(answer) != "ready" {
 		t.Errorf("readyz: %v, %q", err, answer)
 	}
 	if out, err := run(t, l.env, "virsh", "shutdown", "sallyport"); err != nil {
