@@ -127,6 +127,11 @@ resource "google_compute_instance_template" "this" {
     create_before_destroy = true
 
     precondition {
+      condition     = strcontains(local.document, var.address)
+      error_message = "The configuration does not have the address: give it as listen.balanced."
+    }
+
+    precondition {
       condition     = length(local.document) <= 256 * 1024
       error_message = "The configuration and its files are longer than the 256 KiB that Google takes as one metadata value."
     }
