@@ -12,6 +12,7 @@ want ssh openssh-client
 want rsync rsync
 want git git
 want curl curl
+want openssl openssl
 want setpriv util-linux
 want tcpdump tcpdump
 want xfreerdp freerdp2-x11

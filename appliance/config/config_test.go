@@ -58,6 +58,7 @@ run_as: sallyport
 drain: {grace: 5m}
 limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, approval: 1m, approved: 1h, bench: 4, bench_mbit: 1000}
 ssh: {first_use: confirm}
+identity_key: fleet.key
 banner: what you do here is written down
 identity:
   url: https://bastion.example

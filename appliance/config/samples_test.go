@@ -153,6 +153,7 @@ c:7:29: no peer is allowed all of fd00:1::/48; add it to allowed of the peer tha
 	{"password for no store", with("tls", "store: {password_file: pw}\ntls"), `c:1:9: store.password_file is for a database that store.url names; give store.url too`, true},
 	{"store before listening", with("tls: {self_signed: true}", "uplink: listen\nlisten: {link: {packet: eth0}, addresses: dhcp}\nstore: {url: \"postgres://db/x\"}\ntls: {self_signed: true}"), `c:3:14: the database is needed before the appliance listens, and uplink is listen; write uplink: kernel, or a VNet's name`, false},
 	{"state is empty", with("tls", "state: \"\"\ntls"), `c:1:8: state is empty`, true},
+	{"no file for the identity key", with("tls", "identity_key: \"\"\ntls"), `c:1:15: identity_key is empty`, true},
 	{"access is empty", with("tls", "access: \"\"\ntls"), `c:1:9: access is empty`, true},
 	{"a list for the file", "- a\n", `c:1:1: the file must be a mapping, not a list`, true},
 	{"a key without a value", with("tls: {self_signed: true}", "tls:"), `c:1:1: tls has no value; give it one or leave the key out`, true},
