@@ -3,12 +3,14 @@ package deploy
 import (
 	"bytes"
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -255,14 +257,10 @@ func TestLibvirtImage(t *testing.T) {
 		t.Skip("boots an image")
 	}
 	l := startLibvirt(t)
-	out := filepath.Join(l.dir, "image")
-	if _, err := image.Build(t.Context(), image.Options{Flavour: "kvm", Version: "1.2.3", Out: out}); err != nil {
-		t.Fatal(err)
-	}
-	for _, command := range []string{"address add 10.99.0.10/16 dev br-private"} {
-		if out, err := run(t, nil, "nsenter", append([]string{"--net=/proc/" + strconv.Itoa(l.pid) + "/ns/net", "ip"}, strings.Fields(command)...)...); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	disk := builtDisk(t)
+	inside := "--net=/proc/" + strconv.Itoa(l.pid) + "/ns/net"
+	if out, err := run(t, nil, "nsenter", inside, "ip", "address", "add", "10.99.0.10/16", "dev", "br-private"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 	sample, err := os.ReadFile("samples/one-nic.yaml")
 	if err != nil {
@@ -274,7 +272,7 @@ func TestLibvirtImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	said, err := run(t, l.env, script, "--type", "qemu", "--dir", l.dir, "--public", "none", "--memory", "384", filepath.Join(out, "sallyport-1.2.3-kvm.qcow2"), configuration, "samples/access.yaml")
+	said, err := run(t, l.env, script, "--type", "qemu", "--dir", l.dir, "--public", "none", "--memory", "384", disk, configuration, "samples/access.yaml")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
@@ -282,7 +280,7 @@ func TestLibvirtImage(t *testing.T) {
 	waitFor(t, console, "CIDATA volume vdb, sallyport.yaml", 5*time.Minute)
 	waitFor(t, console, "sallyport: serving", 5*time.Minute)
 	t.Logf("it serves %v after deploy.sh began", time.Since(begin).Round(time.Second))
-	answer, err := run(t, nil, "nsenter", "--net=/proc/"+strconv.Itoa(l.pid)+"/ns/net", "curl", "-sSk", "--max-time", "30", "https://10.99.0.4/readyz")
+	answer, err := run(t, nil, "nsenter", inside, "curl", "-sSk", "--max-time", "30", "https://10.99.0.4/readyz")
 	if err != nil || strings.TrimSpace(answer) != "ready" {
 		t.Errorf("readyz: %v, %q", err, answer)
 	}
@@ -300,6 +298,91 @@ func TestLibvirtImage(t *testing.T) {
 	}
 	if out, err := run(t, l.env, script, "--remove", "sallyport"); err != nil {
 		t.Errorf("remove: %v\n%s", err, out)
+	}
+}
+
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "sallyport-image-")
+	if err != nil {
+		return "", err
+	}
+	_, err = image.Build(context.Background(), image.Options{Flavour: "kvm", Version: "1.0.0", Out: dir})
+	return dir, err
+})
+
+// builtDisk is a disk of the real image, made once for all tests.
+func builtDisk(t *testing.T) string {
+	t.Helper()
+	need(t, "qemu-img")
+	dir, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "sallyport-1.0.0-kvm.qcow2")
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, _ := built(); dir != "" {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// TestPlainQEMU runs the command that docs/deploy.md has, as it stands there but for places and the port.
+func TestPlainQEMU(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots an image")
+	}
+	need(t, "qemu-system-x86_64", "qemu-img")
+	docs, err := os.ReadFile("../../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile(`(?m)^    qemu-system-x86_64 .*\\\n(      .*\\\n)*      .*$`).FindString(string(docs))
+	if command == "" {
+		t.Fatal("docs/deploy.md has no such command")
+	}
+	disk := filepath.Join(t.TempDir(), "disk.qcow2")
+	if out, err := run(t, nil, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", builtDisk(t), disk); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	for _, change := range [][2]string{
+		{"sallyport-1.0.0-kvm.qcow2", disk}, {"127.0.0.1:8443", address}, {"image/deploy/", ""},
+		{"accel=kvm:tcg", "accel=tcg"}, // a KVM that is there need not work
+	} {
+		if !strings.Contains(command, change[0]) {
+			t.Errorf("the command has no %s", change[0])
+		}
+		command = strings.ReplaceAll(command, change[0], change[1])
+	}
+	qemu := lab.Start(t, exec.Command("sh", "-c", "exec "+strings.TrimSpace(command)))
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		said := qemu.Output()
+		if strings.Contains(said, "sallyport: serving") && strings.Contains(said, "the VNet has an address by DHCP") {
+			break
+		}
+		select {
+		case <-qemu.Done():
+			t.Fatalf("QEMU has ended: %v", qemu.Wait())
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it does not serve")
+		}
+	}
+	if !strings.Contains(qemu.Output(), "sallyport login") {
+		t.Error("the console shows no line by which to enrol")
+	}
+	answer, err := run(t, nil, "curl", "-sSk", "--max-time", "60", "--retry", "5", "--retry-all-errors", "https://"+address+"/readyz")
+	if err != nil || !strings.HasSuffix(strings.TrimSpace(answer), "ready") {
+		t.Errorf("readyz: %v, %q", err, answer)
 	}
 }
 

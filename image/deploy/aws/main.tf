@@ -142,7 +142,7 @@ resource "aws_launch_template" "this" {
   name_prefix            = "${var.name}-${each.key}-"
   image_id               = local.image_id
   instance_type          = var.instance_type
-  user_data              = base64encode(local.document)
+  user_data              = base64gzip(local.document)
   update_default_version = true
 
   metadata_options {
@@ -178,8 +178,8 @@ resource "aws_launch_template" "this" {
 
   lifecycle {
     precondition {
-      condition     = length(local.document) <= 16 * 1024
-      error_message = "The configuration and its files are longer than the 16 KiB that EC2 takes as user data."
+      condition     = length(base64gzip(local.document)) <= 21848 # of base64, 16 KiB
+      error_message = "The configuration and its files are longer, packed, than the 16 KiB that EC2 takes as user data."
     }
   }
 }
