@@ -29,6 +29,7 @@ type Parent struct {
 	RunDir string       // for namespaces and the lock; default /run/sallyport
 	Args   []string     // the worker's command line, its name first; default "sallyportd", "worker"
 	Output *os.File     // the worker's standard output and error; default the parent's own
+	Given  func()       // called whenever a worker has been given what the plan names; default nothing
 }
 
 // An ExitError is the status of a worker that is not going to be started again.
@@ -275,5 +276,9 @@ func (s *supervisor) sendFresh(w *child, id uint64) {
 	}
 	if err != nil {
 		s.kill(w, err)
+		return
+	}
+	if s.Given != nil {
+		s.Given()
 	}
 }

@@ -140,7 +140,10 @@ func imageDocument(ctx context.Context, nic, runDir, data string, output *os.Fil
 	if !errors.Is(err, source.ErrNone) {
 		return d, err
 	}
-	if cloud := metadata.Detect("/"); cloud != metadata.None && nic != "" {
+	if cloud := metadata.Detect("/"); cloud != metadata.None {
+		if nic == "" { // yet: its driver may come late, and the next source is not to be taken for that
+			return source.Document{}, fmt.Errorf("user data of %s: the machine has no NIC", cloud)
+		}
 		log.Info("asking the cloud for user data", "cloud", cloud, "interface", nic)
 		d, err := fetchDocument(ctx, cloud, nic, runDir, output, log)
 		if !errors.Is(err, source.ErrNone) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,7 @@ import (
 	"sallyport/appliance/config"
 	"sallyport/host"
 	"sallyport/host/boot"
+	"sallyport/host/metadata"
 	"sallyport/host/source"
 	"sallyport/netstack/dhcp"
 )
@@ -74,6 +76,9 @@ type image struct {
 	kmsg *os.File // where the worker's output goes, by lines
 	seen []string // NICs that have been there
 	code sync.Once
+
+	surveys  sync.Mutex
+	networks []host.Network // as last said
 }
 
 // runImage is process 1. It returns only if the machine cannot even be prepared or stopped, which ends in a kernel panic
@@ -141,7 +146,7 @@ const anotherLook, anotherTry = 10 * time.Second, 5 * time.Second
 func (m *image) live(ctx context.Context) {
 	var last source.Document
 	for said := ""; ctx.Err() == nil; {
-		d, err := source.Local("/")
+		d, err := m.find(ctx)
 		switch {
 		case err != nil && err.Error() != said:
 			said = err.Error()
@@ -195,7 +200,8 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 			return p, err
 		},
 		Log: m.log, RunDir: imageRun, Output: m.kmsg,
-		Args: []string{"sallyportd", "worker", "--config", imageConfig},
+		Args:  []string{"sallyportd", "worker", "--config", imageConfig, "--cloud", string(metadata.Detect("/"))},
+		Given: m.survey,
 	}
 	wg.Go(func() { m.firstDevice(ctx, cfg, state) })
 	for ctx.Err() == nil {
@@ -210,6 +216,23 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 		rest(ctx, anotherTry)
 	}
 	return true
+}
+
+// survey says what the kernel has in each network namespace: where a stack of ours has the NIC, nothing.
+func (m *image) survey() {
+	m.surveys.Lock()
+	defer m.surveys.Unlock()
+	networks, err := host.Survey(imageRun)
+	if err != nil {
+		m.log.Warn("the kernel does not say what it has", "cause", err)
+	}
+	if reflect.DeepEqual(networks, m.networks) {
+		return
+	}
+	m.networks = networks
+	for _, n := range networks {
+		m.log.Info("the kernel has", "vnet", cmp.Or(n.VNet, "none"), "interfaces", n.NICs, "addresses", n.Addresses, "routes", n.Routes)
+	}
 }
 
 // tell says what is wrong with a configuration, one line a fault.
@@ -307,6 +330,7 @@ func (m *image) address(c config.Machine, a host.Addressing, dns []netip.Addr) {
 		m.log.Error("names will not be resolved", "cause", err)
 	}
 	m.log.Info("the machine's addresses", "interface", c.Interface, "addresses", a.Addresses, "gateway", a.Gateways, "dns", dns)
+	m.survey()
 }
 
 // A leaseLine is what a lessee says: a lease, or why there is none any more.
@@ -385,11 +409,11 @@ func (m *image) firstDevice(ctx context.Context, cfg *config.Config, state strin
 	}
 }
 
-// show writes a code to the console, and nowhere else: the kernel's log is kept, and read by others.
+// show writes a code to the consoles, and nowhere else: the kernel's log is kept, and read by others.
 func (m *image) show(user string, a enrolAnswer) {
 	login := "sallyport login https://" + publicName(a.Listen) + " --user " + user
 	if a.Pinned {
 		login += " --fingerprint " + a.Fingerprint
 	}
-	fmt.Fprintf(os.Stdout, "\nNo device is enrolled yet. For %s, once, within ten minutes:\n  %s\n  code: %s\n\n", user, login, a.Code)
+	boot.Display(fmt.Sprintf("\nNo device is enrolled yet. For %s, once, within ten minutes:\n  %s\n  code: %s\n\n", user, login, a.Code))
 }

@@ -69,6 +69,7 @@ func run(ctx context.Context, e env) int {
 			serveCommand(e),
 			workerCommand(e),
 			fetchCommand(e),
+			setupCommand(e),
 			initCommand(e),
 			leaseCommand(e),
 			stopCommand("poweroff", boot.PowerOff),

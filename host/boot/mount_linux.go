@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +57,21 @@ func Start() (*slog.Logger, error) {
 	}
 	signal.Ignore(unix.SIGPIPE) // nothing that goes away is to take process 1 with it
 	return log, nil
+}
+
+// Display writes text to all consoles of the kernel, such as the screen and the serial port, and leaves no trace of it in
+// the kernel's log.
+func Display(text string) {
+	names, err := os.ReadFile("/sys/class/tty/console/active")
+	if err != nil {
+		names = []byte("console")
+	}
+	for _, name := range strings.Fields(string(names)) {
+		if tty, err := os.OpenFile(filepath.Join("/dev", name), os.O_WRONLY|unix.O_NOCTTY, 0); err == nil {
+			tty.WriteString(text)
+			tty.Close()
+		}
+	}
 }
 
 // MountVariables mounts the firmware's variables, on a machine that has them. It wants the module efivarfs.

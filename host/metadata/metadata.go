@@ -235,8 +235,9 @@ func (e *noAnswer) Error() string { return e.request + ": " + e.err.Error() }
 func (e *noAnswer) Unwrap() error { return e.err }
 
 // repeat attempts until it goes well, or until another attempt cannot, or until ctx ends. It returns what was wrong with
-// the last attempt.
+// the last attempt that was not cut short by that end.
 func (c Client) repeat(ctx context.Context, attempt func(context.Context) error) error {
+	var last error
 	for n, pause := 1, c.Pause; ; n, pause = n+1, min(2*pause, 16*c.Pause) {
 		each, cancel := context.WithTimeout(ctx, c.Each)
 		err := attempt(each)
@@ -244,6 +245,10 @@ func (c Client) repeat(ctx context.Context, attempt func(context.Context) error)
 		if err == nil || !passing(err) {
 			return err
 		}
+		if ctx.Err() != nil && last != nil {
+			err = last
+		}
+		last = err
 		t := time.NewTimer(pause)
 		select {
 		case <-t.C:

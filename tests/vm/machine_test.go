@@ -42,7 +42,7 @@ const (
 )
 
 // limit is for what takes seconds on a machine that does nothing else: an emulated processor on a busy one takes longer.
-const limit = 4 * time.Minute
+const limit = 2 * time.Minute
 
 // built is the image and the client's program, made once for all tests.
 type built struct {
@@ -99,6 +99,10 @@ type options struct {
 	qemu   []string // more arguments
 	config string   // default: that of the form
 	bare   bool     // the client is not enrolled
+	inside bool     // eth0 is the NIC in the VNet, not the public one
+
+	given   func(*machine) []string // how QEMU gives the machine its configuration; default: by fw_cfg
+	prepare func(*machine)          // runs before QEMU is started
 }
 
 // A machine runs.
@@ -142,6 +146,9 @@ func start(t *testing.T, o options) *machine {
 	m.bridge("eth0", "tap0", "br0")
 	m.bridge(l.VNet.Interface, "tap1", "br1")
 	m.sshd = l.SSHD(l.VNet.Namespace, lab.SSHDOptions{})
+	if o.prepare != nil {
+		o.prepare(m)
+	}
 	m.boot(o)
 	if !o.bare {
 		m.enrol()
@@ -185,17 +192,25 @@ func (m *machine) boot(o options) {
 		"-nodefaults", "-display", "none", "-no-reboot",
 		"-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console",
 		"-qmp", "unix:" + m.dir + "/qmp,server=on,wait=off",
-		"-device", "virtio-rng-pci",
-		"-netdev", "tap,id=public,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=public,mac=" + publicMAC,
-		"-netdev", "tap,id=vnet,ifname=tap1,script=no,downscript=no", "-device", "virtio-net-pci,netdev=vnet,mac=" + vnetMAC,
-		"-fw_cfg", "name=opt/sallyport/config,file=" + m.write("sallyport.yaml", cmp.Or(o.config, document(o.form))),
-		"-fw_cfg", "name=opt/sallyport/files/access.yaml,file=" + m.write("access.yaml", access)}
+		"-device", "virtio-rng-pci"}
+	public := []string{"-netdev", "tap,id=public,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=public,mac=" + publicMAC}
+	vnet := []string{"-netdev", "tap,id=vnet,ifname=tap1,script=no,downscript=no", "-device", "virtio-net-pci,netdev=vnet,mac=" + vnetMAC}
+	if o.inside {
+		public, vnet = vnet, public
+	}
+	args = slices.Concat(args, public, vnet)
+	if o.given == nil {
+		args = append(args, "-fw_cfg", "name=opt/sallyport/config,file="+m.write("sallyport.yaml", cmp.Or(o.config, document(o.form))),
+			"-fw_cfg", "name=opt/sallyport/files/access.yaml,file="+m.write("access.yaml", access))
+	} else {
+		args = append(args, o.given(m)...)
+	}
 	if o.disk {
 		m.t.Helper()
 		args = append(args, m.firmware()...)
 	} else {
 		args = append(args, "-kernel", m.built.dir+"/vmlinuz", "-initrd", m.built.dir+"/initrd",
-			"-append", strings.TrimSpace("console=ttyS0 panic=-1 panic_on_oops=1 printk.devkmsg=on "+o.append))
+			"-append", strings.TrimSpace("console=ttyS0 loglevel=4 panic=-1 panic_on_oops=1 printk.devkmsg=on "+o.append))
 	}
 	cmd := m.Appliance.Command(context.Background(), "qemu-system-x86_64", append(args, o.qemu...)...)
 	keys, err := cmd.StdinPipe()
