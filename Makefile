@@ -30,7 +30,7 @@ check:
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
 # start.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system)
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system -e /image/deploy)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
@@ -38,7 +38,7 @@ unit:
 # detector too.
 system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/source ./netstack/...
-	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system
+	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system ./image/deploy
 
 # The benchmarks beside the code, and how they compare with a baseline, by benchstat. The committed one holds for the machine
 # that it was made on; BASELINE=FILE names one of your own, which bench-baseline keeps. Transfer needs root.
