@@ -5,6 +5,7 @@ import (
 	"io"
 	"os/exec"
 	"sync"
+	"syscall"
 )
 
 // A child is the worker as the parent sees it.
@@ -14,6 +15,7 @@ type child struct {
 	requests chan request  // closed when the worker has said something that is no request; fault says what
 	exited   chan struct{} // closed when the process has ended
 	fault    error
+	state    state // by its last answer
 	wg       sync.WaitGroup
 }
 
@@ -27,8 +29,8 @@ func (w *child) read() {
 	buf := make([]byte, maxRequest)
 	for {
 		r, err := w.receiveRequest(buf)
-		if errors.Is(err, io.EOF) {
-			return // it has ended, or is about to
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			return // it has ended, or is about to; the latter if it has not read all that it was sent
 		}
 		if err != nil {
 			w.fault = err

@@ -15,8 +15,12 @@
 //
 // The worker runs as its own user, without groups, with no capability in any set, no_new_privs, no core dumps and a short
 // environment. It cannot open the configuration, a NIC or a low port; it is given them. What the parent gives depends on
-// its Plan alone: the only request that the worker can make is to compute the Plan again (Relink), and the parser for it
-// is the whole surface of the parent towards the worker.
+// its Plan alone. The worker can make three requests: to compute the Plan again (Relink), to note that it lives, and, where
+// the Plan has Clock, to correct the clock; the parser for them is the whole surface of the parent towards the worker.
+//
+// Before it reads anything the worker gives up, with all its threads, the system calls that it has no use for (seccomp(2)).
+// Those by which a program becomes another one, traces others or gets at the kernel end it on the spot; the others fail
+// with EPERM. It has no way to run a program, to fork, to make a namespace, or to get memory that can be executed.
 //
 // # Life and death
 //
@@ -31,6 +35,32 @@
 // SIGHUP makes the parent read its files again and tell the worker, changed or not. SIGTERM and SIGINT are passed on as
 // SIGTERM, which asks the worker to drain; Run returns when it has ended. A service manager that signals both processes
 // makes the worker see SIGTERM twice, which must mean no more than once.
+//
+// # Health
+//
+// The parent asks the worker every few seconds whether it lives. Until the worker says that it serves (Serving), it answers
+// that it starts, which may take as long as it likes; from then on only when its self-test has passed. One that has not
+// answered for HungAfter is killed and another one started. Only time in which the parent itself has run counts, so that a
+// machine that sleeps or crawls does not cost a good worker its life. A self-test whose error is ErrTrouble has found what
+// another worker could not mend: nobody is killed for it, and nobody told that all is well either. While it drains a
+// worker says that it lives, and nothing is tested.
+//
+// The machine's watchdog (Parent.Watchdog) and the service manager's (sd_notify(3), WatchdogSec) are fed as long as the
+// worker answers, or one is starting. When five workers in a row have died at once nobody feeds them any more until a
+// self-test has passed, and the machine or the service starts afresh. An orderly end is told to the device by a V. The
+// manager hears READY=1 after the first self-test that passes, RELOADING=1 and STOPPING=1.
+//
+// # The clock
+//
+// Where the Plan has Clock the worker says by how much the clock is off (SetClock), and the parent sets it:
+//
+//   - What is less than 0.4 seconds is slewed: the clock does not jump, and goes at most 1 % too fast or too slow.
+//   - The first offset since Run began may step the clock by 24 hours, or by anything if the clock shows a time before
+//     this program was written.
+//   - A later one steps by 10 seconds at most once an hour, and by 24 hours at most once a day.
+//   - Nothing sets the clock to before 2026 or after 2055. Offsets that come within 30 seconds of the last are not looked at.
+//
+// Each step and each refusal has a line in the log. A worker in an intruder's hands can do this and no more.
 //
 // # Reload
 //

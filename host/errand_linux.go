@@ -81,7 +81,7 @@ func (e Errand) Run(ctx context.Context) (text []byte, err error) {
 	defer l.close()
 	plan := Plan{Links: []LinkPlan{{VNet: ErrandLink, Kind: Packet, Interface: e.Interface, DHCP: true}}, RunAs: e.RunAs}
 	p.Plan = func() (Plan, error) { return plan, nil }
-	s := &supervisor{Parent: p, launcher: l, abrupt: true}
+	s := &supervisor{Parent: p, launcher: l, dog: &dog{log: p.Log}, abrupt: true}
 	if plan, err := s.compute(); err != nil {
 		return nil, err
 	} else if s.held, err = s.prepare(plan, nil); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 )
 
 // Messages between parent and worker are JSON, one a datagram of a SOCK_SEQPACKET pair.
@@ -24,6 +25,7 @@ type message struct {
 	File     *fileInfo `json:"file,omitempty"`     // and its content in a memfd
 	Plan     *planInfo `json:"plan,omitempty"`     // everything has been sent
 	Changed  bool      `json:"changed,omitempty"`  // files have changed or are to be read again
+	Ask      uint64    `json:"ask,omitempty"`      // asks whether the worker lives; the number of the question
 }
 
 type linkInfo struct {
@@ -53,10 +55,30 @@ type planInfo struct {
 	Error  string   `json:"error,omitempty"`
 }
 
-// A request asks the parent to compute its plan again and to send what is new, and fresh sockets for the named VNets.
+// A request is what the worker says: one of these.
 type request struct {
-	ID     uint64   `json:"relink"`
-	Afresh []string `json:"afresh,omitempty"`
+	Relink uint64   `json:"relink,omitempty"` // compute the plan again and send what is new; the number is the worker's
+	Afresh []string `json:"afresh,omitempty"` // with Relink: VNets whose sockets are to be fresh ones
+	Alive  uint64   `json:"alive,omitempty"`  // the number of the question that this answers
+	State  state    `json:"state,omitempty"`  // with Alive
+	Clock  *int64   `json:"clock,omitempty"`  // nanoseconds that this machine's clock lacks, or is ahead by if negative
+}
+
+// maxOffset bounds Clock: no clock is further from the truth than one that begins in 1970.
+const maxOffset = int64(100 * 365 * 24 * time.Hour)
+
+// A state is how a worker is that lives.
+type state string
+
+const (
+	starting state = "starting" // it does not serve yet
+	serving  state = "serving"  // its self-test has passed
+	troubled state = "troubled" // it serves, and something is wrong that another worker could not mend
+	draining state = "draining" // it has been asked to end
+)
+
+func (s state) known() bool {
+	return s == starting || s == serving || s == troubled || s == draining
 }
 
 var errRequest = errors.New("not a request")
@@ -75,13 +97,32 @@ func parseRequest(b []byte) (request, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return request{}, fmt.Errorf("%w: more than one value", errRequest)
 	}
-	if r.ID == 0 || len(r.Afresh) > maxVNets {
-		return request{}, errRequest
+	return r, r.check()
+}
+
+func (r request) check() error {
+	things := 0
+	for _, said := range []bool{r.Relink != 0, r.Alive != 0, r.Clock != nil} {
+		if said {
+			things++
+		}
+	}
+	if things != 1 {
+		return fmt.Errorf("%w: %d things", errRequest, things)
+	}
+	if r.Clock != nil && (*r.Clock > maxOffset || *r.Clock < -maxOffset) {
+		return fmt.Errorf("%w: a clock that is off by %d ns", errRequest, *r.Clock)
+	}
+	if (r.Alive != 0) != r.State.known() || r.Alive == 0 && r.State != "" {
+		return fmt.Errorf("%w: state %q", errRequest, r.State)
+	}
+	if r.Relink == 0 && r.Afresh != nil || len(r.Afresh) > maxVNets {
+		return fmt.Errorf("%w: VNets", errRequest)
 	}
 	for _, name := range r.Afresh {
 		if !validName.MatchString(name) {
-			return request{}, fmt.Errorf("%w: VNet name %q", errRequest, name)
+			return fmt.Errorf("%w: VNet name %q", errRequest, name)
 		}
 	}
-	return r, nil
+	return nil
 }

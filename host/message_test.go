@@ -11,10 +11,20 @@ import (
 
 func TestParseRequest(t *testing.T) {
 	r, err := parseRequest([]byte(`{"relink":7,"afresh":["hub","lab-2"]}`))
-	if err != nil || r.ID != 7 || !slices.Equal(r.Afresh, []string{"hub", "lab-2"}) {
+	if err != nil || r.Relink != 7 || !slices.Equal(r.Afresh, []string{"hub", "lab-2"}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err = parseRequest([]byte(`{"alive":3,"state":"serving"}`)); err != nil || r.Alive != 3 || r.State != serving {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err = parseRequest([]byte(`{"clock":-1500000000}`)); err != nil || r.Clock == nil || *r.Clock != -1500000000 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for _, bad := range []string{
+		`{"clock":1,"relink":1}`, `{"clock":1.5}`, `{"clock":"1"}`, `{"clock":9223372036854775807}`, `{"clock":-9223372036854775808}`,
+		`{"clock":1,"state":"serving"}`, `{"clock":1,"afresh":["hub"]}`, `{"clock":null}`,
+		`{"alive":3}`, `{"alive":0,"state":"serving"}`, `{"alive":3,"state":"well"}`, `{"relink":1,"state":"serving"}`,
+		`{"relink":1,"alive":1,"state":"serving"}`, `{"alive":3,"state":"serving","afresh":["hub"]}`, `{"state":"serving"}`,
 		``, `null`, `{}`, `[]`, `{"relink":0}`, `{"relink":-1}`, `{"relink":1,"move":"eth0"}`, `{"relink":1}{"relink":2}`,
 		`{"relink":1,"afresh":["../../etc"]}`, `{"relink":1,"afresh":[""]}`, `{"relink":1,"afresh":"hub"}`,
 		`{"relink":1,"afresh":["` + strings.Repeat("x", 100) + `"]}`,
@@ -31,19 +41,21 @@ func FuzzParseRequest(f *testing.F) {
 	f.Add([]byte(`{"relink":7,"afresh":["hub"]}`))
 	f.Add([]byte(`{"relink":18446744073709551615}`))
 	f.Add([]byte(`{"relink":1}{}`))
+	f.Add([]byte(`{"alive":3,"state":"serving"}`))
+	f.Add([]byte(`{"clock":-1500000000}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseRequest(b)
 		if err != nil {
 			return
 		}
-		if r.ID == 0 || len(r.Afresh) > maxVNets || slices.ContainsFunc(r.Afresh, func(s string) bool { return strings.ContainsAny(s, "/ \x00") }) {
+		if r.Relink == 0 && r.Alive == 0 && r.Clock == nil || len(r.Afresh) > maxVNets || slices.ContainsFunc(r.Afresh, func(s string) bool { return strings.ContainsAny(s, "/ \x00") }) {
 			t.Fatalf("accepted %+v", r)
 		}
 		again, err := json.Marshal(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := parseRequest(again); err != nil || back.ID != r.ID || !slices.Equal(back.Afresh, r.Afresh) {
+		if back, err := parseRequest(again); err != nil || back.Relink != r.Relink || back.Alive != r.Alive || back.State != r.State || (back.Clock == nil) != (r.Clock == nil) || !slices.Equal(back.Afresh, r.Afresh) {
 			t.Fatalf("%s reads as %+v, %v", again, back, err)
 		}
 	})

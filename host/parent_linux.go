@@ -30,6 +30,19 @@ type Parent struct {
 	Args   []string     // the worker's command line, its name first; default "sallyportd", "worker"
 	Output *os.File     // the worker's standard output and error; default the parent's own
 	Given  func()       // called whenever a worker has been given what the plan names; default nothing
+
+	// HungAfter is how long a worker may leave the question unanswered whether it lives, before it is killed and another
+	// one started; default 15 seconds. Until its first answer it has eight times as long.
+	HungAfter time.Duration
+
+	// Watchdog is the path of the machine's watchdog device (Documentation/watchdog/watchdog-api.rst of Linux), such as
+	// /dev/watchdog; default none. It is fed while the worker lives; see the package's text.
+	Watchdog string
+
+	// Healthy is called when a worker's self-test passes for the first time since Run began; it may be nil.
+	Healthy func()
+
+	clock clock // what the worker's word sets; default this machine's
 }
 
 // An ExitError is the status of a worker that is not going to be started again.
@@ -45,6 +58,10 @@ func (p Parent) withDefaults() Parent {
 		p.Args = []string{"sallyportd", "worker"}
 	}
 	p.RunDir = cmp.Or(p.RunDir, defaultRunDir)
+	p.HungAfter = cmp.Or(p.HungAfter, hungAfter)
+	if p.clock == nil {
+		p.clock = systemClock{}
+	}
 	return p
 }
 
@@ -69,7 +86,12 @@ func (p Parent) Run(ctx context.Context) error {
 		return err
 	}
 	defer l.close()
-	s := &supervisor{Parent: p, launcher: l, signals: signals}
+	guard, err := newDog(p.Watchdog, p.Log)
+	if err != nil {
+		return err
+	}
+	defer guard.close()
+	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, time: timekeeper{clock: p.clock, log: p.Log}}
 	defer func() { s.held.closeExcept(&holding{}) }()
 	plan, err := s.compute()
 	if err != nil {
@@ -85,8 +107,12 @@ func (p Parent) Run(ctx context.Context) error {
 type supervisor struct {
 	Parent
 	*launcher
+	dog     *dog
 	signals <-chan os.Signal
 	held    holding
+	deaths  backoff
+	time    timekeeper
+	healthy bool       // a worker's self-test has passed
 	extra   []*os.File // that the worker has from descriptor 4 on
 	abrupt  bool       // a worker that is to end is killed
 	stop    bool       // asked to end
@@ -106,7 +132,6 @@ func (s *supervisor) compute() (Plan, error) {
 
 // supervise runs one worker after the other.
 func (s *supervisor) supervise(ctx context.Context) error {
-	var b backoff
 	for first := true; ; first = false {
 		begin := time.Now()
 		code, err := s.runWorker(ctx)
@@ -120,7 +145,7 @@ func (s *supervisor) supervise(ctx context.Context) error {
 		case err == nil && (s.stop || first && code == exitConfig):
 			return &ExitError{code}
 		}
-		delay := b.next(lived)
+		delay := s.deaths.next(lived)
 		s.Log.Error("worker died", "status", code, "cause", err, "lived", lived, "delay", delay)
 		if s.pause(ctx, delay); s.stop {
 			return nil
@@ -157,11 +182,17 @@ func (s *supervisor) runWorker(ctx context.Context) (int, error) {
 	w.wg.Go(w.wait)
 	w.wg.Go(w.read)
 	s.Log.Info("worker started", "pid", cmd.Process.Pid)
+	if s.deaths.delay == 0 { // else one has died after the other
+		s.dog.feedFor(startSlow * s.HungAfter)
+	}
 	s.held.refresh(s.RunDir)
 	s.sendFresh(w, 0)
 	s.attend(ctx, w)
 	c.Close()
 	w.wg.Wait()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGSYS {
+		s.Log.Error("the worker made a system call that no worker makes; see seccomp in docs/operating.md")
+	}
 	return cmd.ProcessState.ExitCode(), nil
 }
 
@@ -170,6 +201,7 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 	ticks := time.NewTicker(pollInterval)
 	defer ticks.Stop()
 	asked := ctx.Done()
+	v := vigil{hungAfter: s.HungAfter}
 	for {
 		select {
 		case <-w.exited:
@@ -182,16 +214,28 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 				s.drain(w)
 				continue
 			}
+			s.dog.tell(reloading())
 			s.announce(w, true)
-		case <-ticks.C:
+			s.dog.tell(ready)
+		case now := <-ticks.C:
 			s.announce(w, false)
+			s.look(w, &v, now)
 		case r, ok := <-w.requests:
 			if !ok {
 				w.requests = nil
 				s.kill(w, w.fault)
 				continue
 			}
-			s.relink(w, r)
+			switch {
+			case r.Relink != 0:
+				s.relink(w, r)
+			case r.Clock != nil:
+				s.correct(time.Duration(*r.Clock))
+			case v.answered(r):
+				s.heard(w, v.state)
+			default:
+				s.kill(w, errUnasked)
+			}
 		}
 	}
 }
@@ -203,6 +247,7 @@ func (s *supervisor) drain(w *child) {
 		w.cmd.Process.Kill()
 		return
 	}
+	s.dog.tell(stopping)
 	w.cmd.Process.Signal(syscall.SIGTERM)
 }
 
@@ -240,12 +285,12 @@ func (s *supervisor) relink(w *child, r request) {
 	if err := s.replan(r); err != nil {
 		s.Log.Error("relink refused", "cause", err)
 		reason := err.Error()
-		if err := w.send(message{Plan: &planInfo{ID: r.ID, Error: reason[:min(len(reason), maxReason)]}}); err != nil {
+		if err := w.send(message{Plan: &planInfo{ID: r.Relink, Error: reason[:min(len(reason), maxReason)]}}); err != nil {
 			s.kill(w, err)
 		}
 		return
 	}
-	s.sendFresh(w, r.ID)
+	s.sendFresh(w, r.Relink)
 }
 
 func (s *supervisor) replan(r request) error {

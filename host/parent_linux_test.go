@@ -51,6 +51,12 @@ func start(t *testing.T, plan Plan, args ...string) *rig {
 
 func startIn(t *testing.T, runDir string, plan Plan, args ...string) *rig {
 	t.Helper()
+	return startWith(t, runDir, plan, func(*Parent) {}, args...)
+}
+
+// startWith lets change the parent before it runs.
+func startWith(t *testing.T, runDir string, plan Plan, change func(*Parent), args ...string) *rig {
+	t.Helper()
 	r := &rig{t: t, control: freePort(t), runDir: runDir, result: make(chan error, 1), log: &testLog{t: t}}
 	r.set(plan)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -59,6 +65,7 @@ func startIn(t *testing.T, runDir string, plan Plan, args ...string) *rig {
 		Plan: func() (Plan, error) { return *r.plan.Load(), nil }, RunDir: runDir, Args: append([]string{"test", "worker"}, args...),
 		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	}
+	change(&p)
 	go func() { r.result <- p.Run(ctx) }()
 	t.Cleanup(func() { r.end() })
 	return r
@@ -146,6 +153,12 @@ func (l *testLog) has(text string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return bytes.Contains(l.text.Bytes(), []byte(text))
+}
+
+func (l *testLog) all() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func (l *testLog) Write(p []byte) (int, error) {

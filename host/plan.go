@@ -16,6 +16,7 @@ type Plan struct {
 	Files  []string // absolute paths outside State, of files and folders whose content the worker is given; watched for changes
 	Count  []string // patterns of the names of files that count in such a folder (path/filepath.Match)
 	State  string   // the worker's directory: made if needed, mode 0700, owned by the worker's user; may be empty
+	Clock  bool     // whether the worker may say what time it is; see the package's text for what that lets it do
 	RunAs  string   // the worker's user, by name or as "uid:gid"; default sallyport if it exists, else nobody; the parent's own if that is not root
 }
 

@@ -23,7 +23,10 @@ import (
 type Worker struct {
 	channel
 	wg      sync.WaitGroup
+	ctx     context.Context // ends with Close
+	stop    context.CancelFunc
 	changed chan struct{}
+	asks    chan uint64 // questions whether it lives; the parent asks one at a time
 
 	mu      sync.Mutex
 	state   string
@@ -33,6 +36,8 @@ type Worker struct {
 	asked   map[uint64]chan error // Relinks that wait, by id
 	lastID  uint64
 	gone    error // why there are no more messages
+	life    state
+	test    func(context.Context) error // while it serves
 
 	// What has arrived since the last plan or change; only the reader touches it.
 	newSockets map[string]int
@@ -64,7 +69,8 @@ type Link struct {
 var ErrNotPlanned = errors.New("not in the plan")
 
 // Join makes this process the worker of the parent that has started it, and returns when everything planned has arrived.
-// It ends the process's right to core dumps and tracing, and makes files that it creates private.
+// It ends the process's right to core dumps and tracing, makes files that it creates private, and gives up the system calls
+// that a worker has no use for; no other program can be run from then on.
 func Join() (*Worker, error) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("dumpable: %w", err)
@@ -75,14 +81,20 @@ func Join() (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not started by a parent: %w", err)
 	}
+	if err := restrict(); err != nil { // before anything is read
+		c.Close()
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
 	w := &Worker{
-		channel: c, changed: make(chan struct{}, 1), asked: map[uint64]chan error{},
+		channel: c, ctx: ctx, stop: stop, changed: make(chan struct{}, 1), asks: make(chan uint64, 1), asked: map[uint64]chan error{}, life: starting,
 		sockets: map[string]int{}, links: map[string]*Link{}, files: map[string]file{},
 	}
 	first := make(chan error, 1)
 	w.asked[0] = first
 	w.unstage()
 	w.wg.Go(w.read)
+	w.wg.Go(w.answer)
 	if err := <-first; err != nil {
 		w.Close()
 		return nil, err
@@ -92,6 +104,7 @@ func Join() (*Worker, error) {
 
 // Close leaves the parent. Listeners, connections and links that have been asked for stay open.
 func (w *Worker) Close() error {
+	w.stop()
 	err := w.channel.Close()
 	w.wg.Wait()
 	for _, fd := range w.sockets {
@@ -202,7 +215,7 @@ func (w *Worker) Relink(ctx context.Context, afresh ...string) error {
 	w.lastID++
 	id, answer := w.lastID, make(chan error, 1)
 	w.asked[id] = answer
-	err := w.send(request{ID: id, Afresh: afresh})
+	err := w.send(request{Relink: id, Afresh: afresh})
 	w.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("relink: %w", err)
@@ -280,6 +293,11 @@ func (w *Worker) apply(m message, fds []int) error {
 		select {
 		case w.changed <- struct{}{}:
 		default: // one is waiting already
+		}
+	case m.Ask != 0 && len(fds) == 0:
+		select {
+		case w.asks <- m.Ask:
+		default: // the parent asks again only after an answer
 		}
 	default:
 		return errDescriptors

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -76,9 +77,18 @@ func testWorker(args []string) int {
 		}
 	}()
 	<-ctx.Done()
+	w.Draining()
+	time.Sleep(*drainFor.Load())
 	fmt.Fprintln(os.Stderr, "drained")
 	return 0
 }
+
+// drainFor is how long the worker takes to end.
+var drainFor = func() *atomic.Pointer[time.Duration] {
+	p := new(atomic.Pointer[time.Duration])
+	p.Store(new(time.Duration))
+	return p
+}()
 
 func serve(w *Worker, c net.Conn) {
 	defer c.Close()
@@ -177,6 +187,34 @@ func command(w *Worker, words []string) (string, error) {
 			_, err = l.Queues[0].Write(append(make([]byte, vnetHeader), b...))
 		}
 		return "sent", err
+	case "serving": // and how its self-test goes
+		var tested atomic.Int64
+		w.Serving(func(ctx context.Context) error {
+			switch n := tested.Add(1); {
+			case arg == "troubled":
+				return fmt.Errorf("disk: %w", ErrTrouble)
+			case arg == "failing":
+				return errors.New("no answer")
+			case arg == "stuck":
+				select {}
+			case arg == "recovering" && n < 2:
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		return "", nil
+	case "clock":
+		d, err := time.ParseDuration(arg)
+		if err == nil {
+			err = w.SetClock(d)
+		}
+		return "said", err
+	case "drain":
+		d, err := time.ParseDuration(arg)
+		drainFor.Store(&d)
+		return "", err
+	case "call": // a system call that a worker has no use for
+		return "made", forbidden[arg]()
 	case "say":
 		_, err := io.WriteString(w.channel, strings.Join(words[1:], " "))
 		return "said", err
@@ -184,9 +222,44 @@ func command(w *Worker, words []string) (string, error) {
 		_, err := w.channel.Write(make([]byte, 100<<10))
 		return "said", err
 	case "smuggle":
-		return "said", w.channel.send(request{ID: 99}, 0, 1, 2)
+		return "said", w.channel.send(request{Relink: 99}, 0, 1, 2)
 	}
 	return "", errors.New("what?")
+}
+
+// forbidden are system calls by name.
+var forbidden = map[string]func() error{
+	"execve":   func() error { return unix.Exec("/bin/true", []string{"true"}, nil) },
+	"mount":    func() error { return unix.Mount("none", "/tmp", "tmpfs", 0, "") },
+	"unshare":  func() error { return unix.Unshare(unix.CLONE_NEWUSER) },
+	"bpf":      func() error { return raw(unix.SYS_BPF, 0, 0, 0) },
+	"io_uring": func() error { return raw(unix.SYS_IO_URING_SETUP, 1, 0, 0) },
+	"keyctl":   func() error { _, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, true); return err },
+	"ptrace":   func() error { return unix.PtraceAttach(os.Getppid()) },
+	"module":   func() error { return unix.DeleteModule("dummy", 0) },
+	"handle":   func() error { _, _, err := unix.NameToHandleAt(unix.AT_FDCWD, "/", 0); return err },
+	"fork":     func() error { return raw(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0) },
+	"thread":   func() error { return raw(unix.SYS_CLONE, unix.CLONE_NEWUSER|unix.CLONE_THREAD, 0, 0) },
+	"clone3":   func() error { return raw(unix.SYS_CLONE3, 0, 0, 0) },
+	"code": func() error {
+		_, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_ANON|unix.MAP_PRIVATE)
+		return err
+	},
+	"packet":  func() error { _, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0); return err },
+	"vsock":   func() error { _, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0); return err },
+	"kill":    func() error { return unix.Kill(os.Getppid(), 0) },
+	"dump":    func() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) },
+	"setuid":  func() error { return raw(unix.SYS_SETUID, 0, 0, 0) },
+	"tiocsti": func() error { return raw(unix.SYS_IOCTL, 2, unix.TIOCSTI, 0) },
+	"clock":   func() error { return raw(unix.SYS_CLOCK_SETTIME, uintptr(unix.CLOCK_REALTIME), 0, 0) },
+	"x32":     func() error { return raw(1<<30|unix.SYS_GETPID, 0, 0, 0) }, // by another ABI
+}
+
+func raw(number, a, b, c uintptr) error {
+	if _, _, errno := unix.RawSyscall(number, a, b, c); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func receiveFrame(f *os.File) (string, error) {

@@ -201,6 +201,16 @@ func (s *Stack) LookupNetIP(ctx context.Context, network, host string) ([]netip.
 	return s.resolver.Load().LookupNetIP(ctx, network, host)
 }
 
+// Touch opens a socket and closes it again. It returns at once, unless the stack is stuck: then it does not return. What
+// the error says is another matter, such as that the stack was closed.
+func (s *Stack) Touch() error {
+	c, err := s.openUDP(ipv4.ProtocolNumber, &tcpip.FullAddress{}, nil)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
 // Close resets every connection, takes the stack off its link and closes that. Nothing of it runs any more when Close
 // returns.
 func (s *Stack) Close() error {

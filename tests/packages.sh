@@ -14,6 +14,7 @@ want git git
 want curl curl
 want openssl openssl
 want setpriv util-linux
+want systemctl systemd
 want tcpdump tcpdump
 want xfreerdp freerdp2-x11
 want freerdp-shadow-cli freerdp2-shadow-x11

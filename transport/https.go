@@ -48,7 +48,9 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 	server.SetKeepAlivesEnabled(false) // an answer that is no flow is the last one
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	err := server.Serve(tls.NewListener(&countingListener{s.behindBalancers(l), s}, s.tlsConfig(append([]string{alpnHTTPS}, s.Protocols...)...)))
+	all := join(s.behindBalancers(l), s.own.queue())
+	flows.Go(all.listen)
+	err := server.Serve(tls.NewListener(&countingListener{all, s}, s.tlsConfig(append([]string{alpnHTTPS}, s.Protocols...)...)))
 	cancel()
 	server.Close()
 	return ended(ctx, err)
@@ -65,6 +67,9 @@ func (l *countingListener) Accept() (net.Conn, error) {
 		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		if own, ok := c.(ownConn); ok {
+			return &batch{Conn: &countedConn{Conn: own, server: l.server, leave: func() {}}}, nil
 		}
 		leave, ok := l.server.wait(sourceAt(c))
 		if !ok {

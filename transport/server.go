@@ -56,6 +56,7 @@ type Server struct {
 	Login      time.Duration // that they may take to say it; default 5 seconds
 
 	door  door
+	own   own
 	shown shownKeys
 }
 

@@ -66,6 +66,7 @@ func (c *checker) check() {
 	c.checkIdentity()
 	c.checkBanner()
 	c.checkMachine()
+	c.checkTime()
 	c.checkSSH()
 	c.checkState()
 	c.accessPath()

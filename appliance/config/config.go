@@ -45,6 +45,7 @@ type Config struct {
 	Audit    Audit           `yaml:"audit"`
 	SSH      SSH             `yaml:"ssh"`
 	Identity Identity        `yaml:"identity"` // how people sign in; default: they do not, and devices enrol with codes
+	Time     Time            `yaml:"time"`     // how this machine's clock is kept; default: by others
 	Banner   string          `yaml:"banner"`   // a line that people are told when they connect; default none
 	Files    Files           `yaml:"files"`    // of a document for an image, which takes them out of it; refused here
 	Machine  Machine         `yaml:"machine"`  // what the appliance image does for its kernel; only there
@@ -201,6 +202,14 @@ type Export struct {
 	CA        string `yaml:"ca"`         // PEM file of the roots that the receiver is verified by; default the system's
 	TokenFile string `yaml:"token_file"` // of a bearer token, with Webhook and OTLP; readable by its owner only
 }
+
+// Time is how this machine's clock is kept.
+type Time struct {
+	Servers []string `yaml:"servers"` // NTP servers, host or host:port, that the Uplink leads to; at most MaxTimeServers; default none
+}
+
+// MaxTimeServers is how many NTP servers may be asked.
+const MaxTimeServers = 8
 
 // Drain is how the daemon ends.
 type Drain struct {

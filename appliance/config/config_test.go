@@ -60,6 +60,7 @@ limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, 
 ssh: {first_use: confirm}
 identity_key: fleet.key
 banner: what you do here is written down
+time: {servers: [ntp.example, "192.0.2.1:1123", "2001:db8::1"]}
 identity:
   url: https://bastion.example
   lasts: 8h
@@ -125,6 +126,7 @@ func TestFull(t *testing.T) {
 		},
 		Access: "conf/policy/access.yaml", Metrics: Metrics{"127.0.0.1:9090"}, RunAs: "sallyport", Drain: Drain{5 * time.Minute}, Grants: Grants{5 * time.Minute}, SSH: SSH{"confirm"},
 		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, time.Minute, time.Hour, 4, 1000},
+		Time:   Time{Servers: []string{"ntp.example", "192.0.2.1:1123", "2001:db8::1"}},
 		Banner: "what you do here is written down",
 		Identity: Identity{URL: "https://bastion.example", Lasts: 8 * time.Hour, Refresh: 5 * time.Minute, Token: 2 * time.Minute, Local: Local{true}, Providers: []Provider{
 			{"corp", "https://id.corp.example", "sallyport", "conf/corp.secret", []string{"openid", "groups"}, "email", "roles", MFA{[]string{"mfa"}, []string{"gold"}}}}},
@@ -193,7 +195,7 @@ func TestFiles(t *testing.T) {
 /c/s:17:27: /c/wg.key can be read by others (mode 0604); chmod 600 /c/wg.key
 /c/s:21:33: /c/psk is not a file
 /c/s:30:9: there is no file /c/policy/access.yaml
-/c/s:43:97: /c/corp.secret can be read by others (mode 0644); chmod 600 /c/corp.secret`
+/c/s:44:97: /c/corp.secret can be read by others (mode 0644); chmod 600 /c/corp.secret`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

@@ -83,6 +83,9 @@ func (a *acme) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 	return a.magic.GetCertificate(hello)
 }
 
+// has says whether there is a certificate for the name.
+func (a *acme) has(name string) bool { return len(a.cache.AllMatchingCertificates(name)) > 0 }
+
 func (a *acme) Close() {
 	a.cache.Stop()
 	a.authority.http.CloseIdleConnections()

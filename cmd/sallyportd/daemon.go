@@ -62,6 +62,7 @@ type daemon struct {
 	networks  map[string]network
 	public    network // the stack that people come in by, if it is no VNet's
 	ready     atomic.Bool
+	greeted   sync.Once // the first client
 }
 
 // runDaemon builds an appliance of its parts, serves until ctx ends, lets flows end, and stops.
@@ -241,6 +242,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	wg.Go(func() { d.followPeople(serving) })
 	wg.Go(func() { d.followVersions(serving) })
 	wg.Go(func() { d.followSSH(serving) })
+	wg.Go(func() { d.keepTime(serving) })
 
 	if d.acme != nil {
 		if err := d.acme.manage(serving); err != nil {
@@ -248,6 +250,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 	}
 	d.ready.Store(true)
+	d.supply.Serving((&tester{daemon: d}).test)
 	d.log.Info("serving", "listen", where(d.cfg), "vnets", len(d.networks), "version", version,
 		"fingerprint", d.fingerprint())
 	if d.cloud == metadata.Azure {
@@ -259,6 +262,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	d.ready.Store(false)
+	d.supply.Draining()
 	d.log.Info("draining", "grace", d.cfg.Drain.Grace)
 	d.gateway.Drain(context.WithoutCancel(ctx), d.cfg.Drain.Grace)
 	stop(frame.Refuse(frame.Draining, "the appliance has stopped", "connect again in a moment"))
@@ -359,6 +363,7 @@ func policyOptions(cfg *config.Config) policy.Options {
 
 // show is the certificate for a client.
 func (d *daemon) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	d.greeted.Do(func() { d.log.Info("the first client is answered") })
 	if d.acme != nil {
 		return d.acme.certificate(hello)
 	}

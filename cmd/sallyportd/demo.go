@@ -251,6 +251,11 @@ func (s demoSupply) Files(path string) (map[string][]byte, error) {
 func (s demoSupply) Changed() <-chan struct{} { return nil }
 func (s demoSupply) State() string            { return filepath.Join(s.dir, "state") }
 
+// Nobody watches over a demo.
+func (s demoSupply) Serving(func(context.Context) error) {}
+func (s demoSupply) Draining()                           {}
+func (s demoSupply) SetClock(time.Duration) error        { return errors.ErrUnsupported }
+
 // run starts the machines and the appliance, plays the transcript, and stays until ctx ends.
 func (d *demo) run(ctx context.Context, once bool) (err error) {
 	folder := filepath.Join(d.dir, "access")

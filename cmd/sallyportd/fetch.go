@@ -98,7 +98,7 @@ func ownDoor(out outlet, list []netip.AddrPort) func(context.Context, string, st
 		if !slices.Contains(list, to) {
 			return nil, fmt.Errorf("%s is not one of the cloud's own addresses", to)
 		}
-		return out.dialOwn(ctx, to)
+		return out.dialOwn(ctx, "tcp", to)
 	}
 }
 

@@ -192,7 +192,11 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
-	wg.Go(func() { m.public(ctx, cfg.Machine) })
+	if cfg.Machine.Addresses.DHCP {
+		wg.Go(func() { m.lease(ctx, cfg.Machine) })
+	} else if cfg.Machine.Interface != "" { // before there is a socket on one of them
+		m.address(cfg.Machine, host.Addressing{Addresses: cfg.Machine.Addresses.Static, Gateways: cfg.Machine.Gateway}, cfg.Machine.DNS)
+	}
 	parent := host.Parent{
 		Plan: func() (host.Plan, error) {
 			p, err := plan(imageConfig)
@@ -202,6 +206,9 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 		Log: m.log, RunDir: imageRun, Output: m.kmsg,
 		Args:  []string{"sallyportd", "worker", "--config", imageConfig, "--cloud", string(metadata.Detect("/"))},
 		Given: m.survey,
+	}
+	if _, err := os.Stat(boot.Watchdog); err == nil {
+		parent.Watchdog = boot.Watchdog
 	}
 	wg.Go(func() { m.firstDevice(ctx, cfg, state) })
 	for ctx.Err() == nil {
@@ -287,15 +294,8 @@ func (m *image) missing(nics []string) {
 	m.log.Error("the configuration names interfaces that are not there; the machine waits for them", "interfaces", nics)
 }
 
-// public gives the kernel its addresses on the NIC that people come in by, and keeps a lease for it, until ctx ends.
-func (m *image) public(ctx context.Context, c config.Machine) {
-	if c.Interface == "" {
-		return
-	}
-	if !c.Addresses.DHCP {
-		m.address(c, host.Addressing{Addresses: c.Addresses.Static, Gateways: c.Gateway}, c.DNS)
-		return
-	}
+// lease keeps a lease of the kernel's, on the NIC that people come in by, until ctx ends.
+func (m *image) lease(ctx context.Context, c config.Machine) {
 	l := host.Lessee{NIC: c.Interface, Args: []string{"sallyportd", "lease"}, Output: m.kmsg}
 	err := l.Run(ctx, func(line []byte) {
 		var got leaseLine

@@ -104,7 +104,7 @@ func needsParent(c *config.Config) bool {
 	if os.Geteuid() == 0 {
 		return true
 	}
-	if c.Listen.Link.Kind != config.LinkNone {
+	if c.Listen.Link.Kind != config.LinkNone || len(c.Time.Servers) > 0 {
 		return true
 	}
 	if _, port, err := net.SplitHostPort(c.Listen.Address); err == nil {
@@ -132,7 +132,7 @@ func plan(path string) (host.Plan, error) {
 	if err != nil {
 		return host.Plan{}, err
 	}
-	p := host.Plan{Files: files(path, c), Count: accessFiles, State: c.State, RunAs: runAs(c)}
+	p := host.Plan{Files: files(path, c), Count: accessFiles, State: c.State, RunAs: runAs(c), Clock: len(c.Time.Servers) > 0}
 	if listensOn(c) == "" {
 		p.Listen = []host.Listen{{Name: "https", Network: "tcp", Address: c.Listen.Address}, {Name: "quic", Network: "udp", Address: c.Listen.Address}}
 	}

@@ -27,6 +27,11 @@ type supply interface {
 	Files(path string) (map[string][]byte, error)
 	Changed() <-chan struct{}
 	State() string
+	// Serving has whoever watches over the process ask test whether it still does its work, until Draining.
+	Serving(test func(context.Context) error)
+	Draining()
+	// SetClock has the parent correct this machine's clock.
+	SetClock(offset time.Duration) error
 }
 
 // firstLease is how long the daemon waits, at its start and for all VNets together, for DHCP servers to answer.
@@ -62,8 +67,12 @@ type localSupply struct {
 	cfg     *config.Config
 	log     *slog.Logger
 	changed chan struct{}
+	ctx     context.Context
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
+
+	manager  host.Manager
+	draining context.CancelFunc
 }
 
 func newLocalSupply(path string, cfg *config.Config, log *slog.Logger) (*localSupply, error) {
@@ -71,7 +80,7 @@ func newLocalSupply(path string, cfg *config.Config, log *slog.Logger) (*localSu
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &localSupply{cfg: cfg, log: log, changed: make(chan struct{}, 1), stop: stop}
+	s := &localSupply{cfg: cfg, log: log, changed: make(chan struct{}, 1), ctx: ctx, stop: stop}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	s.wg.Go(func() {
@@ -118,6 +127,21 @@ func (s *localSupply) Files(path string) (map[string][]byte, error) {
 }
 func (s *localSupply) Changed() <-chan struct{} { return s.changed }
 func (s *localSupply) State() string            { return s.cfg.State }
+
+// Serving tells the service manager, if there is one, that the appliance serves, and goes on telling it so.
+func (s *localSupply) Serving(test func(context.Context) error) {
+	ctx, stop := context.WithCancel(s.ctx)
+	s.draining = stop
+	s.wg.Go(func() { s.manager.Watch(ctx, test) })
+}
+
+func (s *localSupply) Draining() {
+	s.draining()
+	s.manager.Stopping()
+}
+
+// SetClock never sets it: where the configuration names time servers there is a parent.
+func (s *localSupply) SetClock(time.Duration) error { return errors.ErrUnsupported }
 
 func (s *localSupply) Close() {
 	s.stop()

@@ -19,14 +19,17 @@ import (
 // An outlet is a network that the appliance itself goes out by.
 type outlet interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-	// dialOwn connects by TCP to an address that need not be one that flows may reach.
-	dialOwn(ctx context.Context, to netip.AddrPort) (net.Conn, error)
+	// dialOwn connects by "tcp" or "udp" to an address that need not be one that flows may reach.
+	dialOwn(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error)
 }
 
 // An uplink is the way out of the appliance itself by the network that the configuration names. It leads to the hosts
 // that it was told of and nowhere else, and no flow goes by it.
 type uplink struct {
 	outlet func() outlet // asked at each dial: the public stack comes later than who uses the uplink
+
+	// anywhere leads to hosts that are given by their addresses also where no flow may ever go, as to a cloud's clock.
+	anywhere bool
 
 	mu    sync.Mutex
 	hosts map[string]bool // with port
@@ -63,7 +66,7 @@ func (u *uplink) allow(urls ...string) {
 		}
 		port := at.Port()
 		if port == "" {
-			port = map[string]string{"https": "443", "postgres": "5432", "postgresql": "5432"}[at.Scheme]
+			port = map[string]string{"https": "443", "postgres": "5432", "postgresql": "5432", "ntp": "123"}[at.Scheme]
 		}
 		u.hosts[net.JoinHostPort(at.Hostname(), port)] = true
 	}
@@ -91,7 +94,7 @@ const ownTimeout = 30 * time.Second
 
 // dial connects to a host that is allowed. Its name is looked up by the outlet's own resolver, and its addresses are tried
 // in turn. One that no flow may ever reach is no authority's either.
-func (u *uplink) dial(ctx context.Context, _, address string) (net.Conn, error) {
+func (u *uplink) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	u.mu.Lock()
 	known := u.hosts[address]
 	u.mu.Unlock()
@@ -114,9 +117,12 @@ func (u *uplink) dial(ctx context.Context, _, address string) (net.Conn, error) 
 	var faults []error
 	for _, a := range addrs {
 		err := alwaysForbidden(a)
+		if given, parseErr := netip.ParseAddr(host); parseErr == nil && given == a && u.anywhere {
+			err = nil
+		}
 		if err == nil {
 			var c net.Conn
-			if c, err = out.dialOwn(ctx, netip.AddrPortFrom(a.Unmap(), uint16(port))); err == nil {
+			if c, err = out.dialOwn(ctx, network, netip.AddrPortFrom(a.Unmap(), uint16(port))); err == nil {
 				return c, nil
 			}
 		}
@@ -126,25 +132,26 @@ func (u *uplink) dial(ctx context.Context, _, address string) (net.Conn, error) 
 }
 
 // dialOwn connects by a door of the stack that opens to this one endpoint.
-func (v *vnet) dialOwn(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+func (v *vnet) dialOwn(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
 	s, err := v.now()
 	if err != nil {
 		return nil, err
 	}
-	door := s.System([]netstack.Endpoint{{Addr: to, Network: "tcp"}})
-	c, err := door.DialContext(ctx, "tcp", to.String())
+	door := s.System([]netstack.Endpoint{{Addr: to, Network: network}})
+	c, err := door.DialContext(ctx, network, to.String())
 	if err != nil {
 		door.Close()
 		return nil, err
 	}
-	return &ownConn{Conn: c, door: door}, nil
+	return &ownConn{Conn: c, door: door, brief: network == "udp"}, nil
 }
 
 // ownConn is a connection that has a door for itself.
 type ownConn struct {
 	net.Conn
-	door *netstack.System
-	once sync.Once
+	door  *netstack.System
+	brief bool // it has no last words
+	once  sync.Once
 }
 
 // farewell is how long a door stays open behind its connection, whose last words may have to be repeated: longer than a
@@ -154,13 +161,19 @@ const farewell = time.Minute
 // Close implements net.Conn.
 func (c *ownConn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() { time.AfterFunc(farewell, func() { c.door.Close() }) })
+	c.once.Do(func() {
+		if c.brief {
+			c.door.Close()
+			return
+		}
+		time.AfterFunc(farewell, func() { c.door.Close() })
+	})
 	return err
 }
 
 // dialOwn connects by the kernel's sockets.
-func (fenced) dialOwn(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "tcp", to.String())
+func (fenced) dialOwn(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, to.String())
 }
 
 // publicNetwork is the stack that people come in by, where it is no VNet's. No flow goes out by it: it has no prefixes.

@@ -29,7 +29,7 @@ func (f *fakeOutlet) LookupNetIP(_ context.Context, _, host string) ([]netip.Add
 	return nil, errors.New("no such host")
 }
 
-func (f *fakeOutlet) dialOwn(_ context.Context, to netip.AddrPort) (net.Conn, error) {
+func (f *fakeOutlet) dialOwn(_ context.Context, _ string, to netip.AddrPort) (net.Conn, error) {
 	f.dialled = append(f.dialled, to)
 	if to.Addr() != f.answers {
 		return nil, errors.New("refused")

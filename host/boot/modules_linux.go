@@ -20,6 +20,9 @@ const (
 	maxRounds = 8
 )
 
+// Watchdog is the device of the machine's watchdog.
+const Watchdog = "/dev/watchdog"
+
 // byHand are modules that no device asks for: the power button's events, the firmware's variables, and the file system
 // of the partition that the firmware starts from.
 var byHand = []string{"evdev", "efivarfs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "qemu_fw_cfg"}
@@ -59,6 +62,11 @@ func Coldplug(log *slog.Logger) {
 		}
 		if len(fresh) == 0 {
 			break
+		}
+	}
+	if _, err := os.Stat(Watchdog); err != nil { // the machine has none; the kernel's own still sees process 1 hang
+		if err := l.load("softdog"); err != nil {
+			log.Warn("there is no watchdog", "cause", err)
 		}
 	}
 	log.Info("drivers are loaded", "modules", slices.Sorted(maps.Keys(l.done)))

@@ -1,8 +1,12 @@
 package vm
 
 import (
+	"context"
+	"crypto/tls"
+	"io"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -45,25 +49,112 @@ func (m *machine) hasNothing() {
 	m.console(1, `the kernel has vnet=hub interfaces=\[eth1\] addresses=0 routes=0`)
 }
 
-// oneDoor asks all ports from both sides.
+// oneDoor asks all ports from both sides, not many at once: an emulated machine drops what it cannot keep up with.
 func (m *machine) oneDoor() {
 	m.t.Helper()
+	const some = 8192
 	addresses := []netip.Addr{netip.MustParseAddr("10.77.2.2"), netip.MustParseAddr("10.99.0.4"), netip.MustParseAddr("127.0.0.1")}
 	for _, side := range []lab.Scan{
 		{From: m.Router, NIC: "appliance0", MAC: mac(m.t, publicMAC), Addrs: addresses},
 		{From: m.VNet.Namespace, NIC: "eth0", MAC: mac(m.t, vnetMAC), Addrs: addresses},
 	} {
-		closed := 0
-		for at, answer := range m.Scan(side) {
-			switch {
-			case answer == lab.Closed:
-				closed++
-			case at.Port() != 443 || at.Addr().String() != m.form.public:
-				m.t.Errorf("%v is %s on the side of %s", at, answer, side.NIC)
+		closed, open := 0, 0
+		for first := 1; first <= 65535; first += some {
+			side.Ports = nil
+			for port := first; port < min(first+some, 65536); port++ {
+				side.Ports = append(side.Ports, uint16(port))
+			}
+			for at, answer := range m.Scan(side) {
+				switch {
+				case answer == lab.Closed:
+					closed++
+				case at.Port() != 443 || at.Addr().String() != m.form.public:
+					m.t.Errorf("%v is %s on the side of %s", at, answer, side.NIC)
+				default:
+					open++
+				}
 			}
 		}
-		m.t.Logf("%d ports answered that they are closed, on the side of %s", closed, side.MAC)
+		m.t.Logf("of all ports %d said that they are closed and %d that it is open, on the side of %s", closed, open, side.MAC)
 	}
+	side := lab.Scan{From: m.person(), NIC: "eth0", MAC: mac(m.t, vnetMAC), Addrs: []netip.Addr{netip.MustParseAddr(m.form.public)}, Ports: []uint16{443}}
+	if !m.form.inside {
+		side.From, side.NIC, side.MAC = m.Router, "appliance0", mac(m.t, publicMAC)
+	}
+	if answers := m.Scan(side); len(answers) != 1 { // alone, for in the crowd its answer may be lost
+		m.t.Errorf("the door does not answer: %v", answers)
+	}
+}
+
+// TestDisk: the disk, started by UEFI firmware and systemd-boot, with the command line that is signed with the kernel.
+func TestDisk(t *testing.T) {
+	m := start(t, options{disk: true, memory: 320})
+	m.comesIn()
+	m.hasNothing()
+}
+
+// TestSmall: a machine with little memory.
+func TestSmall(t *testing.T) {
+	m := start(t, options{memory: 192})
+	m.comesIn()
+}
+
+// TestWorkerKilled: the kernel kills the worker, as it does when memory is short, and the machine serves again. The keys
+// are the kernel's own (SysRq over a serial line: a break and a letter).
+func TestWorkerKilled(t *testing.T) {
+	const again = 10 * time.Second // with an emulated processor
+	times := 10
+	if os.Getenv("SALLYPORT_SOAK") != "" {
+		times = 50
+	}
+	m := start(t, options{append: "sysrq_always_enabled"})
+	var worst time.Duration
+	for i := range times {
+		m.console(i+1, `serving listen=`)
+		// One that dies young several times is started more slowly, and that is not what is measured here.
+		time.Sleep(quick)
+		if _, err := io.WriteString(m.keys, "\x01bf"); err != nil {
+			t.Fatal(err)
+		}
+		m.console(i+1, `worker died status=-1`)
+		begin := time.Now()
+		if err := m.answers(); err != nil {
+			t.Fatalf("after death %d: %v", i+1, err)
+		}
+		worst = max(worst, time.Since(begin))
+	}
+	t.Logf("killed %d times; it answered again after at most %v", times, worst.Round(10*time.Millisecond))
+	if worst > again {
+		t.Errorf("it answered only %v after the worker's death", worst)
+	}
+	m.comesIn()
+}
+
+// quick is the age at which a worker's death is no reason any more to wait before the next one.
+const quick = 11 * time.Second
+
+// answers asks for the machine's health, over TLS, until it gets an answer.
+func (m *machine) answers() (err error) {
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
+		if err = m.shakeHands(time.Second); err == nil {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return err
+}
+
+// shakeHands does a TLS handshake with the machine.
+func (m *machine) shakeHands(patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	c, err := m.person().DialContext(ctx, "tcp", m.form.public+":443")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(limit))
+	return tls.Client(c, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(m.t.Context())
 }
 
 func mac(t *testing.T, s string) net.HardwareAddr {

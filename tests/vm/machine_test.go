@@ -50,6 +50,9 @@ type built struct {
 	bin string // of the client
 }
 
+// remove removes what was built.
+var remove = func() {}
+
 var build = sync.OnceValues(func() (b built, err error) {
 	dir, err := os.MkdirTemp("", "sallyport-vm-")
 	if err != nil {
@@ -70,9 +73,7 @@ var build = sync.OnceValues(func() (b built, err error) {
 func TestMain(m *testing.M) {
 	os.Setenv("SALLYPORT_NO_AGENT", "1")
 	code := m.Run()
-	if b, _ := build(); b.dir != "" {
-		os.RemoveAll(filepath.Dir(b.dir))
-	}
+	remove()
 	os.Exit(code)
 }
 
@@ -95,6 +96,8 @@ type options struct {
 	form   form
 	memory int      // MiB; default 256
 	disk   bool     // boots the disk with UEFI firmware
+	accel  string   // how QEMU runs the processor; default "tcg"
+	cpus   int      // default 2
 	append string   // more of the kernel's command line; without disk
 	qemu   []string // more arguments
 	config string   // default: that of the form
@@ -188,7 +191,7 @@ vnets:
 // boot starts QEMU.
 func (m *machine) boot(o options) {
 	m.t.Helper()
-	args := []string{"-machine", "q35,accel=tcg", "-cpu", "max", "-smp", fmt.Sprint(min(2, runtime.NumCPU())), "-m", fmt.Sprint(cmp.Or(o.memory, 256)),
+	args := []string{"-machine", "q35", "-accel", cmp.Or(o.accel, "tcg"), "-cpu", "max", "-smp", fmt.Sprint(cmp.Or(o.cpus, min(2, runtime.NumCPU()))), "-m", fmt.Sprint(cmp.Or(o.memory, 256)),
 		"-nodefaults", "-display", "none", "-no-reboot",
 		"-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console",
 		"-qmp", "unix:" + m.dir + "/qmp,server=on,wait=off",
@@ -206,7 +209,6 @@ func (m *machine) boot(o options) {
 		args = append(args, o.given(m)...)
 	}
 	if o.disk {
-		m.t.Helper()
 		args = append(args, m.firmware()...)
 	} else {
 		args = append(args, "-kernel", m.built.dir+"/vmlinuz", "-initrd", m.built.dir+"/initrd",
