@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -312,6 +313,39 @@ func steps(v hcl.Traversal) (names []string) {
 		}
 	}
 	return names
+}
+
+// TestDocsGiveVariables: the commands of docs/deploy.md give the variables that must be given, and none that is not there.
+func TestDocsGiveVariables(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cloud, heading := range map[string]string{"azure": "\n## Azure\n", "aws": "\n## AWS\n", "gcp": "\n## Google Cloud\n"} {
+		_, section, ok := strings.Cut(string(docs), heading)
+		section, _, _ = strings.Cut(section, "\n## ")
+		if !ok {
+			t.Errorf("docs/deploy.md has no section %q", heading)
+		}
+		given := map[string]bool{}
+		for _, m := range regexp.MustCompile(`-var '?(\w+) ?=`).FindAllStringSubmatch(section, -1) {
+			given[m[1]] = true
+		}
+		for _, body := range readModule(t, cloud, strings.NewReplacer()).bodies {
+			for _, b := range body.Blocks {
+				if b.Type != "variable" {
+					continue
+				}
+				if b.Body.Attributes["default"] == nil && !given[b.Labels[0]] {
+					t.Errorf("%s: the command does not give %s", cloud, b.Labels[0])
+				}
+				delete(given, b.Labels[0])
+			}
+		}
+		for name := range given {
+			t.Errorf("%s has no variable %s", cloud, name)
+		}
+	}
 }
 
 // TestDocument: the clouds' templates make one document of the configuration and its files in the same way.
