@@ -30,7 +30,7 @@ check:
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
 # start. Package image builds images and starts them in emulated machines, which takes minutes as it is.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /netstack -e /tests/lab -e /tests/system -e /tests/vm)
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /image/deploy -e /netstack -e /tests/lab -e /tests/system -e /tests/vm)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
@@ -39,7 +39,7 @@ unit:
 system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/source ./host/disk ./netstack/...
 	$(ROOT) $(GO) test -timeout 30m ./image
-	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system
+	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system ./image/deploy
 	$(ROOT) $(GO) test -timeout 60m -p 1 ./tests/vm
 
 # The image in QEMU, with two NICs and a real sshd behind the second one: its console, and a login through it.

@@ -24,6 +24,7 @@ type Config struct {
 	Deny      []netip.Prefix   // adds to the compiled-in denials
 	DNS       []netip.AddrPort // servers, in the order in which they are asked; they may lie outside Prefixes
 	Serve     []uint16         // ports that may be listened on; their peers may be anywhere but at a denied address
+	Balanced  netip.Addr       // a load balancer's, which passes packets on as they are: packets to it are ours too; default none
 
 	Unsolicited Unsolicited
 	Tuning      Tuning

@@ -88,6 +88,9 @@ func (s *Stack) Readdress(a Addressing) error {
 func (s *Stack) fenceOff(own []netip.Prefix) {
 	f := s.Fence()
 	f.Own = slices.Clone(own)
+	if a := s.config.Balanced; a.IsValid() {
+		f.Own = append(f.Own, netip.PrefixFrom(a, a.BitLen()))
+	}
 	s.guard.fence.Store(&f)
 }
 

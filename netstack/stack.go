@@ -99,6 +99,10 @@ func New(c Config) (*Stack, error) {
 		s.Close()
 		return nil, fmt.Errorf("network %q: %w", c.Name, err)
 	}
+	if err := s.balance(c.Balanced); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("network %q: %w", c.Name, err)
+	}
 	s.own = s.System(nil)
 	if err := s.Readdress(Addressing{Addresses: c.Addresses, Gateways: c.Gateways, DNS: c.DNS, Why: ErrNoAddressYet}); err != nil {
 		s.Close()
@@ -106,6 +110,21 @@ func New(c Config) (*Stack, error) {
 	}
 	s.wg.Go(s.watch)
 	return s, nil
+}
+
+// balance takes the address of a load balancer for ours too. Nothing goes out from it but answers.
+func (s *Stack) balance(a netip.Addr) error {
+	if !a.IsValid() {
+		return nil
+	}
+	err := s.stack.AddProtocolAddress(nicID, tcpip.ProtocolAddress{
+		Protocol:          protocolOf(a),
+		AddressWithPrefix: tcpip.AddrFromSlice(a.AsSlice()).WithPrefix(),
+	}, stack.AddressProperties{PEB: stack.NeverPrimaryEndpoint})
+	if err != nil {
+		return fmt.Errorf("add the load balancer's address %v: %w", a, osError(err))
+	}
+	return nil
 }
 
 // configure sets everything on purpose, so that nothing rests on a library's default.

@@ -443,3 +443,59 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestBalanced: a stack takes packets to a load balancer's address, which is on no link of its, and answers from it. What it
+// dials itself comes from its own address.
+func TestBalanced(t *testing.T) {
+	balancer := netip.MustParseAddr("203.0.113.7")
+	a, b := link.Pipe(link.PipeOptions{})
+	nearC, farC := nearConfig(a), farConfig(b)
+	nearC.Prefixes = append(nearC.Prefixes, prefix("203.0.113.0/24"))
+	nearC.Gateways = []netip.Addr{netip.MustParseAddr("10.9.0.2")}
+	nearC.Serve = []uint16{servedPort}
+	farC.Balanced = balancer
+	near, far := newStack(t, nearC), newStack(t, farC)
+
+	dialled, accepted := connect(t, near, listen(t, far), "203.0.113.7:7")
+	if got := accepted.LocalAddr().String(); got != "203.0.113.7:7" {
+		t.Errorf("the connection is at %s", got)
+	}
+	go func() { io.Copy(accepted, accepted); accepted.CloseWrite() }()
+	io.WriteString(dialled, "ping")
+	dialled.CloseWrite()
+	if got, err := io.ReadAll(dialled); string(got) != "ping" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+
+	server, err := far.ListenPacket(t.Context(), "udp", "203.0.113.7:7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	client, err := near.DialContext(t.Context(), "udp", "203.0.113.7:7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	io.WriteString(client, "ping")
+	p := make([]byte, 10)
+	n, from, err := server.ReadFrom(p)
+	if err != nil || string(p[:n]) != "ping" {
+		t.Fatalf("%q, %v", p[:n], err)
+	}
+	if _, err := server.WriteTo([]byte("pong"), from); err != nil {
+		t.Fatal(err)
+	}
+	client.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if n, err := client.Read(p); err != nil || string(p[:n]) != "pong" { // only from where it was sent to
+		t.Errorf("%q, %v", p[:n], err)
+	}
+
+	back, gone := connect(t, far, listen(t, near), "10.9.0.1:7")
+	if host, _, _ := net.SplitHostPort(gone.RemoteAddr().String()); host != "10.9.0.2" || back.LocalAddr().String() != gone.RemoteAddr().String() {
+		t.Errorf("it dials from %s", gone.RemoteAddr())
+	}
+	if _, err := far.Fence().Choose([]netip.Addr{balancer}); err == nil {
+		t.Error("flows reach the load balancer's address")
+	}
+}

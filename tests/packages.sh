@@ -12,6 +12,7 @@ want ssh openssh-client
 want rsync rsync
 want git git
 want curl curl
+want openssl openssl
 want setpriv util-linux
 want systemctl systemd
 want tcpdump tcpdump
@@ -33,6 +34,10 @@ want haproxy haproxy
 want stunnel4 stunnel4
 want dbus-run-session dbus-daemon
 want gnome-keyring-daemon gnome-keyring
+want virsh libvirt-clients
+want libvirtd libvirt-daemon
+want xmllint libxml2-utils
+want shellcheck shellcheck
 want qemu-system-x86_64 qemu-system-x86
 want qemu-img qemu-utils
 want mkfs.vfat dosfstools
@@ -48,9 +53,9 @@ want npm npm
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgres postgresql
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || need="$need libnginx-mod-stream"
 [ -e /usr/lib/xorg/modules/libxorgxrdp.so ] || need="$need xorgxrdp"
+[ -e /usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so ] || need="$need libvirt-daemon-driver-qemu"
 [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || need="$need ovmf"
 [ -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ] || need="$need fonts-dejavu-core"
-[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || need="$need ovmf"
 [ -z "$need" ] && exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

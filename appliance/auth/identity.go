@@ -25,6 +25,19 @@ func OpenIdentity(dir string) (*Identity, error) {
 	return &Identity{key}, err
 }
 
+// ParseIdentity reads what an identity.key holds, PEM of a PKCS #8 private key (RFC 7468 §10).
+func ParseIdentity(data []byte) (*Identity, error) {
+	key, err := parseKey(data)
+	if err != nil {
+		return nil, err
+	}
+	ed, ok := key.(ed25519.PrivateKey)
+	if !ok {
+		return nil, errors.New("the key is not Ed25519")
+	}
+	return &Identity{ed}, nil
+}
+
 // OpenAuditKey reads audit.key of a state folder, which signs the audit log, and makes it where there is none.
 func OpenAuditKey(dir string) (ed25519.PrivateKey, error) {
 	return openSigning(filepath.Join(dir, "audit.key"))

@@ -35,6 +35,33 @@ func TestIdentityIsMadeOnce(t *testing.T) {
 	}
 }
 
+func TestParseIdentity(t *testing.T) {
+	dir := t.TempDir()
+	made, err := OpenIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "identity.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read, err := ParseIdentity(data); err != nil || !read.Public().Equal(made.Public()) {
+		t.Errorf("another key: %v", err)
+	}
+	if _, err := SelfSigned(dir, []string{"a"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.ReadFile(filepath.Join(dir, "tls.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range [][]byte{nil, data[:len(data)-9], append(data, data...), other} {
+		if i, err := ParseIdentity(bad); i != nil || err == nil {
+			t.Errorf("%.40q: %v", bad, err)
+		}
+	}
+}
+
 func TestIdentityRefusesABadKeyFile(t *testing.T) {
 	tests := []struct {
 		what   string

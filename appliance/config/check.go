@@ -51,6 +51,9 @@ func (c *checker) check() {
 	if len(c.Update.Keys) > MaxUpdateKeys {
 		c.Fault(c.At("update", "keys"), "leave out what signs no more", "update.keys are %d; at most %d", len(c.Update.Keys), MaxUpdateKeys)
 	}
+	if c.Has("identity_key") {
+		c.path(&c.IdentityKey, true, "identity_key")
+	}
 	if c.Has("metrics", "listen") && !parseHostPort(c.Metrics.Listen) {
 		c.Fault(c.At("metrics", "listen"), `such as "127.0.0.1:9090"`, "metrics.listen is %q, which is not an address and a port", c.Metrics.Listen)
 	}
@@ -339,6 +342,18 @@ func inOneOf(prefixes []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return !p.IsValid() || p.Contains(a) })
 }
 
+// checkBalanced: it is an address that people can come to, and none of the stack's own.
+func (c *checker) checkBalanced(own Addresses) {
+	a := c.Listen.Balanced
+	switch {
+	case !c.Has("listen", "balanced") || !a.IsValid():
+	case !a.IsGlobalUnicast() || a.Is4In6() || a.Zone() != "":
+		c.Fault(c.At("listen", "balanced"), "it is where people come to", "%v is not the address of a load balancer", a)
+	case slices.ContainsFunc(own.Static, func(p netip.Prefix) bool { return p.Addr() == a }):
+		c.Fault(c.At("listen", "balanced"), "leave it out", "%v is the appliance's own address already", a)
+	}
+}
+
 func (c *checker) checkListen() {
 	forms := 0
 	for _, key := range []string{"address", "vnet", "link"} {
@@ -358,14 +373,16 @@ func (c *checker) checkListen() {
 			c.Fault(c.At("listen", "link"), "use packet or tap; for the kernel's sockets listen: {address: …}", "people cannot come in by a %s link", l.Link.Kind)
 		}
 		c.checkDNS(l.DNS, "listen", "dns")
-		c.only("listen", "link", "addresses", "gateway", "dns", "port")
+		c.checkBalanced(l.Addresses)
+		c.only("listen", "link", "addresses", "gateway", "dns", "port", "balanced")
 	case c.Has("listen", "vnet"):
 		if _, known := c.VNets[l.VNet]; !known {
 			c.Fault(c.At("listen", "vnet"), spell.DidYouMean(l.VNet, c.names(), "the vnets are "+strings.Join(c.names(), ", ")), "there is no vnet %q", l.VNet)
 		} else if kind := c.VNets[l.VNet].Link.Kind; kind == LinkKernel {
 			c.Fault(c.At("listen", "vnet"), "use listen: {address: …}", "vnet %q has the kernel's stack", l.VNet)
 		}
-		c.only("listen", "vnet", "port")
+		c.checkBalanced(c.VNets[l.VNet].Addresses)
+		c.only("listen", "vnet", "port", "balanced")
 	default:
 		if !parseHostPort(l.Address) {
 			c.Fault(c.At("listen", "address"), `such as ":443" or "192.0.2.1:443"`, "listen.address is %q, which is not an address and a port", l.Address)
@@ -380,7 +397,7 @@ func (c *checker) checkListen() {
 
 // only notes the keys of a mapping that do not go with the first of keys.
 func (c *checker) only(parent string, keys ...string) {
-	for _, key := range []string{"address", "proxy_protocol", "vnet", "port", "link", "addresses", "gateway", "dns"} {
+	for _, key := range []string{"address", "proxy_protocol", "vnet", "port", "balanced", "link", "addresses", "gateway", "dns"} {
 		if c.Has(parent, key) && !slices.Contains(keys, key) {
 			c.Fault(c.KeyAt(parent, key), "leave it out", "%s.%s does not go with %s.%s", parent, key, parent, keys[0])
 		}

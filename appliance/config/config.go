@@ -50,6 +50,8 @@ type Config struct {
 	Banner   string          `yaml:"banner"`   // a line that people are told when they connect; default none
 	Files    Files           `yaml:"files"`    // of a document for an image, which takes them out of it; refused here
 	Machine  Machine         `yaml:"machine"`  // what the appliance image does for its kernel; only there
+
+	IdentityKey string `yaml:"identity_key"` // a file with the key that a fleet is known by, readable by its owner only; default: one of its own in State
 }
 
 // Machine is what is to be said of a machine that has nothing but the appliance, and that nobody else sets up.
@@ -72,6 +74,9 @@ type Listen struct {
 
 	VNet string `yaml:"vnet"` // the VNet whose stack listens
 	Port uint16 `yaml:"port"` // with VNet or Link; default 443
+
+	// Balanced is the address of a load balancer that passes packets on as they are, with VNet or Link; default none.
+	Balanced netip.Addr `yaml:"balanced"`
 
 	Link      Link         `yaml:"link"`
 	Addresses Addresses    `yaml:"addresses"` // with Link

@@ -59,6 +59,7 @@ drain: {grace: 5m}
 limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, approval: 1m, approved: 1h, bench: 4, bench_mbit: 1000}
 ssh: {first_use: confirm}
 update: {keys: ["AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA="]}
+identity_key: fleet.key
 banner: what you do here is written down
 time: {servers: [ntp.example, "192.0.2.1:1123", "2001:db8::1"]}
 identity:

@@ -100,6 +100,10 @@ c:11:5: unknown key "gatway" in vnets.hub; did you mean "gateway"?`, true},
 	{"listen on an unknown vnet", with("tls", "listen: {vnet: hup}\ntls"), `c:1:16: there is no vnet "hup"; did you mean "hub"?`, false},
 	{"listen in two forms", with("tls", "listen: {vnet: hub, address: \":443\"}\ntls"), `c:1:1: listen must have one of address, vnet and link`, true},
 	{"listen on a vnet with a proxy", with("tls", "listen: {vnet: hub, proxy_protocol: [10.0.0.0/8]}\ntls"), `c:1:21: listen.proxy_protocol does not go with listen.vnet; leave it out`, true},
+	{"a balancer of the kernel's sockets", with("tls", "listen: {address: \":443\", balanced: 203.0.113.7}\ntls"), `c:1:27: listen.balanced does not go with listen.address; leave it out`, true},
+	{"a balancer at no address", with("tls", "listen: {vnet: hub, balanced: lb.example}\ntls"), `c:1:31: listen.balanced is "lb.example", which is not an IP address; such as 10.0.0.4`, true},
+	{"a balancer on loopback", with("tls", "listen: {vnet: hub, balanced: 127.0.0.1}\ntls"), `c:1:31: 127.0.0.1 is not the address of a load balancer; it is where people come to`, false},
+	{"a balancer that is the appliance", with("tls", "listen: {vnet: hub, balanced: 10.0.0.4}\ntls"), `c:1:31: 10.0.0.4 is the appliance's own address already; leave it out`, false},
 	{"listen with a port of its own", with("tls", "listen: {address: \":443\", port: 444}\ntls"), `c:1:27: listen.port does not go with listen.address; leave it out`, true},
 	{"listen on port 0 of a vnet", with("tls", "listen: {vnet: hub, port: 0}\ntls"), `c:1:27: listen.port is 0; a port is 1 to 65535`, true},
 	{"listen on too high a port", with("tls", "listen: {vnet: hub, port: 65536}\ntls"), `c:1:27: listen.port is 65536; it must be at most 65535`, true},
@@ -161,6 +165,7 @@ c:7:29: no peer is allowed all of fd00:1::/48; add it to allowed of the peer tha
 	{"password for no store", with("tls", "store: {password_file: pw}\ntls"), `c:1:9: store.password_file is for a database that store.url names; give store.url too`, true},
 	{"store before listening", with("tls: {self_signed: true}", "uplink: listen\nlisten: {link: {packet: eth0}, addresses: dhcp}\nstore: {url: \"postgres://db/x\"}\ntls: {self_signed: true}"), `c:3:14: the database is needed before the appliance listens, and uplink is listen; write uplink: kernel, or a VNet's name`, false},
 	{"state is empty", with("tls", "state: \"\"\ntls"), `c:1:8: state is empty`, true},
+	{"no file for the identity key", with("tls", "identity_key: \"\"\ntls"), `c:1:15: identity_key is empty`, true},
 	{"access is empty", with("tls", "access: \"\"\ntls"), `c:1:9: access is empty`, true},
 	{"a list for the file", "- a\n", `c:1:1: the file must be a mapping, not a list`, true},
 	{"a key without a value", with("tls: {self_signed: true}", "tls:"), `c:1:1: tls has no value; give it one or leave the key out`, true},
@@ -218,7 +223,7 @@ func matchesSchema(schema *jsonschema.Schema, data string) error {
 func TestSchemaAgreesWithParser(t *testing.T) {
 	schema := compileSchema(t)
 	good := []string{minimal, full}
-	for _, listen := range []string{"{vnet: hub}", "{vnet: hub, port: 8443}", "{link: {tap: t1}, addresses: dhcp}", "{address: \":0\"}", "{address: \"[::1]:443\"}"} {
+	for _, listen := range []string{"{vnet: hub}", "{vnet: hub, port: 8443}", "{vnet: hub, balanced: 203.0.113.7}", "{link: {tap: t1}, addresses: dhcp}", "{address: \":0\"}", "{address: \"[::1]:443\"}"} {
 		good = append(good, with("tls", "listen: "+listen+"\ntls"))
 	}
 	for _, tls := range []string{"{cert: a, key: b}", "{acme: {domains: [a.example]}}"} {

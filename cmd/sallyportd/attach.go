@@ -44,7 +44,7 @@ func kernelNetwork(v config.VNet) network {
 type vnet struct {
 	name   string
 	config config.VNet
-	serve  []uint16 // ports that the stack listens on
+	serve  serving
 	log    *slog.Logger
 	open   func() (opened, error)          // the link, from whoever holds it
 	relink func(ctx context.Context) error // has a fresh one made; nil: open does
@@ -158,7 +158,7 @@ func (v *vnet) attach(ctx context.Context) (*netstack.Stack, <-chan struct{}, er
 		return nil, nil, err
 	}
 	s, err := netstack.New(netstack.Config{Name: v.name, Link: o.link, Dynamic: v.config.Addresses.DHCP, Addresses: v.config.Addresses.Static,
-		Gateways: v.config.Gateway, Prefixes: v.config.Prefixes, Deny: v.config.Deny, DNS: servers(v.config.DNS), Serve: v.serve})
+		Gateways: v.config.Gateway, Prefixes: v.config.Prefixes, Deny: v.config.Deny, DNS: servers(v.config.DNS), Serve: v.serve.ports, Balanced: v.serve.balanced})
 	if err != nil {
 		if o.close != nil {
 			o.close()

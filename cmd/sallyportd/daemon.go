@@ -107,7 +107,7 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		d.networks[name] = n
 		d.gateway.VNets[name] = n
 	}
-	if d.identity, err = auth.OpenIdentity(d.supply.State()); err != nil {
+	if d.identity, err = d.openIdentity(); err != nil {
 		return err
 	}
 	if err := d.openUpdates(ctx); err != nil {
@@ -457,6 +457,22 @@ func (d *daemon) pages() http.Handler {
 		fmt.Fprintln(w, "ready")
 	})
 	return mux
+}
+
+// openIdentity reads the identity key that the configuration names, or the one in the state folder.
+func (d *daemon) openIdentity() (*auth.Identity, error) {
+	if d.cfg.IdentityKey == "" {
+		return auth.OpenIdentity(d.supply.State())
+	}
+	data, err := d.supply.File(d.cfg.IdentityKey)
+	if err != nil {
+		return nil, err
+	}
+	i, err := auth.ParseIdentity(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.cfg.IdentityKey, err)
+	}
+	return i, nil
 }
 
 // signer is the identity key as frames want it.

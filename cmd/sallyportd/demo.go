@@ -243,7 +243,7 @@ func (demoSupply) Updates() parentUpdates { return nil }
 
 func (s demoSupply) Listener(string) (net.Listener, error)   { return s.tcp, nil }
 func (s demoSupply) PacketConn(string) (*net.UDPConn, error) { return s.udp, nil }
-func (s demoSupply) Network(string, config.VNet, []uint16) (network, error) {
+func (s demoSupply) Network(string, config.VNet, serving) (network, error) {
 	return fenced{s.near, s.near.Fence()}, nil
 }
 func (s demoSupply) File(path string) ([]byte, error) { return os.ReadFile(path) }

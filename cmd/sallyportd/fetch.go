@@ -83,7 +83,7 @@ func joinErrand(log *slog.Logger, serve []uint16, wait time.Duration) (*vnet, er
 		return nil, fail(exitUsage, "", "this is for init to start, not for people (%w)", err)
 	}
 	v := config.VNet{Link: config.Link{Kind: config.LinkPacket}, Addresses: config.Addresses{DHCP: true}}
-	n := &vnet{name: host.ErrandLink, config: v, serve: serve, log: log,
+	n := &vnet{name: host.ErrandLink, config: v, serve: serving{ports: serve}, log: log,
 		open: func() (opened, error) { return openGiven(w, host.ErrandLink, v, log) }, relink: relinkGiven(w, host.ErrandLink)}
 	return n, n.start(time.Now().Add(wait))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"sync"
@@ -25,7 +26,7 @@ func (d *daemon) listen() (net.Listener, net.PacketConn, error) {
 		if stack == publicStack && d.public != nil { // the daemon has waited for its database
 			n = d.public
 		} else if stack == publicStack {
-			made, err := d.supply.Network(stack, publicNetwork(d.cfg.Listen), []uint16{d.cfg.Listen.Port})
+			made, err := d.supply.Network(stack, publicNetwork(d.cfg.Listen), served(d.cfg, stack))
 			if err != nil {
 				return nil, nil, err
 			}
@@ -36,8 +37,12 @@ func (d *daemon) listen() (net.Listener, net.PacketConn, error) {
 			return nil, nil, fmt.Errorf("VNet %s has no stack of its own to listen on", stack)
 		}
 		ctx, stop := context.WithCancel(context.Background())
-		f := front{vnet: v, address: ":" + strconv.Itoa(int(d.cfg.Listen.Port)), ctx: ctx, stop: stop}
-		return &frontListener{front: f}, &frontPacketConn{front: f}, nil
+		tcp := front{vnet: v, address: ":" + strconv.Itoa(int(d.cfg.Listen.Port)), ctx: ctx, stop: stop}
+		udp := tcp
+		if a := d.cfg.Listen.Balanced; a.IsValid() { // an answer must come from the address that was asked; TCP sees to that itself
+			udp.address = netip.AddrPortFrom(a, d.cfg.Listen.Port).String()
+		}
+		return &frontListener{front: tcp}, &frontPacketConn{front: udp}, nil
 	}
 	tcp, err := d.supply.Listener("https")
 	if err != nil {
@@ -59,12 +64,18 @@ func listensOn(c *config.Config) string {
 	return c.Listen.VNet
 }
 
-// served are the ports that a VNet's stack listens on: none, but where people come in by it.
-func served(c *config.Config, vnet string) []uint16 {
-	if listensOn(c) == vnet {
-		return []uint16{c.Listen.Port}
+// serving is what a stack listens on.
+type serving struct {
+	ports    []uint16
+	balanced netip.Addr // a load balancer's address that is the stack's too; none: invalid
+}
+
+// served is what a stack listens on: nothing, but where people come in by it.
+func served(c *config.Config, stack string) serving {
+	if listensOn(c) == stack {
+		return serving{[]uint16{c.Listen.Port}, c.Listen.Balanced}
 	}
-	return nil
+	return serving{}
 }
 
 // where is what people are told about it.

@@ -190,6 +190,9 @@ func files(path string, c *config.Config) []string {
 	if c.Store.PasswordFile != "" {
 		list = append(list, c.Store.PasswordFile)
 	}
+	if c.IdentityKey != "" {
+		list = append(list, c.IdentityKey)
+	}
 	for _, p := range c.Identity.Providers {
 		if p.ClientSecretFile != "" {
 			list = append(list, p.ClientSecretFile)

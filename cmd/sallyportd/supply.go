@@ -20,8 +20,8 @@ import (
 type supply interface {
 	Listener(name string) (net.Listener, error)
 	PacketConn(name string) (*net.UDPConn, error)
-	// Network attaches a VNet whose stack listens on the given ports, which are few.
-	Network(vnet string, v config.VNet, serve []uint16) (network, error)
+	// Network attaches a VNet, whose stack may listen.
+	Network(vnet string, v config.VNet, serve serving) (network, error)
 	File(path string) ([]byte, error)
 	// Files are a file by its name, or those of a folder that count.
 	Files(path string) (map[string][]byte, error)
@@ -48,7 +48,7 @@ type workerSupply struct {
 
 func (s workerSupply) Updates() parentUpdates { return s.Worker }
 
-func (s workerSupply) Network(name string, v config.VNet, serve []uint16) (network, error) {
+func (s workerSupply) Network(name string, v config.VNet, serve serving) (network, error) {
 	n := &vnet{name: name, config: v, serve: serve, log: s.log}
 	switch v.Link.Kind {
 	case config.LinkKernel:
@@ -111,7 +111,7 @@ func (s *localSupply) PacketConn(string) (*net.UDPConn, error) {
 	return net.ListenUDP("udp", address)
 }
 
-func (s *localSupply) Network(name string, v config.VNet, serve []uint16) (network, error) {
+func (s *localSupply) Network(name string, v config.VNet, serve serving) (network, error) {
 	if v.Link.Kind == config.LinkKernel {
 		return kernelNetwork(v), nil
 	}

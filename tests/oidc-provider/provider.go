@@ -4,15 +4,12 @@
 //	p := oidcprovider.Start(t, "http://127.0.0.1:1/login/corp")
 //	back := p.Login(t, authorizationURL, "ann") // what comes back to the redirect URI
 //
-// The packages are installed once, from the registry, into tests/.cache; package-lock.json says which, to the byte.
-// Where neither is to be had the test is skipped.
+// Package npm installs it.
 package oidcprovider
 
 import (
 	"bufio"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,13 +19,13 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"sallyport/tests/npm"
 )
 
 //go:embed package.json package-lock.json server.mjs
@@ -53,7 +50,7 @@ type Provider struct {
 // Start runs a provider until the test ends.
 func Start(t *testing.T, redirect string) *Provider {
 	t.Helper()
-	dir := install(t)
+	dir := npm.Install(t, "oidc-provider", files)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -201,86 +198,4 @@ func fill(t *testing.T, page *http.Response, user string) (to string, form url.V
 		form.Set("password", "any")
 	}
 	return u.String(), form
-}
-
-// without says that the provider is not to be had. Root, as whom everything is tested, has to have it.
-func without(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
-// install returns a folder with the server and what it needs.
-func install(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(name); err != nil {
-			without(t, "oidc-provider needs %s: make packages installs it", name)
-		}
-	}
-	sum := sha256.New()
-	names := []string{"package.json", "package-lock.json", "server.mjs"}
-	for _, name := range names {
-		data, err := files.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
-	}
-	dir := filepath.Join(cache(t), "oidc-provider-"+hex.EncodeToString(sum.Sum(nil)[:8]))
-	if _, err := os.Stat(dir); err == nil {
-		return dir
-	}
-	// Into a folder beside, which takes its name when it is whole: of two tests that install at once the second finds it.
-	next, err := os.MkdirTemp(cache(t), "oidc-provider-*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(next)
-	for _, name := range names {
-		data, err := files.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(next, name), data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	npm := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev")
-	npm.Dir = next
-	if out, err := npm.CombinedOutput(); err != nil {
-		without(t, "oidc-provider cannot be installed: %v\n%s", err, out)
-	}
-	if err := os.Rename(next, dir); err != nil {
-		if _, exists := os.Stat(dir); exists != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-// cache returns tests/.cache of the module that the test is in.
-func cache(t *testing.T) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			t.Fatal("the test is in no module")
-		}
-		dir = up
-	}
-	dir = filepath.Join(dir, "tests", ".cache")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }

@@ -3,13 +3,18 @@ package system
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -225,5 +230,98 @@ func TestFleetTakesVersions(t *testing.T) {
 	}
 	if r := f.run(f.dir, "", "sallyportd", "accounts", "reset", "--user", "eve", "--config", config); r.exit != 1 || !strings.Contains(r.stderr, "there is no such account") {
 		t.Errorf("root resets nobody's account: %v", r)
+	}
+}
+
+// TestFleetIsOne: who has logged in at one appliance is known to another that has the same certificate and identity key, and
+// takes it for the same; behind a load balancer people do not know which of them they speak with. Both keys are OpenSSL's.
+func TestFleetIsOne(t *testing.T) {
+	f := newFleet(t)
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(f.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("access.yaml", "admins: [ann]\ntargets:\n  - {name: db-1, vnet: hub, address: 10.9.9.9, protocols: ssh}\nrules:\n  - {name: all, who: [ann], targets: [\"*\"]}\n")
+	for _, args := range [][]string{
+		{"genpkey", "-algorithm", "ed25519", "-out", "fleet.key"},
+		{"genpkey", "-algorithm", "ed25519", "-out", "stranger.key"},
+		{"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "tls.key", "-out", "tls.crt", "-days", "30", "-subj", "/CN=fleet", "-addext", "subjectAltName=IP:127.0.0.1"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "openssl", args...)
+		cmd.Dir = f.dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	serve := func(name, key string) (address, config string) {
+		address, config = f.freePort(), filepath.Join(f.dir, name+".yaml")
+		write(name+".yaml", fmt.Sprintf("name: %s\nlisten: {address: %q}\ntls: {cert: tls.crt, key: tls.key}\nidentity_key: %s\nstate: %s\nstore: {url: %q}\nvnets:\n  hub: {link: {kernel: {}}, prefixes: [127.0.0.0/8]}\n",
+			name, address, key, filepath.Join(f.dir, "state-"+name), f.url))
+		daemon := lab.Start(t, exec.CommandContext(t.Context(), filepath.Join(f.bin, "sallyportd"), "serve", "--config", config, "--run-dir", filepath.Join(f.dir, "run-"+name)))
+		f.eventually(30*time.Second, name+" serves", func() error {
+			if !strings.Contains(daemon.Output(), "msg=serving") {
+				return errors.New(daemon.Output())
+			}
+			return nil
+		})
+		return address, config
+	}
+	one, config := serve("one", "fleet.key")
+	two, _ := serve("two", "fleet.key")
+	stranger, _ := serve("stranger", "stranger.key")
+
+	balancer, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { balancer.Close() })
+	var leads atomic.Value
+	leads.Store(one)
+	go func() {
+		for {
+			c, err := balancer.Accept()
+			if err != nil {
+				return
+			}
+			to, err := net.Dial("tcp", leads.Load().(string))
+			if err != nil {
+				c.Close()
+				continue
+			}
+			go func() { io.Copy(to, c); to.Close() }()
+			go func() { io.Copy(c, to); c.Close() }()
+		}
+	}()
+
+	code := f.run(f.dir, "", "sallyportd", "enrol-code", "--user", "ann", "--config", config)
+	lines := strings.Split(strings.TrimSpace(code.stdout), "\n")
+	if code.exit != 0 || len(lines) != 2 {
+		t.Fatalf("enrol-code: %v", code)
+	}
+	sum := exec.CommandContext(t.Context(), "openssl", "x509", "-in", "tls.crt", "-outform", "DER")
+	sum.Dir = f.dir
+	der, err := sum.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := sha256.Sum256(certificate.RawSubjectPublicKeyInfo)
+	home := filepath.Join(f.dir, "home")
+	if r := f.run(home, lines[1]+"\n", "sallyport", "login", "https://"+balancer.Addr().String(), "--user", "ann", "--code-file", "-", "--fingerprint", hex.EncodeToString(key[:])); r.exit != 0 {
+		t.Fatalf("login: %v\n%s", r, code.stdout)
+	}
+	for _, at := range []string{one, two, one} {
+		leads.Store(at)
+		if r := f.run(home, "", "sallyport", "ls"); r.exit != 0 || !strings.Contains(r.stdout, "db-1") {
+			t.Errorf("ls: %v", r)
+		}
+	}
+	leads.Store(stranger)
+	if r := f.run(home, "", "sallyport", "ls"); r.exit == 0 || strings.Contains(r.stdout, "db-1") {
+		t.Errorf("one with another identity key is taken for the same: %v", r)
 	}
 }

@@ -70,3 +70,22 @@ func (b *bastion) comesIn(t *testing.T) {
 		t.Logf("over %s: 32 MiB there and back in %v", transport, time.Since(begin).Round(time.Millisecond))
 	}
 }
+
+// TestListenBalanced: people come to the address of a load balancer that passes packets on as they are, here the router. The
+// appliance's own address comes by DHCP in clouds; here it stands.
+func TestListenBalanced(t *testing.T) {
+	const balancer = "203.0.113.7"
+	b := start(t, settings{
+		listen: `link: {packet: eth0}, addresses: [10.77.2.2/24], gateway: [10.77.2.1], balanced: ` + balancer,
+		prepare: func(b *bastion) {
+			b.Router.Run("ip", "route", "add", balancer+"/32", "via", lab.ApplianceAddr4.String())
+			b.address, b.url = balancer+":443", "https://"+balancer
+		},
+	})
+	b.comesIn(t)
+	// By its own address it is reached over HTTPS.
+	out, err := b.Router.Command(t.Context(), "curl", "-sSk", "--max-time", "10", "https://"+lab.ApplianceAddr4.String()+"/readyz").CombinedOutput()
+	if err != nil || strings.TrimSpace(string(out)) != "ready" {
+		t.Errorf("readyz by the appliance's own address: %v, %s", err, out)
+	}
+}
