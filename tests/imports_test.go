@@ -53,8 +53,9 @@ var allowed = map[string][]string{
 	"bench":                              {},
 	"bench/lab":                          {"bench"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
-	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/internal/manual":                {},
+	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "cmd/internal/manual", "frame", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "cmd/internal/manual", "frame", "host", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.
