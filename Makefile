@@ -5,10 +5,15 @@ VERSION ?= 0.1.0-dev
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 ROOT     = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 
-.PHONY: build run test check unit system bench bench-baseline bench-once packages fuzz soak clean cross
+.PHONY: build run test check unit system bench bench-baseline bench-once packages fuzz soak clean cross image
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/... ./tests/chaoslink
+
+# The appliance as a virtual machine's image, in bin/image/FLAVOUR. FLAVOUR is one of all, aws, azure, gcp and kvm.
+FLAVOUR ?= all
+image:
+	$(GO) run ./cmd/sallyport-image build --flavour $(FLAVOUR) --version $(VERSION) --out bin/image/$(FLAVOUR) $(ARGS)
 
 # The main job on an embedded default: an appliance with two demo targets and a client. ARGS=--once ends it by itself.
 run: build

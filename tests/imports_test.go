@@ -52,6 +52,13 @@ var allowed = map[string][]string{
 	"image/sbom":                         {},
 	"bench":                              {},
 	"bench/lab":                          {"bench"},
+	"image":                              {"image/cpio", "image/deb", "image/disk", "image/kmod", "image/uki"},
+	"image/cpio":                         {},
+	"image/deb":                          {},
+	"image/disk":                         {},
+	"image/kmod":                         {},
+	"image/uki":                          {},
+	"cmd/sallyport-image":                {"image", "image/deb"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/internal/manual":                {},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "cmd/internal/manual", "frame", "transport"},
@@ -81,6 +88,8 @@ var only = map[string]struct {
 	"github.com/pressly/goose":   {[]string{"appliance/store"}, "so are the tables"},
 	"github.com/zalando":         {[]string{"client"}, "where the device key is kept is the client's business"},
 	"github.com/godbus/dbus":     {[]string{"client"}, "so is whether there is a keychain"},
+	"github.com/diskfs":          {[]string{"image/disk"}, "how a disk is laid out is one package's business"},
+	"github.com/ulikunitz/xz":    {[]string{"image/deb"}, "only Debian packs with it"},
 	"modernc.org/sqlite":         {[]string{"appliance/store"}, "so is SQLite"},
 }
 

@@ -1,0 +1,191 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sallyport/image/deb"
+	"sallyport/image/disk"
+	"sallyport/image/uki"
+)
+
+// A Manifest says what went into an image and what came out. It is the file manifest.json beside the image.
+type Manifest struct {
+	Name        string  `json:"name"` // "sallyport"
+	Version     string  `json:"version"`
+	Flavour     string  `json:"flavour"`
+	Epoch       int64   `json:"epoch"` // of the files in the image, in seconds of Unix time
+	Inputs      []Input `json:"inputs"`
+	Daemon      Daemon  `json:"daemon"`
+	Kernel      string  `json:"kernel"` // its release
+	CommandLine string  `json:"command_line"`
+	Sections    []Part  `json:"sections"` // of the unified kernel image
+	Modules     []Part  `json:"modules"`
+	Files       []Part  `json:"files"`
+	Tools       []Tool  `json:"tools,omitempty"` // programs whose version decides about a file's bytes
+}
+
+// An Input is a package of Debian, or a file that took the place of something in one.
+type Input struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	Arch    string `json:"arch,omitempty"`
+	File    string `json:"file"`
+	Size    int64  `json:"size"`
+	SHA256  string `json:"sha256"`
+}
+
+// A Daemon is the program in the image.
+type Daemon struct {
+	SHA256   string  `json:"sha256"`
+	Size     int64   `json:"size"`
+	Go       string  `json:"go"`    // the toolchain's version
+	Built    bool    `json:"built"` // here, from the source; otherwise it was given
+	Packages []Share `json:"packages,omitempty"`
+}
+
+// A Part is a section, a module or a file.
+type Part struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// A Tool is a program that wrote a file.
+type Tool struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	File    string `json:"file"`
+}
+
+func part(name string, b []byte) Part { return Part{name, int64(len(b)), sum(b)} }
+
+type builder struct {
+	Options
+	in *inputs
+	m  Manifest
+}
+
+func (b *builder) build(ctx context.Context) (*Manifest, error) {
+	b.m = Manifest{
+		Name: "sallyport", Version: b.Version, Flavour: b.Flavour, Epoch: b.Epoch.Unix(),
+		Kernel: Release, CommandLine: CommandLine,
+	}
+	for _, p := range []deb.Package{kernel, loader} {
+		b.m.Inputs = append(b.m.Inputs, Input{p.Name, p.Version, p.Arch, p.File(), p.Size, p.SHA256})
+	}
+	if b.Stub != "" {
+		b.m.Inputs = append(b.m.Inputs, Input{Name: "stub", File: filepath.Base(b.Stub), Size: int64(len(b.in.stub)), SHA256: sum(b.in.stub)})
+	}
+	var err error
+	if b.in.daemon, b.m.Daemon, err = daemon(ctx, b.Options); err != nil {
+		return nil, err
+	}
+	b.Step("packing the initramfs")
+	initrd, names, err := initramfs(b.Options, b.in)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		b.m.Modules = append(b.m.Modules, part(name, b.in.files[name]))
+	}
+	sections := b.sections(b.in, initrd)
+	for _, s := range sections {
+		b.m.Sections = append(b.m.Sections, part(s.Name, s.Data))
+	}
+	unified, err := uki.Build(b.in.stub, sections)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(b.Out, 0o755); err != nil {
+		return nil, err
+	}
+	for name, data := range map[string][]byte{"vmlinuz": b.in.vmlinuz, "initrd": initrd, b.file(".efi"): unified} {
+		if err := os.WriteFile(filepath.Join(b.Out, name), data, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	disks, err := b.disks(ctx, unified)
+	if err != nil {
+		return nil, err
+	}
+	return &b.m, b.finish(append(disks, "vmlinuz", "initrd", b.file(".efi")))
+}
+
+// UKIPath is where a version's unified kernel image lies in the EFI system partition, where systemd-boot looks.
+func UKIPath(version string) string { return "EFI/Linux/sallyport_" + version + ".efi" }
+
+// loaderConf has systemd-boot start the newest version at once. The editor, which could change the command line where
+// Secure Boot is off, stays closed.
+const loaderConf = "timeout 0\neditor no\nauto-entries no\nauto-firmware no\n"
+
+// disks writes the disk in the forms that the flavour's machines take, and returns the files' names.
+func (b *builder) disks(ctx context.Context, unified []byte) ([]string, error) {
+	b.Step("writing the disk")
+	names := []string{b.file(".raw")}
+	raw := filepath.Join(b.Out, names[0])
+	err := disk.Write(raw, disk.Layout{Time: b.Epoch, Files: []disk.File{
+		{Path: "EFI/BOOT/BOOTX64.EFI", Data: b.in.loader},
+		{Path: UKIPath(b.Version), Data: unified},
+		{Path: "loader/loader.conf", Data: []byte(loaderConf)},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	for _, ending := range formats[b.Flavour] {
+		name := filepath.Join(b.Out, b.file(ending))
+		b.Step("writing " + b.file(ending))
+		switch ending {
+		case ".vhd":
+			err = disk.VHD(name, raw)
+		case ".tar.gz":
+			err = disk.GCP(name, raw, b.Epoch)
+		case ".qcow2":
+			var version string
+			version, err = disk.QCOW2(ctx, name, raw)
+			if errors.Is(err, disk.ErrNoQEMU) {
+				b.Step("leaving it out: qemu-img is not installed (Debian has it in qemu-utils)")
+				continue
+			}
+			b.m.Tools = append(b.m.Tools, Tool{"qemu-img", version, b.file(ending)})
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		names = append(names, b.file(ending))
+	}
+	return names, nil
+}
+
+// finish writes the manifest and the sums of the named files.
+func (b *builder) finish(names []string) error {
+	slices.Sort(names)
+	for _, name := range names {
+		p, err := filePart(b.Out, name)
+		if err != nil {
+			return err
+		}
+		b.m.Files = append(b.m.Files, p)
+	}
+	text, err := json.MarshalIndent(b.m, "", "\t")
+	if err != nil {
+		return err
+	}
+	const manifest = "manifest.json"
+	if err := os.WriteFile(filepath.Join(b.Out, manifest), append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	var sums bytes.Buffer
+	for _, p := range append(slices.Clone(b.m.Files), part(manifest, append(text, '\n'))) {
+		fmt.Fprintf(&sums, "%s  %s\n", p.SHA256, p.Name)
+	}
+	lines := strings.SplitAfter(strings.TrimSuffix(sums.String(), "\n"), "\n")
+	return os.WriteFile(filepath.Join(b.Out, "SHA256SUMS"), []byte(strings.Join(lines, "")+"\n"), 0o644)
+}
