@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"sallyport/image/release"
+)
+
+func releaseCommand(e env) *cli.Command {
+	return &cli.Command{
+		Name: "release", Usage: "make archives and Debian packages of client and daemon",
+		UsageText: "sallyport-image release --out DIR [options]",
+		Description: "Writes the client for Linux, macOS and Windows, Debian packages of client and\n" +
+			"daemon, a bill of materials of each, and SHA256SUMS, which is written last.\n" +
+			"The same source, version, SOURCE_DATE_EPOCH and Go give the same bytes.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "out", Usage: "the `folder` that the files go to", Required: true},
+			&cli.StringFlag{Name: "version", Usage: "the version that it gets", Value: version},
+			&cli.StringSliceFlag{Name: "platform", Usage: "release for `NAME` only, such as linux-amd64; repeatable"},
+			&cli.StringFlag{Name: "source", Usage: "the `folder` of Sallyport's source", Value: "."},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return misused("release takes no arguments; see: sallyport-image release --help")
+			}
+			epoch, err := sourceDate(os.Getenv("SOURCE_DATE_EPOCH"))
+			if err != nil {
+				return err
+			}
+			began := time.Now()
+			names, err := release.Build(c.Context, release.Config{
+				Source: c.String("source"), Out: c.String("out"), Version: c.String("version"), Epoch: epoch,
+				Platforms: c.StringSlice("platform"),
+				Step: func(what string) {
+					fmt.Fprintf(e.stderr, "%6.1f s  %s\n", time.Since(began).Seconds(), what)
+				},
+			})
+			for _, name := range names {
+				fmt.Fprintln(e.stdout, name)
+			}
+			return err
+		},
+	}
+}
+
+// sourceDate reads SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/source-date-epoch/), which may be empty.
+func sourceDate(epoch string) (time.Time, error) {
+	if epoch == "" {
+		return time.Time{}, nil
+	}
+	seconds, err := strconv.ParseInt(epoch, 10, 64)
+	if err != nil {
+		return time.Time{}, misused("SOURCE_DATE_EPOCH is %q, which is no number of seconds", epoch)
+	}
+	return time.Unix(seconds, 0), nil
+}
