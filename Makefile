@@ -3,12 +3,13 @@
 GO      ?= go
 VERSION ?= 0.1.0-dev
 LDFLAGS  = -s -w -X main.version=$(VERSION)
+TAGS     = urfave_cli_no_docs
 ROOT     = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 
 .PHONY: build run test check unit system bench bench-baseline bench-once packages fuzz soak clean cross image
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/... ./tests/chaoslink
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/ ./cmd/... ./tests/chaoslink
 
 # The appliance as a virtual machine's image, in bin/image/FLAVOUR. FLAVOUR is one of all, aws, azure, gcp and kvm.
 FLAVOUR ?= all
@@ -30,7 +31,7 @@ check:
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
 # start.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system)
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system -e /tests/release)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
@@ -38,7 +39,7 @@ unit:
 # detector too.
 system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./netstack/...
-	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system
+	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system ./tests/release
 
 # The benchmarks beside the code, and how they compare with a baseline, by benchstat. The committed one holds for the machine
 # that it was made on; BASELINE=FILE names one of your own, which bench-baseline keeps. Transfer needs root.
@@ -63,7 +64,12 @@ cross-%: private export GOOS = $(word 1,$(subst -, ,$*))
 cross-%: private export GOARCH = $(word 2,$(subst -, ,$*))
 cross-%:
 	$(GO) vet -trimpath ./cmd/sallyport ./client
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/$*/ ./cmd/sallyport
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/$*/ ./cmd/sallyport
+
+# What people install, into bin/release: docs/install.md. PLATFORM=linux-amd64 makes only what is for that.
+release: private export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+release:
+	$(GO) run -buildvcs=false ./cmd/sallyport-image release --out bin/release --version $(VERSION) $(PLATFORM:%=--platform %)
 
 packages:
 	$(ROOT) ./tests/packages.sh

@@ -19,14 +19,17 @@ func releaseCommand(e env) *cli.Command {
 			"daemon, a bill of materials of each, and SHA256SUMS, which is written last.\n" +
 			"The same source, version, SOURCE_DATE_EPOCH and Go give the same bytes.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "out", Usage: "the `folder` that the files go to", Required: true},
-			&cli.StringFlag{Name: "version", Usage: "the version that it gets", Value: version},
-			&cli.StringSliceFlag{Name: "platform", Usage: "release for `NAME` only, such as linux-amd64; repeatable"},
-			&cli.StringFlag{Name: "source", Usage: "the `folder` of Sallyport's source", Value: "."},
+			&cli.StringFlag{Name: "out", Usage: "write into `DIR`; must be given"},
+			&cli.StringFlag{Name: "version", Usage: "what to call it: `VERSION`", Value: version},
+			&cli.StringSliceFlag{Name: "platform", Usage: "only for `NAME`, such as linux-amd64"},
+			&cli.StringFlag{Name: "source", Usage: "Sallyport's source is in `DIR`", Value: "."},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return misused("release takes no arguments; see: sallyport-image release --help")
+			}
+			if c.String("out") == "" {
+				return misused("release needs --out DIR; see: sallyport-image release --help")
 			}
 			epoch, err := sourceDate(os.Getenv("SOURCE_DATE_EPOCH"))
 			if err != nil {

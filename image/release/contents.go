@@ -156,6 +156,8 @@ func (r *release) debianPackage(ctx context.Context, k packaging, p platform) (o
 	}
 	changelog := fmt.Sprintf("%s (%s) unstable; urgency=medium\n\n  * Release %s.\n\n -- %s  %s\n", k.program, d.version, r.Version,
 		maintainer, r.Epoch.Format("Mon, 02 Jan 2006 15:04:05 -0700"))
+	override := fmt.Sprintf("# A program of Go's, which is linked so that it runs on every Linux.\n%s: statically-linked-binary [usr/bin/%[1]s]\n", k.program)
+	d.files = append(d.files, file("usr/share/lintian/overrides/"+k.program, []byte(override)))
 	d.files = append(d.files, file(docs+"copyright", copyright), file(docs+"README.md", r.papers.readme))
 	for _, doc := range r.papers.docs {
 		d.files = append(d.files, file(docs+doc.name, doc.data))
