@@ -13,16 +13,16 @@ import (
 
 func releaseCommand(e env) *cli.Command {
 	return &cli.Command{
-		Name: "release", Usage: "make archives and Debian packages of client and daemon",
+		Name: "release", Usage: "make archives and Debian packages",
 		UsageText: "sallyport-image release --out DIR [options]",
 		Description: "Writes the client for Linux, macOS and Windows, Debian packages of client and\n" +
 			"daemon, a bill of materials of each, and SHA256SUMS, which is written last.\n" +
 			"The same source, version, SOURCE_DATE_EPOCH and Go give the same bytes.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "write into `DIR`; must be given"},
-			&cli.StringFlag{Name: "version", Usage: "what to call it: `VERSION`", Value: version},
+			&cli.StringFlag{Name: "version", Usage: "call it `VERSION`", Value: version},
 			&cli.StringSliceFlag{Name: "platform", Usage: "only for `NAME`, such as linux-amd64"},
-			&cli.StringFlag{Name: "source", Usage: "Sallyport's source is in `DIR`", Value: "."},
+			&cli.StringFlag{Name: "source", Usage: "take the source in `DIR`", Value: "."},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {

@@ -31,8 +31,15 @@ says "admin approvals approve" bash -c '
 	COMP_WORDS=(sallyport a) COMP_CWORD=1
 	_sallyport
 	printf "%s\n" "${COMPREPLY[@]}" | grep -e admin -e approv | sort | tr "\n" " "'
-says "_sallyport" zsh -f -c 'autoload -Uz compinit && compinit -D -u && print $_comps[sallyport]'
 says "sessions" fish -c 'complete -C "sallyport sess"'
+says "ions " timeout 60 zsh -f -c '
+	zmodload zsh/zpty
+	zpty shell zsh -f -i
+	zpty -w shell "autoload -Uz compinit && compinit -D -u && print rea\"\"dy"
+	zpty -r -m shell out "*ready*"
+	zpty -w -n shell "sallyport sess"$'"'\\t'"'
+	zpty -r -m shell out "*ions *"
+	print -r -- "$out"'
 
 # The daemon: ready to be configured, and not running.
 says "sallyportd $version linux/" sallyportd version

@@ -3,7 +3,6 @@ package release
 
 import (
 	"bytes"
-	_ "embed"
 	"fmt"
 	"io/fs"
 	"os"
@@ -84,6 +83,7 @@ func TestRelease(t *testing.T) {
 		must(t, exec.Command("mandoc", append([]string{"-T", "lint", "-W", "warning,stop"}, pages...)...))
 	})
 	t.Run("install", func(t *testing.T) { install(t, first) })
+	t.Run("service", func(t *testing.T) { service(t, first) })
 }
 
 // makes is a release as make asks for it.
@@ -170,30 +170,15 @@ func archive(t *testing.T, release string) {
 	}
 }
 
-//go:embed install.sh
-var installScript string
-
-// install runs install.sh in a copy of this system, in namespaces of its own: an overlay whose writes go into memory, and
-// are looked at when all is purged.
+// install runs install.sh in a copy of this system, and looks at what is left of it when all is purged.
 func install(t *testing.T, release string) {
 	written := t.TempDir()
-	script := filepath.Join(t.TempDir(), "install.sh")
-	if err := os.WriteFile(script, []byte(installScript), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	c := exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-euc", `
-		mount -t tmpfs upper "$1"
-		mkdir "$1/upper" "$1/work" "$1/root"
-		mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-		mount -t proc proc "$1/root/proc"
-		mount --rbind /dev "$1/root/dev"
-		mount -t tmpfs run "$1/root/run"
-		mount -t tmpfs mnt "$1/root/mnt"
-		cp "$2"/*_"$(dpkg --print-architecture)".deb "$3" "$1/root/mnt/"
+	c := exec.Command("unshare", "--mount", "--net", "--pid", "--cgroup", "--fork", "--kill-child", "sh", "-euc", `
+		./system.sh "$1" "$2" install.sh
 		chroot "$1/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/mnt LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-			sh -eu /mnt/install.sh "$4"
-		cp -a "$1/upper" "$5/"
-	`, "install", t.TempDir(), release, script, version, written)
+			sh /mnt/install.sh "$3"
+		cp -a "$1/upper" "$4/"
+	`, "install", t.TempDir(), release, version, written)
 	t.Log(must(t, c))
 
 	upper := filepath.Join(written, "upper")
@@ -218,6 +203,25 @@ func install(t *testing.T, release string) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// service runs service.sh in a copy of this system that systemd has started, in a control group of its own.
+func service(t *testing.T, release string) {
+	said := t.TempDir()
+	c := exec.Command("unshare", "--mount", "sh", "-euc", `
+		mkdir "$1/groups" "$1/copy"
+		mount -t cgroup2 cgroup2 "$1/groups"
+		group=$1/groups/sallyport-release-test-$$
+		mkdir "$group"
+		trap 'for i in 1 2 3 4 5 6 7 8 9; do find "$group" -depth -type d -exec rmdir {} + && break; sleep 1; done' EXIT
+		sh -euc 'echo $$ >"$1/cgroup.procs"; shift; exec timeout --signal KILL 300 \
+			unshare --mount --net --pid --ipc --uts --cgroup --fork --kill-child "$@"' sh "$group" \
+			./service.sh "$1/copy" "$2" "$3" || true # it ends by powering off
+	`, "service", t.TempDir(), release, said)
+	out := must(t, c)
+	if got := string(read(t, filepath.Join(said, "said"))); !strings.Contains(got, "\nall done\n") {
+		t.Errorf("%s\n%s", out, got)
 	}
 }
 
