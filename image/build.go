@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -36,10 +37,11 @@ type Options struct {
 	Version  string                          // default "0.1.0-dev"
 	Out      string                          // the folder that the files go to; is made if need be
 	Cache    deb.Cache                       // default: CacheDir
+	Source   string                          // the folder of Sallyport's source; default the current one
 	Daemon   string                          // a static sallyportd for Linux on amd64; default: it is built by go
 	Stub     string                          // an EFI boot stub instead of the pinned one
 	Epoch    time.Time                       // of the files in the image; default 2026-01-01
-	Step     func(what string)               // is told what is being done
+	Step     func(what string)               // is told what is being done, at times by two goroutines
 	Fetching func(p deb.Package, done int64) // is told how far a download is, in bytes
 }
 
@@ -256,12 +258,35 @@ func Build(ctx context.Context, o Options) (*Manifest, error) {
 	if _, err := modules(o.Flavour); err != nil {
 		return nil, err
 	}
-	in, err := fetch(ctx, o)
-	if err != nil {
+	b := &builder{Options: o}
+	if err := b.gather(ctx); err != nil {
 		return nil, err
 	}
-	b := &builder{Options: o, in: in}
 	return b.build(ctx)
+}
+
+// gather reads the packages, and meanwhile builds the daemon: each takes one processor.
+func (b *builder) gather(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var program []byte
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var err error
+		if program, b.m.Daemon, err = daemon(ctx, b.Options); err != nil {
+			cancel(err)
+		}
+	})
+	var err error
+	if b.in, err = fetch(ctx, b.Options); err != nil {
+		cancel(err)
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	b.in.daemon = program
+	return nil
 }
 
 func sum(b []byte) string {

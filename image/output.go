@@ -3,16 +3,18 @@ package image
 import (
 	"bytes"
 	"context"
+	"debug/buildinfo"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"sallyport/image/deb"
 	"sallyport/image/disk"
+	"sallyport/image/sbom"
 	"sallyport/image/uki"
 )
 
@@ -30,6 +32,14 @@ type Manifest struct {
 	Modules     []Part  `json:"modules"`
 	Files       []Part  `json:"files"`
 	Tools       []Tool  `json:"tools,omitempty"` // programs whose version decides about a file's bytes
+	Signed      *Signed `json:"signed,omitempty"`
+}
+
+// Signed says with what an image was signed after it was built. Unsigned are the files as they were then.
+type Signed struct {
+	Subject  string `json:"subject"` // of the certificate
+	SHA256   string `json:"sha256"`  // of the certificate in DER
+	Unsigned []Part `json:"unsigned"`
 }
 
 // An Input is a package of Debian, or a file that took the place of something in one.
@@ -67,6 +77,9 @@ type Tool struct {
 
 func part(name string, b []byte) Part { return Part{name, int64(len(b)), sum(b)} }
 
+// stubInput names a boot stub that was given among the inputs.
+const stubInput = "stub"
+
 type builder struct {
 	Options
 	in *inputs
@@ -74,19 +87,13 @@ type builder struct {
 }
 
 func (b *builder) build(ctx context.Context) (*Manifest, error) {
-	b.m = Manifest{
-		Name: "sallyport", Version: b.Version, Flavour: b.Flavour, Epoch: b.Epoch.Unix(),
-		Kernel: Release, CommandLine: CommandLine,
-	}
+	b.m.Name, b.m.Version, b.m.Flavour, b.m.Epoch = "sallyport", b.Version, b.Flavour, b.Epoch.Unix()
+	b.m.Kernel, b.m.CommandLine = Release, CommandLine
 	for _, p := range []deb.Package{kernel, loader} {
 		b.m.Inputs = append(b.m.Inputs, Input{p.Name, p.Version, p.Arch, p.File(), p.Size, p.SHA256})
 	}
 	if b.Stub != "" {
-		b.m.Inputs = append(b.m.Inputs, Input{Name: "stub", File: filepath.Base(b.Stub), Size: int64(len(b.in.stub)), SHA256: sum(b.in.stub)})
-	}
-	var err error
-	if b.in.daemon, b.m.Daemon, err = daemon(ctx, b.Options); err != nil {
-		return nil, err
+		b.m.Inputs = append(b.m.Inputs, Input{Name: stubInput, File: filepath.Base(b.Stub), Size: int64(len(b.in.stub)), SHA256: sum(b.in.stub)})
 	}
 	b.Step("packing the initramfs")
 	initrd, names, err := initramfs(b.Options, b.in)
@@ -116,8 +123,14 @@ func (b *builder) build(ctx context.Context) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &b.m, b.finish(append(disks, "vmlinuz", "initrd", b.file(".efi")))
+	if err := b.materials(); err != nil {
+		return nil, err
+	}
+	return &b.m, b.finish(append(disks, "vmlinuz", "initrd", b.file(".efi"), b.file(".cdx.json")))
 }
+
+// loaderPath is where firmware looks on a disk of which it knows nothing.
+const loaderPath = "EFI/BOOT/BOOTX64.EFI"
 
 // UKIPath is where a version's unified kernel image lies in the EFI system partition, where systemd-boot looks.
 func UKIPath(version string) string { return "EFI/Linux/sallyport_" + version + ".efi" }
@@ -132,7 +145,7 @@ func (b *builder) disks(ctx context.Context, unified []byte) ([]string, error) {
 	names := []string{b.file(".raw")}
 	raw := filepath.Join(b.Out, names[0])
 	err := disk.Write(raw, disk.Layout{Time: b.Epoch, Files: []disk.File{
-		{Path: "EFI/BOOT/BOOTX64.EFI", Data: b.in.loader},
+		{Path: loaderPath, Data: b.in.loader},
 		{Path: UKIPath(b.Version), Data: unified},
 		{Path: "loader/loader.conf", Data: []byte(loaderConf)},
 	}})
@@ -164,6 +177,25 @@ func (b *builder) disks(ctx context.Context, unified []byte) ([]string, error) {
 	return names, nil
 }
 
+// materials writes what the image is made of, for tools that look for what is known to be broken.
+func (b *builder) materials() error {
+	info, err := buildinfo.Read(bytes.NewReader(b.in.daemon))
+	if err != nil {
+		return fmt.Errorf("sallyportd: %w", err)
+	}
+	p := sbom.Product{Name: "sallyport-image", Version: b.Version, Binaries: []sbom.Binary{
+		{Name: "sallyportd", Version: b.Version, SHA256: b.m.Daemon.SHA256, Info: info},
+	}}
+	for _, in := range []deb.Package{kernel, loader} {
+		p.Packages = append(p.Packages, sbom.Package{Name: in.Name, Version: in.Version, Architecture: in.Arch, SHA256: in.SHA256})
+	}
+	var out bytes.Buffer
+	if err := sbom.Write(&out, p); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(b.Out, b.file(".cdx.json")), out.Bytes(), 0o644)
+}
+
 // finish writes the manifest and the sums of the named files.
 func (b *builder) finish(names []string) error {
 	slices.Sort(names)
@@ -178,14 +210,31 @@ func (b *builder) finish(names []string) error {
 	if err != nil {
 		return err
 	}
-	const manifest = "manifest.json"
-	if err := os.WriteFile(filepath.Join(b.Out, manifest), append(text, '\n'), 0o644); err != nil {
+	text = append(text, '\n')
+	if err := os.WriteFile(filepath.Join(b.Out, manifestFile), text, 0o644); err != nil {
 		return err
 	}
 	var sums bytes.Buffer
-	for _, p := range append(slices.Clone(b.m.Files), part(manifest, append(text, '\n'))) {
+	for _, p := range append(slices.Clone(b.m.Files), part(manifestFile, text)) {
 		fmt.Fprintf(&sums, "%s  %s\n", p.SHA256, p.Name)
 	}
-	lines := strings.SplitAfter(strings.TrimSuffix(sums.String(), "\n"), "\n")
-	return os.WriteFile(filepath.Join(b.Out, "SHA256SUMS"), []byte(strings.Join(lines, "")+"\n"), 0o644)
+	return os.WriteFile(filepath.Join(b.Out, "SHA256SUMS"), sums.Bytes(), 0o644)
+}
+
+const manifestFile = "manifest.json"
+
+// ReadManifest reads the manifest of the image in a folder.
+func ReadManifest(dir string) (*Manifest, error) {
+	f, err := os.Open(filepath.Join(dir, manifestFile))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	m := new(Manifest)
+	d := json.NewDecoder(io.LimitReader(f, 4<<20))
+	d.DisallowUnknownFields()
+	if err := d.Decode(m); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return m, nil
 }

@@ -53,7 +53,7 @@ var allowed = map[string][]string{
 	"image/sbom":                         {},
 	"bench":                              {},
 	"bench/lab":                          {"bench"},
-	"image":                              {"image/cpio", "image/deb", "image/disk", "image/kmod", "image/uki"},
+	"image":                              {"image/cpio", "image/deb", "image/disk", "image/kmod", "image/sbom", "image/uki"},
 	"image/cpio":                         {},
 	"image/deb":                          {},
 	"image/disk":                         {},

@@ -1,9 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,33 +12,118 @@ import (
 	"sallyport/image/deb"
 )
 
+// sources are the flags that say where the parts of an image come from.
+func sources() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "cache", Usage: "the `FOLDER` that Debian's packages are kept in"},
+		&cli.StringSliceFlag{Name: "mirror", Usage: "the `URL` of a Debian mirror;\n{archive} in it stands for debian or debian-security"},
+		&cli.StringFlag{Name: "source", Usage: "the `FOLDER` of Sallyport's source", Value: "."},
+		&cli.StringFlag{Name: "daemon", Usage: "a built static sallyportd, instead of building it", TakesFile: true},
+		&cli.StringFlag{Name: "stub", Usage: "an EFI boot stub, instead of Debian's", TakesFile: true},
+	}
+}
+
+// options are what those flags say.
+func (e env) options(c *cli.Context) image.Options {
+	p := e.progress()
+	return image.Options{
+		Source: c.String("source"), Daemon: c.String("daemon"), Stub: c.String("stub"),
+		Cache: deb.Cache{Dir: c.String("cache"), Mirrors: c.StringSlice("mirror")},
+		Step:  p.step, Fetching: p.fetching,
+	}
+}
+
 func buildCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "build", Usage: "build an image",
-		UsageText: "sallyport-image build --flavour kvm --out DIR [options]",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "flavour", Usage: "the machines it is for: " + strings.Join(image.Flavours(), ", "), Value: "all"},
-			&cli.StringFlag{Name: "out", Usage: "the `folder` that the files go to", Required: true},
-			&cli.StringFlag{Name: "version", Usage: "the version that it gets", Value: version},
-			&cli.StringFlag{Name: "cache", Usage: "the `folder` that Debian's packages are kept in"},
-			&cli.StringSliceFlag{Name: "mirror", Usage: "a Debian mirror's `URL`; {archive} stands for debian or debian-security"},
-			&cli.StringFlag{Name: "daemon", Usage: "a built static sallyportd `file` to take"},
-			&cli.StringFlag{Name: "stub", Usage: "an EFI boot stub `file` to take instead of Debian's"},
-		},
+		UsageText:   "sallyport-image build --out DIR [options]",
+		Description: "SOURCE_DATE_EPOCH gives the files in the image their time, in seconds of\nUnix time.",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "flavour", Usage: "the machines it is for:\n" + strings.Join(image.Flavours(), ", "), Value: "all"},
+			&cli.StringFlag{Name: "out", Usage: "the `FOLDER` that the files go to"},
+			&cli.StringFlag{Name: "version", Usage: "the image's version", Value: version},
+		}, sources()...),
 		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return misused("build takes no arguments; see: sallyport-image build --help")
+			if c.NArg() > 0 || c.String("out") == "" {
+				return misused("build needs --out DIR and takes no arguments; see: sallyport-image build --help")
 			}
-			began := time.Now()
-			_, err := image.Build(c.Context, image.Options{
-				Flavour: c.String("flavour"), Version: c.String("version"), Out: c.String("out"), Daemon: c.String("daemon"),
-				Stub:  c.String("stub"),
-				Cache: deb.Cache{Dir: c.String("cache"), Mirrors: c.StringSlice("mirror")},
-				Step: func(what string) {
-					fmt.Fprintf(e.stderr, "%6.1f s  %s\n", time.Since(began).Seconds(), what)
-				},
-			})
-			return err
+			o := e.options(c)
+			o.Flavour, o.Version, o.Out = c.String("flavour"), c.String("version"), c.String("out")
+			var err error
+			if o.Epoch, err = sourceDate(); err != nil {
+				return err
+			}
+			m, err := image.Build(c.Context, o)
+			if err != nil {
+				return hinted(err)
+			}
+			return e.files(m, o.Out)
 		},
 	}
+}
+
+// files prints what was written.
+func (e env) files(m *image.Manifest, dir string) error {
+	for _, f := range m.Files {
+		if _, err := fmt.Fprintf(e.stdout, "%s  %9d  %s/%s\n", f.SHA256[:16], f.Size, dir, f.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hinted adds what to do about an error.
+func hinted(err error) error {
+	var missing *deb.MissingError
+	switch {
+	case errors.As(err, &missing) && errors.Is(err, deb.ErrHash):
+		return &exit{exitFailed, err, "the mirror has something else under that name; try another with --mirror"}
+	case errors.As(err, &missing):
+		return &exit{exitFailed, err, "put the file there, or name a mirror with --mirror URL"}
+	case errors.Is(err, context.Canceled):
+		return &exit{exitFailed, errors.New("interrupted"), ""}
+	}
+	return err
+}
+
+func verifyCommand(e env) *cli.Command {
+	return &cli.Command{
+		Name: "verify", Usage: "build an image again and compare it bit by bit", ArgsUsage: "DIR",
+		UsageText: "sallyport-image verify [options] DIR",
+		Description: "DIR is a folder that build or sign has written. It is built again of the\n" +
+			"source of that version. Prints what differs, causes first, and ends with status 1 if\n" +
+			"anything does. Of a signed image the signatures are left out.",
+		Flags: sources(),
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return misused("verify takes one folder; see: sallyport-image verify --help")
+			}
+			differences, m, err := image.Verify(c.Context, c.Args().First(), e.options(c))
+			if err != nil {
+				return hinted(err)
+			}
+			if len(differences) == 0 {
+				_, err := fmt.Fprintf(e.stdout, "%s is Sallyport %s for %s, bit by bit\n", c.Args().First(), m.Version, m.Flavour)
+				return err
+			}
+			for _, d := range differences {
+				if _, err := fmt.Fprintf(e.stdout, "%s: was %s, is %s\n", d.What, short(d.Had), short(d.Have)); err != nil {
+					return err
+				}
+			}
+			return &exit{exitFailed, fmt.Errorf("%d parts differ", len(differences)),
+				"the first is the cause of the others, if it is an input, the toolchain or sallyportd"}
+		},
+	}
+}
+
+// short is as much of a hash as people compare.
+func short(s string) string {
+	if s == "" {
+		return "missing"
+	}
+	if len(s) == 64 && !strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune("0123456789abcdef", r) }) {
+		return s[:16]
+	}
+	return s
 }

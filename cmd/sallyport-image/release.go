@@ -31,17 +31,14 @@ func releaseCommand(e env) *cli.Command {
 			if c.String("out") == "" {
 				return misused("release needs --out DIR; see: sallyport-image release --help")
 			}
-			epoch, err := sourceDate(os.Getenv("SOURCE_DATE_EPOCH"))
+			epoch, err := sourceDate()
 			if err != nil {
 				return err
 			}
-			began := time.Now()
 			names, err := release.Build(c.Context, release.Config{
 				Source: c.String("source"), Out: c.String("out"), Version: c.String("version"), Epoch: epoch,
 				Platforms: c.StringSlice("platform"),
-				Step: func(what string) {
-					fmt.Fprintf(e.stderr, "%6.1f s  %s\n", time.Since(began).Seconds(), what)
-				},
+				Step:      e.progress().step,
 			})
 			for _, name := range names {
 				fmt.Fprintln(e.stdout, name)
@@ -51,14 +48,15 @@ func releaseCommand(e env) *cli.Command {
 	}
 }
 
-// sourceDate reads SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/source-date-epoch/), which may be empty.
-func sourceDate(epoch string) (time.Time, error) {
+// sourceDate reads SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/source-date-epoch/). Without it, it is zero.
+func sourceDate() (time.Time, error) {
+	epoch := os.Getenv("SOURCE_DATE_EPOCH")
 	if epoch == "" {
 		return time.Time{}, nil
 	}
 	seconds, err := strconv.ParseInt(epoch, 10, 64)
 	if err != nil {
-		return time.Time{}, misused("SOURCE_DATE_EPOCH is %q, which is no number of seconds", epoch)
+		return time.Time{}, misused("SOURCE_DATE_EPOCH is %q, not seconds of Unix time", epoch)
 	}
 	return time.Unix(seconds, 0), nil
 }

@@ -24,9 +24,13 @@ type Package struct {
 	Size                int64  // of the file, in bytes
 }
 
-// File is the name that Debian gives the package's file. An epoch's colon is written %3a there.
+// File is the name of the package's file in the archive, which leaves out a version's epoch.
 func (p Package) File() string {
-	return p.Name + "_" + strings.ReplaceAll(p.Version, ":", "%3a") + "_" + p.Arch + ".deb"
+	version := p.Version
+	if _, rest, ok := strings.Cut(version, ":"); ok {
+		version = rest
+	}
+	return p.Name + "_" + version + "_" + p.Arch + ".deb"
 }
 
 // Mirrors are asked in this order, {archive} being the package's. The last keeps what the others have replaced, and has it

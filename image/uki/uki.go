@@ -22,16 +22,19 @@ type Section struct {
 
 // Sizes and places in a PE file, by Microsoft's "PE Format".
 const (
-	peOffset      = 0x3c // where the place of the PE header stands
-	coffSize      = 20
-	sectionSize   = 40
-	minOptional   = 112 + 16*8 // a PE32+ header with all 16 data directories
-	pe32Plus      = 0x20b
-	maxFile       = 1 << 30
-	initialized   = 0x00000040 // IMAGE_SCN_CNT_INITIALIZED_DATA
-	readable      = 0x40000000 // IMAGE_SCN_MEM_READ
-	certificates  = 4          // index of the data directory of signatures
-	pageAlignment = 4096       // what firmware that protects memory asks of a section's address
+	peOffset         = 0x3c // where the place of the PE header stands
+	coffSize         = 20
+	sectionSize      = 40
+	minOptional      = 112 + 16*8 // a PE32+ header with all 16 data directories
+	pe32Plus         = 0x20b
+	maxFile          = 1 << 30
+	initialized      = 0x00000040 // IMAGE_SCN_CNT_INITIALIZED_DATA
+	readable         = 0x40000000 // IMAGE_SCN_MEM_READ
+	certificates     = 4          // index of the data directory of signatures
+	certificateAlign = 8
+	certificateHead  = 8    // WIN_CERTIFICATE's length, revision and type
+	certificatePKCS7 = 2    // that type: WIN_CERT_TYPE_PKCS_SIGNED_DATA
+	pageAlignment    = 4096 // what firmware that protects memory asks of a section's address
 )
 
 // header is what of a PE file's headers matters here; the fields are offsets into the file or values from it.
@@ -132,13 +135,63 @@ func Sections(b []byte) ([]Section, error) {
 	return sections, nil
 }
 
-// Signed says whether an EFI program carries signatures.
-func Signed(b []byte) (bool, error) {
+// Signatures returns the signatures that an EFI program carries, each of which is a PKCS #7 message by Microsoft's "Windows
+// Authenticode Portable Executable Signature Format". They are parts of b, and nothing is said of whether they hold.
+func Signatures(b []byte) ([][]byte, error) {
 	h, err := parse(b)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	return binary.LittleEndian.Uint32(b[h.optional+112+8*certificates+4:]) > 0, nil
+	table, err := h.certificates(b)
+	if err != nil {
+		return nil, err
+	}
+	var signatures [][]byte
+	for len(table) > 0 {
+		if len(table) < certificateHead {
+			return nil, errors.New("its table of signatures is cut short")
+		}
+		size := binary.LittleEndian.Uint32(table)
+		if size < certificateHead || uint64(size) > uint64(len(table)) {
+			return nil, errors.New("its table of signatures is cut short")
+		}
+		if binary.LittleEndian.Uint16(table[6:]) == certificatePKCS7 {
+			signatures = append(signatures, table[certificateHead:size])
+		}
+		table = table[min(len(table), align(int(size), certificateAlign)):]
+	}
+	return signatures, nil
+}
+
+// certificates returns the table of signatures, which is the end of a file that has one.
+func (h header) certificates(b []byte) ([]byte, error) {
+	entry := b[h.optional+112+8*certificates:]
+	at, size := binary.LittleEndian.Uint32(entry), binary.LittleEndian.Uint32(entry[4:])
+	if size == 0 {
+		return nil, nil
+	}
+	if uint64(at)+uint64(size) != uint64(len(b)) || at < h.headersSize {
+		return nil, errors.New("its table of signatures is not at the end")
+	}
+	return b[at:], nil
+}
+
+// Strip returns the program without signatures and with a length that is a multiple of eight, as signing makes it. The
+// checksum is zero then. Two programs that differ in their signatures only are the same when they are stripped.
+func Strip(b []byte) ([]byte, error) {
+	h, err := parse(b)
+	if err != nil {
+		return nil, err
+	}
+	table, err := h.certificates(b)
+	if err != nil {
+		return nil, err
+	}
+	b = slices.Clone(b[:len(b)-len(table)])
+	b = append(b, make([]byte, align(len(b), certificateAlign)-len(b))...)
+	clear(b[h.optional+64:][:4])
+	clear(b[h.optional+112+8*certificates:][:8])
+	return b, nil
 }
 
 // Build returns stub with the sections behind its own. What the stub has after its sections, its time and its checksum
@@ -149,8 +202,8 @@ func Build(stub []byte, sections []Section) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("boot stub: %w", err)
 	}
-	if signed, _ := Signed(stub); signed {
-		return nil, errors.New("boot stub: it is signed")
+	if table, err := h.certificates(stub); err != nil || table != nil {
+		return nil, errors.Join(errors.New("boot stub: it is signed"), err)
 	}
 	end, address, data := h.headersSize, uint32(0), uint32(0)
 	first := h.headersSize
