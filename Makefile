@@ -30,8 +30,8 @@ check:
 	$(MAKE) cross unit bench-once
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
-# start.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system -e /tests/release)
+# start. Package image builds images and starts them in emulated machines, which takes minutes as it is.
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /netstack -e /tests/lab -e /tests/release -e /tests/system)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
@@ -39,7 +39,8 @@ unit:
 # detector too.
 system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./netstack/...
-	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system ./tests/release
+	$(ROOT) $(GO) test -timeout 30m ./image
+	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/release ./tests/system
 
 # The benchmarks beside the code, and how they compare with a baseline, by benchstat. The committed one holds for the machine
 # that it was made on; BASELINE=FILE names one of your own, which bench-baseline keeps. Transfer needs root.
@@ -83,6 +84,7 @@ fuzz:
 SOAK  ?= 1000000
 TIMES ?= 10
 soak:
+	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 1h ./image -run TestBuild
 	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./frame -run 'TestMutatedFrames|TestSoak' -soak $(SOAK)
 	$(ROOT) $(GO) test -count=$(TIMES) -timeout 6h ./tests/system
 	$(ROOT) env SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./tests/system -run 'TestDatabaseAway|TestKilled'

@@ -30,6 +30,12 @@ want haproxy haproxy
 want stunnel4 stunnel4
 want dbus-run-session dbus-daemon
 want gnome-keyring-daemon gnome-keyring
+want qemu-system-x86_64 qemu-system-x86
+want qemu-img qemu-utils
+want sbverify sbsigntool
+want fsck.fat dosfstools
+want sfdisk fdisk
+want openssl openssl
 want node nodejs
 want npm npm
 want lintian lintian
@@ -45,6 +51,7 @@ ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgres postgresq
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || need="$need libnginx-mod-stream"
 [ -e /usr/lib/xorg/modules/libxorgxrdp.so ] || need="$need xorgxrdp"
 [ -e /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf ] || need="$need fonts-dejavu-core"
+[ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || need="$need ovmf"
 [ -z "$need" ] && exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then
