@@ -25,11 +25,8 @@ func releaseCommand(e env) *cli.Command {
 			&cli.StringFlag{Name: "source", Usage: "take the source in `DIR`", Value: "."},
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return misused("release takes no arguments; see: sallyport-image release --help")
-			}
-			if c.String("out") == "" {
-				return misused("release needs --out DIR; see: sallyport-image release --help")
+			if c.NArg() > 0 || c.String("out") == "" {
+				return misused("release needs --out DIR and takes no arguments; see: sallyport-image release --help")
 			}
 			epoch, err := sourceDate()
 			if err != nil {

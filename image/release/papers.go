@@ -15,12 +15,15 @@ import (
 // papers are what goes with programs and is the same on all platforms.
 type papers struct {
 	license     []byte
-	readme      []byte
-	docs        []entry // docs/*.md
+	readme      []byte  // what of it is for people who have a release
+	docs        []entry // documented, each where it is in the source
 	unit        []byte  // the daemon's, as docs/ has it
 	completions map[string][]byte
 	pages       map[string][]entry // of the manual, by program
 }
+
+// documented are the pages, and what they point to.
+var documented = []string{"appliance/openapi.json", "docs/*.md", "docs/sallyportd.service", "frame/PROTOCOL.md"}
 
 // shells are those that the client has completions for, and the files that they look for.
 var shells = []struct{ name, file string }{
@@ -47,8 +50,12 @@ func (r *release) readPapers(ctx context.Context) (*papers, error) {
 	if p.unit, err = os.ReadFile(filepath.Join(r.Source, "docs", "sallyportd.service")); err != nil {
 		return nil, err
 	}
-	if p.docs, err = readFolder(filepath.Join(r.Source, "docs"), "*.md", "docs/"); err != nil {
-		return nil, err
+	for _, pattern := range documented {
+		found, err := readFolder(filepath.Join(r.Source, filepath.Dir(pattern)), filepath.Base(pattern), filepath.Dir(pattern)+"/")
+		if err != nil {
+			return nil, err
+		}
+		p.docs = append(p.docs, found...)
 	}
 
 	here := platform{runtime.GOOS, runtime.GOARCH}

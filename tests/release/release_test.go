@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -64,9 +65,9 @@ func TestRelease(t *testing.T) {
 	})
 	t.Run("archive", func(t *testing.T) { archive(t, first) })
 	t.Run("lintian", func(t *testing.T) {
-		debs, err := filepath.Glob(filepath.Join(first, "*.deb"))
-		if err != nil || len(debs) != 4 {
-			t.Fatalf("%v: %q", err, debs)
+		debs := glob(t, filepath.Join(first, "*.deb"))
+		if len(debs) != 4 {
+			t.Fatalf("the packages are %q", debs)
 		}
 		c := exec.Command("lintian", append([]string{"--allow-root", "--fail-on", "error,warning"}, debs...)...)
 		if said := must(t, c); strings.TrimSpace(said) != "" {
@@ -76,10 +77,7 @@ func TestRelease(t *testing.T) {
 	t.Run("manual", func(t *testing.T) {
 		folder := filepath.Join(t.TempDir(), "client")
 		unpack(t, first, folder)
-		pages, err := filepath.Glob(filepath.Join(folder, "*", "man", "man1", "*.1"))
-		if err != nil || len(pages) < 20 {
-			t.Fatalf("%v: %d pages", err, len(pages))
-		}
+		pages := glob(t, filepath.Join(folder, "*", "man", "man1", "*.1"))
 		must(t, exec.Command("mandoc", append([]string{"-T", "lint", "-W", "warning,stop"}, pages...)...))
 	})
 	t.Run("install", func(t *testing.T) { install(t, first) })
@@ -150,6 +148,18 @@ func unpack(t *testing.T, release, folder string) {
 	must(t, exec.Command("tar", "-xzf", filepath.Join(release, name), "-C", folder))
 }
 
+// links are those of pages to each other.
+var links = regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s: %v, %d files", pattern, err, len(names))
+	}
+	return names
+}
+
 // archive: the program in it is of the version, and all is there that the README of it names.
 func archive(t *testing.T, release string) {
 	folder := t.TempDir()
@@ -158,10 +168,17 @@ func archive(t *testing.T, release string) {
 	if said := must(t, exec.Command(filepath.Join(inside, "sallyport"), "version")); !strings.HasPrefix(said, "sallyport "+version+", protocol ") {
 		t.Error(said)
 	}
-	for _, name := range []string{"LICENSE", "README.md", "third-party-licenses.txt", "docs/connecting.md", "docs/install.md", "man/man1/sallyport.1",
+	for _, name := range []string{"LICENSE", "README.md", "third-party-licenses.txt", "docs/connecting.md", "docs/install.md", "docs/sallyportd.service", "man/man1/sallyport.1",
 		"completions/sallyport.bash", "completions/_sallyport", "completions/sallyport.fish", "completions/sallyport.ps1"} {
 		if info, err := os.Stat(filepath.Join(inside, name)); err != nil || info.Size() == 0 || info.Mode().Perm() != 0o644 {
 			t.Errorf("%s: %v %v", name, info, err)
+		}
+	}
+	for _, page := range append([]string{filepath.Join(inside, "README.md")}, glob(t, filepath.Join(inside, "docs", "*.md"))...) {
+		for _, link := range links.FindAllStringSubmatch(string(read(t, page)), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), link[1])); err != nil {
+				t.Errorf("%s leads nowhere: %v", filepath.Base(page), err)
+			}
 		}
 	}
 	zip := filepath.Join(release, fmt.Sprintf("sallyport-%s-windows-amd64.zip", version))
