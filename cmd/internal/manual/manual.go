@@ -230,7 +230,7 @@ func roff(text string) string {
 			b.WriteString(`\(ha`)
 		case r == '~':
 			b.WriteString(`\(ti`)
-		case r == '.' && i == 0:
+		case r == '.' && (i == 0 || text[i-1] == '\n'):
 			b.WriteString(`\&.`)
 		case r > '~':
 			fmt.Fprintf(&b, `\[u%04X]`, r)

@@ -17,7 +17,7 @@ const hostile = `.TH is no macro here, nor 'is this, nor \fBthis\fR; "quoted", ~
 
 func example(split bool) Manual {
 	flags := []cli.Flag{
-		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read `FILE`", Value: "a-b"},
+		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read `FILE`\n.so is no macro,", Value: "a-b"},
 		&cli.BoolFlag{Name: "secret", Hidden: true},
 	}
 	app := &cli.App{
@@ -80,7 +80,7 @@ func TestRenders(t *testing.T) {
 		t.Errorf("%v: %s", err, said.String())
 	}
 	text := plain(shown.String())
-	for _, want := range []string{hostile, "    probe --file x dive \\\n", "    Begin:  here\n", "--file FILE, -f FILE\n", `read FILE (default: "a-b")`} {
+	for _, want := range []string{hostile, "    probe --file x dive \\\n", "    Begin:  here\n", "--file FILE, -f FILE\n", `read FILE .so is no macro, (default: "a-b")`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %q:\n%s", want, text)
 		}
