@@ -3,12 +3,13 @@
 GO      ?= go
 VERSION ?= 0.1.0-dev
 LDFLAGS  = -s -w -X main.version=$(VERSION)
+TAGS     = urfave_cli_no_docs
 ROOT     = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 
 .PHONY: build run test check unit system bench bench-baseline bench-once packages fuzz soak clean cross image vm
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/... ./tests/chaoslink
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/ ./cmd/... ./tests/chaoslink
 
 # The appliance as a virtual machine's image, in bin/image/FLAVOUR. FLAVOUR is one of all, aws, azure, gcp and kvm.
 FLAVOUR ?= all
@@ -30,7 +31,7 @@ check:
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
 # start. Package image builds images and starts them in emulated machines, which takes minutes as it is.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /image/deploy -e /netstack -e /tests/lab -e /tests/system -e /tests/vm)
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /image/deploy -e /netstack -e /tests/lab -e /tests/release -e /tests/system -e /tests/vm)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
@@ -39,7 +40,7 @@ unit:
 system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/source ./host/disk ./netstack/...
 	$(ROOT) $(GO) test -timeout 30m ./image
-	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system ./image/deploy
+	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/release ./tests/system ./image/deploy
 	$(ROOT) $(GO) test -timeout 60m -p 1 ./tests/vm
 
 # The image in QEMU, with two NICs and a real sshd behind the second one: its console, and a login through it.
@@ -69,7 +70,12 @@ cross-%: private export GOOS = $(word 1,$(subst -, ,$*))
 cross-%: private export GOARCH = $(word 2,$(subst -, ,$*))
 cross-%:
 	$(GO) vet -trimpath ./cmd/sallyport ./client
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/$*/ ./cmd/sallyport
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/$*/ ./cmd/sallyport
+
+# What people install, into bin/release: docs/install.md. PLATFORM=linux-amd64 makes only what is for that.
+release: private export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+release:
+	$(GO) run -buildvcs=false ./cmd/sallyport-image release --out bin/release --version $(VERSION) $(PLATFORM:%=--platform %)
 
 packages:
 	$(ROOT) ./tests/packages.sh

@@ -50,6 +50,15 @@ want sfdisk fdisk
 want openssl openssl
 want node nodejs
 want npm npm
+want lintian lintian
+want mandoc mandoc
+want man man-db
+want zsh zsh
+want fish fish
+want adduser adduser
+want systemd-analyze systemd
+want python3 python3
+[ -e /usr/share/bash-completion/bash_completion ] || need="$need bash-completion"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgres postgresql
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || need="$need libnginx-mod-stream"
 [ -e /usr/lib/xorg/modules/libxorgxrdp.so ] || need="$need xorgxrdp"

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -54,12 +51,9 @@ func buildCommand(e env) *cli.Command {
 			o := e.options(c)
 			o.Flavour, o.Version, o.Out = c.String("flavour"), c.String("version"), c.String("out")
 			o.Updates = c.String("update-keys")
-			if text := os.Getenv("SOURCE_DATE_EPOCH"); text != "" {
-				seconds, err := strconv.ParseInt(text, 10, 64)
-				if err != nil {
-					return misused("SOURCE_DATE_EPOCH is %q, not seconds of Unix time", text)
-				}
-				o.Epoch = time.Unix(seconds, 0).UTC()
+			var err error
+			if o.Epoch, err = sourceDate(); err != nil {
+				return err
 			}
 			m, err := image.Build(c.Context, o)
 			if err != nil {

@@ -23,22 +23,40 @@ var completions = map[string]string{
 }
 complete -o default -F _sallyport sallyport
 `,
+	// zsh runs the file for the first question, where it is among its functions; sourced, it only says who answers.
 	"zsh": `#compdef sallyport
 _sallyport() {
     local -a answers
     answers=("${(@f)$(sallyport __complete -- "${(@)words[2,CURRENT-1]}" 2>/dev/null)}")
     compadd -a answers
 }
-compdef _sallyport sallyport
+if [[ "${funcstack[1]}" == _sallyport ]]; then
+    _sallyport "$@"
+else
+    compdef _sallyport sallyport
+fi
 `,
 	"fish": `complete -c sallyport -f -a '(set -l words (commandline -opc); sallyport __complete -- $words[2..] 2>/dev/null)'
+`,
+	// A cursor within a word counts as one behind it. Answers are names: see typeable.
+	"powershell": `Register-ArgumentCompleter -Native -CommandName sallyport, sallyport.exe -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+    $words = @($commandAst.CommandElements |
+        Where-Object { $_.Extent.EndOffset -lt $cursorPosition } |
+        Select-Object -Skip 1 |
+        ForEach-Object { $_.Extent.Text })
+    & sallyport __complete -- @words 2>$null |
+        Where-Object { $_.StartsWith($wordToComplete) } |
+        ForEach-Object { [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_) }
+}
 `,
 }
 
 func (c *command) completion() *cli.Command {
 	return &cli.Command{
-		Name: "completion", Usage: "print a script that completes commands and targets", ArgsUsage: "bash|zsh|fish",
-		Description: "  source <(sallyport completion bash)",
+		Name: "completion", Usage: "print a script that completes commands and targets", ArgsUsage: "bash|zsh|fish|powershell",
+		Description: "  source <(sallyport completion bash)\n" +
+			"  sallyport completion powershell | Out-String | Invoke-Expression",
 		Action: func(x *cli.Context) error {
 			shell, err := only(x, "shell")
 			if err != nil {
@@ -46,7 +64,7 @@ func (c *command) completion() *cli.Command {
 			}
 			script, ok := completions[shell]
 			if !ok {
-				return usage("there is no completion for "+shell, "use bash, zsh or fish")
+				return usage("there is no completion for "+shell, "use bash, zsh, fish or powershell")
 			}
 			_, err = fmt.Fprint(c.Stdout, script)
 			return err

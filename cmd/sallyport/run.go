@@ -60,7 +60,7 @@ func (c *command) app() *cli.App {
 		},
 		Commands: []*cli.Command{
 			c.login(), c.logout(), c.ls(), c.status(), c.sessions(), c.request(), c.approvals(), c.approve(), c.deny(), c.ssh(), c.rdp(), c.tunnel(), c.proxy(),
-			c.configSSH(), c.knownHosts(), c.agent(), c.doctor(), c.bench(), c.audit(), c.admin(), c.completion(), c.complete(), c.version(), c.help(),
+			c.configSSH(), c.knownHosts(), c.agent(), c.doctor(), c.bench(), c.audit(), c.admin(), c.completion(), c.complete(), c.manual(), c.version(), c.help(),
 		},
 		Before: func(x *cli.Context) (err error) {
 			c.json, c.appliance, c.noAgent = x.Bool("json"), x.String("appliance"), x.Bool("no-agent")

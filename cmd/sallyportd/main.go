@@ -96,6 +96,7 @@ func run(ctx context.Context, e env) int {
 				},
 			},
 			helpCommand(),
+			manualCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if !c.Args().Present() {
