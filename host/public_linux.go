@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -80,6 +81,7 @@ func only(name string, a Addressing) error {
 		}
 	}
 	return errors.Join(
+		sysctl("ipv4/conf/"+name+"/promote_secondaries", "1"), // an address that goes takes no other with it
 		sysctl("ipv6/conf/"+name+"/accept_ra", "0"),
 		sysctl("ipv6/conf/"+name+"/autoconf", "0"),
 		sysctl("ipv6/conf/"+name+"/disable_ipv6", off),
@@ -169,7 +171,7 @@ func (l Lessee) once(ctx context.Context, launch *launcher, told func(line []byt
 		return err
 	}
 	defer read.Close()
-	cmd, err := launch.start(append(l.Args, link.Attrs().HardwareAddr.String()), who, l.Output, socket, write)
+	cmd, err := launch.start(slices.Concat(l.Args, []string{link.Attrs().HardwareAddr.String()}), who, l.Output, socket, write)
 	socket.Close()
 	write.Close()
 	if err != nil {

@@ -29,8 +29,10 @@ type Scan struct {
 	Addrs []netip.Addr
 	Ports []uint16 // default: all 65,535
 
-	// Pause is what follows each 128 frames; default half a millisecond, which real NICs keep up with.
-	Pause time.Duration
+	// Pause is what follows each 128 frames; default half a millisecond, which real NICs keep up with. Passes is how often
+	// ports that have not answered are asked; default 2.
+	Pause  time.Duration
+	Passes int
 
 	// Source is the address that the frames carry; default: the NIC's own of the same family.
 	Source netip.Addr
@@ -75,7 +77,7 @@ func (l *Lab) Scan(s Scan) map[netip.AddrPort]Answer {
 			dstMAC: s.MAC, srcMAC: s.From.NIC(s.NIC).HardwareAddr, addr: addr,
 			source: netip.AddrPortFrom(s.source(addr), uint16(20000+rand.IntN(20000))), seq: rand.Uint32(),
 		}
-		for range scanPasses {
+		for range cmp.Or(s.Passes, scanPasses) {
 			if err := s.send(out, p, answers); err != nil {
 				l.t.Fatalf("scan: %v", err)
 			}
