@@ -43,7 +43,7 @@ status: 1 if there are faults in it.`,
 			if o.Document, err = readDocument(x.String("config")); err != nil {
 				return err
 			}
-			if o.Code, err = c.code(x.Context, x.String("code-file")); err != nil {
+			if o.Code, err = c.code(x.Context, x.String("code-file"), "code", "the machine's console"); err != nil {
 				return err
 			}
 			faults, err := client.Configure(x.Context, o)

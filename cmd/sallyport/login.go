@@ -65,7 +65,7 @@ answers within three seconds, or else in a file that only you can read.
 				p, err = client.Login(x.Context, home, o)
 			}
 			if x.IsSet("code-file") || errors.Is(err, client.ErrNoSignIn) {
-				if o.Code, err = c.code(x.Context, x.String("code-file")); err == nil {
+				if o.Code, err = c.code(x.Context, x.String("code-file"), "enrolment code", "an administrator"); err == nil {
 					p, err = client.Login(x.Context, home, o)
 				}
 			}
@@ -121,16 +121,16 @@ func openBrowser(ctx context.Context, url string) bool {
 	return true
 }
 
-// code gets the enrolment code from a file, stdin or the person.
-func (c *command) code(ctx context.Context, file string) (string, error) {
+// code gets a code, such as an enrolment code of an administrator's, from a file, stdin or the person.
+func (c *command) code(ctx context.Context, file, what, giver string) (string, error) {
 	var b []byte
 	var err error
 	tty, isTTY := terminal(c.Stdin)
 	switch {
 	case file == "" && isTTY:
-		b, err = c.secret(ctx, tty, "enrolment code: ")
+		b, err = c.secret(ctx, tty, what+": ")
 	case file == "":
-		return "", usage("there is no terminal to ask for the enrolment code", "use --code-file FILE, or --code-file - for stdin")
+		return "", usage("there is no terminal to ask for the "+what, "use --code-file FILE, or --code-file - for stdin")
 	case file == "-":
 		b, err = io.ReadAll(io.LimitReader(c.Stdin, maxCode))
 	default:
@@ -144,10 +144,10 @@ func (c *command) code(ctx context.Context, file string) (string, error) {
 		return "", context.Cause(ctx)
 	}
 	if err != nil {
-		return "", usage("the enrolment code cannot be read: "+err.Error(), "")
+		return "", usage("the "+what+" cannot be read: "+err.Error(), "")
 	}
 	if b = bytes.TrimSpace(b); len(b) == 0 || len(b) > 255 {
-		return "", usage("that is no enrolment code", "an administrator gives you one; it works once and for ten minutes")
+		return "", usage("that is no "+what, giver+" gives you one; it works once and for ten minutes")
 	}
 	return string(b), nil
 }
