@@ -180,7 +180,8 @@ func TestWatchdogIsFed(t *testing.T) {
 	if err := r.end(); err != nil {
 		t.Fatal(err)
 	}
-	if food := b.eaten(); !strings.HasSuffix(food, ".V") || strings.Count(food, "V") != 1 {
+	eventually(t, "an orderly end", func() bool { return strings.HasSuffix(b.eaten(), ".V") })
+	if food := b.eaten(); strings.Count(food, "V") != 1 {
 		t.Errorf("eaten: %q", food)
 	}
 	if m.times("WATCHDOG=1") < 3 {

@@ -39,7 +39,8 @@ type Parent struct {
 	// /dev/watchdog; default none. It is fed while the worker lives; see the package's text.
 	Watchdog string
 
-	// Healthy is called when a worker's self-test passes for the first time since Run began; it may be nil.
+	// Healthy is called when a worker's self-test passes for the first time since Run began. The worker waits for what
+	// it is asked meanwhile. It may be nil.
 	Healthy func()
 
 	clock clock // what the worker's word sets; default this machine's

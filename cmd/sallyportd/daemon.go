@@ -250,7 +250,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 	}
 	d.ready.Store(true)
-	d.supply.Serving((&tester{daemon: d}).test)
+	d.supply.Serving(newTester(d).test)
 	d.log.Info("serving", "listen", where(d.cfg), "vnets", len(d.networks), "version", version,
 		"fingerprint", d.fingerprint())
 	if d.cloud == metadata.Azure {

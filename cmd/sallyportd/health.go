@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,9 +20,8 @@ import (
 // errWrongAnswer is what the self-test says of an answer that is not /healthz's.
 var errWrongAnswer = errors.New("the listener answers something else")
 
-// selfTest says whether the appliance still does its work: its own listener makes a TLS connection and answers, the stacks
-// open sockets, and the audit log is not stuck. It asks nothing of the world, so that nobody outside can make it fail, and
-// leaves no trace in any log. An error that wraps host.ErrTrouble is of what starting again would not mend.
+// selfTest says whether the appliance still does its work: its own listener makes a TLS connection and answers, and the stacks
+// open sockets. It asks nothing of the world, so that nobody outside can make it fail, and leaves no trace in any log.
 func (d *daemon) selfTest(ctx context.Context) error {
 	if err := d.askListener(ctx); err != nil {
 		return fmt.Errorf("listener: %w", err)
@@ -31,9 +31,6 @@ func (d *daemon) selfTest(ctx context.Context) error {
 	}
 	if d.public != nil {
 		touch(d.public)
-	}
-	if err := d.trail.Trouble(); err != nil {
-		return fmt.Errorf("audit log: %w: %w", host.ErrTrouble, err)
 	}
 	return nil
 }
@@ -108,15 +105,31 @@ func connected() (ours, theirs net.Conn, err error) {
 	return ends[0], ends[1], nil
 }
 
-// A tester says once why the self-test fails, and once that it passes again.
+const (
+	trailTimeout = time.Second // for the audit log to say how it is
+	trailStuck   = time.Minute // a disk may stall for half of that and go on; longer, and another worker is to try
+)
+
+var errTrailStuck = errors.New("the audit log is stuck")
+
+// A tester tests again and again, and says once why that fails, and once that it does not any more.
 type tester struct {
 	*daemon
+	trouble func() error // what is wrong with the audit log
+
+	answer chan error // of trouble, while it is asked
+	since  time.Time  // when it was
 	failed string
 }
 
-// test is called by one goroutine at a time.
+func newTester(d *daemon) *tester { return &tester{daemon: d, trouble: d.trail.Trouble} }
+
+// test is called by one goroutine at a time. An error that wraps host.ErrTrouble is of what another worker would not mend.
 func (t *tester) test(ctx context.Context) error {
 	err := t.selfTest(ctx)
+	if err == nil {
+		err = t.askTrail()
+	}
 	switch {
 	case ctx.Err() != nil && !t.ready.Load(): // it is about to end
 	case err == nil && t.failed != "":
@@ -127,4 +140,26 @@ func (t *tester) test(ctx context.Context) error {
 		t.log.Error("the self-test fails", "cause", err)
 	}
 	return err
+}
+
+// askTrail asks how the audit log is. Who is asked may be stuck, with the disk; the next test waits for the same answer.
+func (t *tester) askTrail() error {
+	if t.answer == nil {
+		t.answer, t.since = make(chan error, 1), time.Now()
+		go func(answer chan<- error) { answer <- t.trouble() }(t.answer)
+	}
+	late := time.NewTimer(trailTimeout)
+	defer late.Stop()
+	select {
+	case err := <-t.answer:
+		if t.answer = nil; err != nil {
+			return fmt.Errorf("audit log: %w: %w", host.ErrTrouble, err)
+		}
+		return nil
+	case <-late.C:
+		if time.Since(t.since) >= trailStuck {
+			return errTrailStuck
+		}
+		return fmt.Errorf("%w: %w", host.ErrTrouble, errTrailStuck)
+	}
 }
