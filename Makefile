@@ -29,8 +29,8 @@ check:
 	$(MAKE) cross unit bench-once
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
-# start.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /netstack -e /tests/lab -e /tests/system -e /tests/vm)
+# start. Package image builds images and starts them in emulated machines, which takes minutes as it is.
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /netstack -e /tests/lab -e /tests/system -e /tests/vm)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
@@ -38,6 +38,7 @@ unit:
 # detector too.
 system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/source ./netstack/...
+	$(ROOT) $(GO) test -timeout 30m ./image
 	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/system
 	$(ROOT) $(GO) test -timeout 60m -p 1 ./tests/vm
 
@@ -82,6 +83,7 @@ fuzz:
 SOAK  ?= 1000000
 TIMES ?= 10
 soak:
+	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 1h ./image -run TestBuild
 	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./frame -run 'TestMutatedFrames|TestSoak' -soak $(SOAK)
 	$(ROOT) $(GO) test -count=$(TIMES) -timeout 6h ./tests/system
 	$(ROOT) env SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./tests/system -run 'TestDatabaseAway|TestKilled'

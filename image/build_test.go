@@ -1,7 +1,9 @@
 package image
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -162,6 +164,7 @@ func checkContent(t *testing.T, o Options, m *Manifest) {
 		}
 	}
 	if o.Flavour == "all" {
+		checkArchive(t, filepath.Join(o.Out, o.file(".tar.gz")))
 		c, err := Inspect(filepath.Join(o.Out, o.file(".vhd")))
 		if err != nil || c.Kind != "disk" {
 			t.Errorf("the VHD: %+v, %v", c, err)
@@ -171,6 +174,24 @@ func checkContent(t *testing.T, o Options, m *Manifest) {
 		if c, err := Inspect(filepath.Join(o.Out, o.file(ending))); err == nil {
 			t.Errorf("%s: got %+v", ending, c)
 		}
+	}
+}
+
+// checkArchive wants what Google takes: disk.raw of whole GiB in an archive of the GNU form.
+func checkArchive(t *testing.T, name string) {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	unpacked, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := tar.NewReader(unpacked).Next()
+	if err != nil || h.Name != "disk.raw" || h.Size != 1<<30 || h.Format != tar.FormatGNU {
+		t.Errorf("the archive has %+v, %v", h, err)
 	}
 }
 

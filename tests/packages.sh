@@ -36,6 +36,9 @@ want qemu-img qemu-utils
 want mkfs.vfat dosfstools
 want mcopy mtools
 want genisoimage genisoimage
+want sbverify sbsigntool
+want sfdisk fdisk
+want openssl openssl
 want node nodejs
 want npm npm
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || want postgres postgresql

@@ -97,8 +97,8 @@ func verifyCommand(e env) *cli.Command {
 		Name: "verify", Usage: "build an image again and compare it bit by bit", ArgsUsage: "DIR",
 		UsageText: "sallyport-image verify [options] DIR",
 		Description: "DIR is a folder that build or sign has written. It is built again of the\n" +
-			"source of that version. Prints what differs, causes first, and ends with status 1 if\n" +
-			"anything does. Of a signed image the signatures are left out.",
+			"source of that version. Prints what differs, causes first, and ends with\n" +
+			"status 1 if anything does. Of a signed image the signatures are left out.",
 		Flags: sources(),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {

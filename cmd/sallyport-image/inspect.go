@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -12,7 +14,7 @@ import (
 
 func inspectCommand(e env) *cli.Command {
 	return &cli.Command{
-		Name: "inspect", Usage: "list what is in a disk, an EFI program or an initramfs", ArgsUsage: "FILE",
+		Name: "inspect", Usage: "list what is in a disk, EFI program or initramfs", ArgsUsage: "FILE",
 		UsageText: "sallyport-image inspect [--json] FILE",
 		Flags:     []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print JSON, with whole hashes", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
@@ -29,16 +31,28 @@ func inspectCommand(e env) *cli.Command {
 				out.SetEscapeHTML(false)
 				return out.Encode(content)
 			}
-			w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "KIND\tNAME\tSIZE\tSHA-256\tNOTE")
-			for _, i := range content.Items {
-				name := i.Name
-				if i.In != "" {
-					name = i.In + ": " + name
-				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%.16s\t%s\n", i.Kind, name, i.Size, i.SHA256, i.Note)
-			}
-			return w.Flush()
+			return e.table(content)
 		},
 	}
+}
+
+// table prints a line an item, with no spaces at the end.
+func (e env) table(content *image.Content) error {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "KIND\tNAME\tSIZE\tSHA-256\tNOTE")
+	for _, i := range content.Items {
+		name := i.Name
+		if i.In != "" {
+			name = i.In + ": " + name
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%.16s\t%s\n", i.Kind, name, i.Size, i.SHA256, i.Note)
+	}
+	w.Flush()
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(e.stdout, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -39,6 +39,10 @@ func (p *progress) step(what string) {
 func (p *progress) fetching(d deb.Package, done int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if done >= d.Size {
+		p.clear()
+		return
+	}
 	if !p.terminal || time.Since(p.shown) < 100*time.Millisecond {
 		return
 	}

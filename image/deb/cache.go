@@ -147,7 +147,7 @@ func (c Cache) fetch(ctx context.Context, url, name string, p Package) error {
 		}
 		return fmt.Errorf("GET %s: %w", url, err)
 	}
-	if err := out.Close(); err != nil {
+	if err := errors.Join(out.Chmod(0o644), out.Close()); err != nil {
 		return err
 	}
 	if err := check(out.Name(), p); err != nil {

@@ -158,10 +158,15 @@ func TestGeometry(t *testing.T) {
 	}
 }
 
-func TestGCP(t *testing.T) {
-	raw := write(t)
+// TestArchive has a small disk in a small archive; package image looks at one of a GiB.
+func TestArchive(t *testing.T) {
+	const multiple = 4 * mib
+	raw := filepath.Join(t.TempDir(), "disk.raw")
+	if err := os.WriteFile(raw, bytes.Repeat([]byte("disk"), mib+7), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	name := filepath.Join(t.TempDir(), "disk.tar.gz")
-	if err := GCP(name, raw, layout.Time); err != nil {
+	if err := archive(name, raw, layout.Time, multiple); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.Open(name)
@@ -175,7 +180,7 @@ func TestGCP(t *testing.T) {
 	}
 	in := tar.NewReader(unpacked)
 	h, err := in.Next()
-	if err != nil || h.Name != "disk.raw" || h.Size != gib || h.Format != tar.FormatGNU {
+	if err != nil || h.Name != "disk.raw" || h.Size != 2*multiple || h.Format != tar.FormatGNU {
 		t.Fatalf("got %+v, %v", h, err)
 	}
 	disk, err := os.ReadFile(raw)

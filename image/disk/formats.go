@@ -130,7 +130,10 @@ const gib = 1 << 30
 // GCP writes the raw disk as Google Cloud takes it: disk.raw in a tar archive of the old GNU form, packed by gzip, with
 // zeros behind it up to whole GiB. The disk then is larger than its partition table says, as wherever a cloud gives more
 // room than the image has.
-func GCP(name, raw string, modified time.Time) (err error) {
+func GCP(name, raw string, modified time.Time) error { return archive(name, raw, modified, gib) }
+
+// archive is GCP with a disk of a multiple of so many bytes.
+func archive(name, raw string, modified time.Time, multiple int64) (err error) {
 	in, err := os.Open(raw)
 	if err != nil {
 		return err
@@ -150,7 +153,7 @@ func GCP(name, raw string, modified time.Time) (err error) {
 	if err != nil {
 		return err
 	}
-	size := (info.Size() + gib - 1) / gib * gib
+	size := (info.Size() + multiple - 1) / multiple * multiple
 	w := tar.NewWriter(packer)
 	header := &tar.Header{Name: "disk.raw", Mode: 0o644, Size: size, ModTime: modified, Format: tar.FormatGNU}
 	if err := w.WriteHeader(header); err != nil {

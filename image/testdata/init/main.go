@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,11 +27,12 @@ func main() {
 	}
 	index, err := os.ReadFile("/lib/modules/index")
 	check(err)
-	loaded, absent := 0, 0
+	loaded, absent := 0, map[string]bool{} // those for another machine, and what needs them
 	seen := map[string]bool{}
 	for line := range strings.Lines(string(index)) {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		for _, name := range append(strings.FieldsFunc(fields[1], func(r rune) bool { return r == ',' }), fields[0]) {
+		needs := strings.FieldsFunc(fields[1], func(r rune) bool { return r == ',' })
+		for _, name := range append(needs, fields[0]) {
 			if seen[name] {
 				continue
 			}
@@ -38,14 +40,16 @@ func main() {
 			switch err := load(name); {
 			case err == nil || errors.Is(err, unix.EEXIST):
 				loaded++
-			case errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP):
-				absent++ // it is for another machine
+			case errors.Is(err, unix.ENODEV), errors.Is(err, unix.EOPNOTSUPP),
+				name == "ptp_vmw" && errors.Is(err, unix.EPERM), // which is how it says so
+				errors.Is(err, unix.ENOENT) && slices.ContainsFunc(needs, func(n string) bool { return absent[n] }):
+				absent[name] = true
 			default:
 				fmt.Printf("module %s: %v\n", name, err)
 			}
 		}
 	}
-	fmt.Printf("modules: %d loaded, %d without their device\n", loaded, absent)
+	fmt.Printf("modules: %d loaded, %d without their device\n", loaded, len(absent))
 	if log, err := kernelLog(); err == nil {
 		for line := range strings.Lines(log) {
 			if strings.Contains(line, "ecure boot") || strings.Contains(line, "locked down") {
