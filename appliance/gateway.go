@@ -89,6 +89,7 @@ type Gateway struct {
 	Audit     Audit
 	AuditKey  ed25519.PublicKey // by which the audit log is verified
 	Control   *Control          // nil: there is nothing that could be away
+	Updates   Updates           // nil: the appliance does not run from the image
 	Log       *slog.Logger
 	Limits    Limits
 	Metrics   *Metrics // nil: nothing is counted

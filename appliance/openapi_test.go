@@ -56,7 +56,10 @@ func document(t *testing.T) *openapi3.T {
 		for _, part := range regexp.MustCompile(`{(\w+)}`).FindAllStringSubmatch(r.path, -1) {
 			op.AddParameter(openapi3.NewPathParameter(part[1]).WithSchema(openapi3.NewStringSchema()))
 		}
-		if r.asks != nil {
+		if _, raw := r.asks.(octets); raw {
+			op.RequestBody = &openapi3.RequestBodyRef{Value: openapi3.NewRequestBody().WithRequired(true).WithContent(
+				openapi3.NewContentWithSchema(openapi3.NewStringSchema().WithFormat("binary"), []string{"application/octet-stream"}))}
+		} else if r.asks != nil {
 			op.RequestBody = &openapi3.RequestBodyRef{Value: openapi3.NewRequestBody().WithRequired(true).WithJSONSchemaRef(schema(t, doc, r.asks))}
 		}
 		answers := r.answers

@@ -36,6 +36,7 @@ type route struct {
 	asks         any               // of the type of the body; nil: there is none
 	answers      any               // of the type of the answer; nil: an empty object
 	most         int64             // bytes of the body; default maxAsk
+	patience     time.Duration     // for an answer, where that may take longer than others do
 	do           func(c call) (any, error)
 }
 
@@ -115,7 +116,18 @@ var routes = []route{
 		query: map[string]string{"user": "of this person"}},
 	{method: "POST", path: "/api/v1/signins/end", role: administrator, says: "end a sign-in, or all of a person; the answer lists them", asks: api.EndSignIns{}, answers: []api.SignIn(nil),
 		do: asking(call.endSignIns)},
+	{method: "GET", path: "/api/v1/update", role: administrator, says: "the versions of the image that the appliance has, and how much of an update is there", answers: api.Update{}, do: call.update},
+	{method: "POST", path: "/api/v1/update/upload", role: administrator, says: "bring a piece of an update file, the first with its header; a piece that does not begin where the last one ended changes nothing", most: api.MaxPiece,
+		query: map[string]string{"id": "SHA-256 of the file, in hex", "offset": "of the piece, in bytes", "size": "of the file, in bytes"},
+		asks:  octets{}, answers: api.UpdateUpload{}, do: call.uploadUpdate},
+	{method: "POST", path: "/api/v1/update/install", role: administrator, says: "verify an update file that is there, and have the next start try it", patience: 5 * time.Minute,
+		asks: api.InstallUpdate{}, answers: api.UpdateNext{}, do: asking(call.installUpdate)},
+	{method: "POST", path: "/api/v1/update/rollback", role: administrator, says: "have the next start take the version before", answers: api.UpdateNext{}, do: call.rollbackUpdate},
+	{method: "POST", path: "/api/v1/update/restart", role: administrator, says: "let sessions end, for as long as the appliance's grace, and restart the machine", answers: api.UpdateRestart{}, do: call.restart},
 }
+
+// octets stands for a body that is not JSON.
+type octets struct{}
 
 // API is the appliance's API as p sees it.
 func (g *Gateway) API(p frame.Peer) http.Handler {
@@ -136,6 +148,11 @@ func (g *Gateway) serveRoute(w http.ResponseWriter, req *http.Request, r route, 
 		}
 	}()
 	req.Body = http.MaxBytesReader(w, req.Body, cmp.Or(r.most, maxAsk))
+	if r.patience > 0 {
+		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(r.patience)); err != nil {
+			g.Log.Warn("an answer has less time than it needs", "cause", err)
+		}
+	}
 	if err := g.barred(p); err != nil { // since the connection began
 		reply(w, nil, err)
 		return

@@ -161,9 +161,17 @@ func (a *API) call(ctx context.Context, method, path string, ask, answer any) er
 		}
 		body = bytes.NewReader(b)
 	}
+	return a.send(ctx, method, path, body, "application/json", answer)
+}
+
+// send is call with a body of any kind; may be nil.
+func (a *API) send(ctx context.Context, method, path string, body io.Reader, kind string, answer any) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://appliance/api/v1/"+path, body)
 	if err != nil {
 		return err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", kind)
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os/exec"
 	"sync"
@@ -40,15 +41,26 @@ func (w *child) read() {
 		select {
 		case w.requests <- r:
 		case <-w.exited:
+			r.update.close()
 			return
 		}
 	}
 }
 
 func (w *child) receiveRequest(buf []byte) (request, error) {
-	b, _, err := w.receive(buf, 0) // the kernel drops descriptors that nobody asked for
+	b, fds, err := w.receive(buf, 1) // more of them are an error
 	if err != nil {
 		return request{}, err
 	}
-	return parseRequest(b)
+	r, err := parseRequest(b)
+	switch {
+	case err == nil && r.Update != nil:
+		r.update, err = takeUpdate(*r.Update, fds)
+	case err == nil && len(fds) > 0:
+		err = fmt.Errorf("%w: with a descriptor", errRequest)
+	}
+	if r.update == nil {
+		closeAll(fds)
+	}
+	return r, err
 }

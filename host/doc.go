@@ -15,8 +15,9 @@
 //
 // The worker runs as its own user, without groups, with no capability in any set, no_new_privs, no core dumps and a short
 // environment. It cannot open the configuration, a NIC or a low port; it is given them. What the parent gives depends on
-// its Plan alone. The worker can make three requests: to compute the Plan again (Relink), to note that it lives, and, where
-// the Plan has Clock, to correct the clock; the parser for them is the whole surface of the parent towards the worker.
+// its Plan alone. The worker can make four requests: to compute the Plan again (Relink), to note that it lives, where the
+// Plan has Clock to correct the clock, and where there is an Updater to install an update or to restart; the parser for them,
+// and for an update file, is the whole surface of the parent towards the worker.
 //
 // Before it reads anything the worker gives up, with all its threads, the system calls that it has no use for (seccomp(2)).
 // Those by which a program becomes another one, traces others or gets at the kernel end it on the spot; the others fail

@@ -26,6 +26,8 @@ type message struct {
 	Plan     *planInfo `json:"plan,omitempty"`     // everything has been sent
 	Changed  bool      `json:"changed,omitempty"`  // files have changed or are to be read again
 	Ask      uint64    `json:"ask,omitempty"`      // asks whether the worker lives; the number of the question
+
+	Update *updateAnswer `json:"update,omitempty"` // to a request about the image
 }
 
 type linkInfo struct {
@@ -62,6 +64,10 @@ type request struct {
 	Alive  uint64   `json:"alive,omitempty"`  // the number of the question that this answers
 	State  state    `json:"state,omitempty"`  // with Alive
 	Clock  *int64   `json:"clock,omitempty"`  // nanoseconds that this machine's clock lacks, or is ahead by if negative
+
+	Update *updateRequest `json:"update,omitempty"` // about the image; an install comes with a descriptor
+
+	update *update // the same, and the descriptor
 }
 
 // maxOffset bounds Clock: no clock is further from the truth than one that begins in 1970.
@@ -102,7 +108,7 @@ func parseRequest(b []byte) (request, error) {
 
 func (r request) check() error {
 	things := 0
-	for _, said := range []bool{r.Relink != 0, r.Alive != 0, r.Clock != nil} {
+	for _, said := range []bool{r.Relink != 0, r.Alive != 0, r.Clock != nil, r.Update != nil} {
 		if said {
 			things++
 		}
@@ -112,6 +118,11 @@ func (r request) check() error {
 	}
 	if r.Clock != nil && (*r.Clock > maxOffset || *r.Clock < -maxOffset) {
 		return fmt.Errorf("%w: a clock that is off by %d ns", errRequest, *r.Clock)
+	}
+	if r.Update != nil {
+		if err := r.Update.check(); err != nil {
+			return err
+		}
 	}
 	if (r.Alive != 0) != r.State.known() || r.Alive == 0 && r.State != "" {
 		return fmt.Errorf("%w: state %q", errRequest, r.State)

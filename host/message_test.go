@@ -17,10 +17,15 @@ func TestParseRequest(t *testing.T) {
 	if r, err = parseRequest([]byte(`{"alive":3,"state":"serving"}`)); err != nil || r.Alive != 3 || r.State != serving {
 		t.Errorf("%+v, %v", r, err)
 	}
+	if r, err = parseRequest([]byte(`{"update":{"id":4,"do":"install"}}`)); err != nil || r.Update.ID != 4 || r.Update.Do != updateInstall {
+		t.Errorf("%+v, %v", r, err)
+	}
 	if r, err = parseRequest([]byte(`{"clock":-1500000000}`)); err != nil || r.Clock == nil || *r.Clock != -1500000000 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for _, bad := range []string{
+		`{"update":{}}`, `{"update":{"id":4}}`, `{"update":{"id":0,"do":"status"}}`, `{"update":{"id":4,"do":"format"}}`,
+		`{"update":{"id":4,"do":"status","version":"1.0.0"}}`, `{"relink":1,"update":{"id":4,"do":"status"}}`, `{"update":null}`,
 		`{"clock":1,"relink":1}`, `{"clock":1.5}`, `{"clock":"1"}`, `{"clock":9223372036854775807}`, `{"clock":-9223372036854775808}`,
 		`{"clock":1,"state":"serving"}`, `{"clock":1,"afresh":["hub"]}`, `{"clock":null}`,
 		`{"alive":3}`, `{"alive":0,"state":"serving"}`, `{"alive":3,"state":"well"}`, `{"relink":1,"state":"serving"}`,
@@ -41,6 +46,7 @@ func FuzzParseRequest(f *testing.F) {
 	f.Add([]byte(`{"relink":7,"afresh":["hub"]}`))
 	f.Add([]byte(`{"relink":18446744073709551615}`))
 	f.Add([]byte(`{"relink":1}{}`))
+	f.Add([]byte(`{"update":{"id":4,"do":"install"}}`))
 	f.Add([]byte(`{"alive":3,"state":"serving"}`))
 	f.Add([]byte(`{"clock":-1500000000}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -48,14 +54,14 @@ func FuzzParseRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if r.Relink == 0 && r.Alive == 0 && r.Clock == nil || len(r.Afresh) > maxVNets || slices.ContainsFunc(r.Afresh, func(s string) bool { return strings.ContainsAny(s, "/ \x00") }) {
+		if r.Relink == 0 && r.Alive == 0 && r.Clock == nil && r.Update == nil || len(r.Afresh) > maxVNets || slices.ContainsFunc(r.Afresh, func(s string) bool { return strings.ContainsAny(s, "/ \x00") }) {
 			t.Fatalf("accepted %+v", r)
 		}
 		again, err := json.Marshal(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := parseRequest(again); err != nil || back.Relink != r.Relink || back.Alive != r.Alive || back.State != r.State || (back.Clock == nil) != (r.Clock == nil) || !slices.Equal(back.Afresh, r.Afresh) {
+		if back, err := parseRequest(again); err != nil || back.Relink != r.Relink || back.Alive != r.Alive || back.State != r.State || (back.Clock == nil) != (r.Clock == nil) || (back.Update == nil) != (r.Update == nil) || r.Update != nil && *back.Update != *r.Update || !slices.Equal(back.Afresh, r.Afresh) {
 			t.Fatalf("%s reads as %+v, %v", again, back, err)
 		}
 	})

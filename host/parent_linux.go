@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -42,6 +43,9 @@ type Parent struct {
 	// Healthy is called when a worker's self-test passes for the first time since Run began. The worker waits for what
 	// it is asked meanwhile. It may be nil.
 	Healthy func()
+
+	// Updater changes the version of the image; nil where the machine does not run from one.
+	Updater Updater
 
 	clock clock // what the worker's word sets; default this machine's
 }
@@ -92,7 +96,8 @@ func (p Parent) Run(ctx context.Context) error {
 		return err
 	}
 	defer guard.close()
-	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, time: timekeeper{clock: p.clock, log: p.Log}}
+	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, time: timekeeper{clock: p.clock, log: p.Log}, updating: make(chan struct{}, 1)}
+	defer s.updates.Wait()
 	defer func() { s.held.closeExcept(&holding{}) }()
 	plan, err := s.compute()
 	if err != nil {
@@ -117,6 +122,9 @@ type supervisor struct {
 	extra   []*os.File // that the worker has from descriptor 4 on
 	abrupt  bool       // a worker that is to end is killed
 	stop    bool       // asked to end
+
+	updates  sync.WaitGroup
+	updating chan struct{} // holds one while something is done about the image
 }
 
 // compute asks for the plan and checks it.
@@ -230,6 +238,8 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 			switch {
 			case r.Relink != 0:
 				s.relink(w, r)
+			case r.update != nil:
+				s.update(w, r.update)
 			case r.Clock != nil:
 				s.correct(time.Duration(*r.Clock))
 			case v.answered(r):

@@ -28,12 +28,15 @@ type Worker struct {
 	changed chan struct{}
 	asks    chan uint64 // questions whether it lives; the parent asks one at a time
 
+	updating chan struct{} // holds one while the parent is asked about the image
+
 	mu      sync.Mutex
 	state   string
 	sockets map[string]int
 	links   map[string]*Link
 	files   map[string]file
-	asked   map[uint64]chan error // Relinks that wait, by id
+	asked   map[uint64]chan error        // Relinks that wait, by id
+	updates map[uint64]chan updateAnswer // what was asked about the image, by id
 	lastID  uint64
 	gone    error // why there are no more messages
 	life    state
@@ -88,6 +91,7 @@ func Join() (*Worker, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Worker{
 		channel: c, ctx: ctx, stop: stop, changed: make(chan struct{}, 1), asks: make(chan uint64, 1), asked: map[uint64]chan error{}, life: starting,
+		updates: map[uint64]chan updateAnswer{}, updating: make(chan struct{}, 1),
 		sockets: map[string]int{}, links: map[string]*Link{}, files: map[string]file{},
 	}
 	first := make(chan error, 1)
@@ -248,6 +252,10 @@ func (w *Worker) read() {
 			answer <- err
 			delete(w.asked, id)
 		}
+		for id, answer := range w.updates {
+			close(answer)
+			delete(w.updates, id)
+		}
 		w.mu.Unlock()
 		w.discard()
 		return
@@ -294,6 +302,8 @@ func (w *Worker) apply(m message, fds []int) error {
 		case w.changed <- struct{}{}:
 		default: // one is waiting already
 		}
+	case m.Update != nil && len(fds) == 0:
+		w.updated(*m.Update)
 	case m.Ask != 0 && len(fds) == 0:
 		select {
 		case w.asks <- m.Ask:

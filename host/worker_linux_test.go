@@ -104,6 +104,8 @@ func serve(w *Worker, c net.Conn) {
 func command(w *Worker, words []string) (string, error) {
 	arg := append(words, "")[1]
 	switch words[0] {
+	case "update":
+		return updateWorker(w, words[1:])
 	case "pid":
 		return strconv.Itoa(os.Getpid()), nil
 	case "exit":

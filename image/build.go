@@ -29,6 +29,7 @@ import (
 	"sallyport/image/deb"
 	"sallyport/image/kmod"
 	"sallyport/image/uki"
+	"sallyport/image/update"
 )
 
 // Options say what to build.
@@ -38,6 +39,7 @@ type Options struct {
 	Out      string                          // the folder that the files go to; is made if need be
 	Cache    deb.Cache                       // default: CacheDir
 	Source   string                          // the folder of Sallyport's source; default the current one
+	Updates  string                          // public keys whose updates the image takes, base64 with commas between
 	Daemon   string                          // a static sallyportd for Linux on amd64; default: it is built by go
 	Stub     string                          // an EFI boot stub instead of the pinned one
 	Epoch    time.Time                       // of the files in the image; default 2026-01-01
@@ -50,6 +52,9 @@ func (o Options) withDefaults() (Options, error) {
 	o.Version = cmp.Or(o.Version, "0.1.0-dev")
 	if !isVersion.MatchString(o.Version) {
 		return o, fmt.Errorf("version %q: it must be like 1.2.3 or 1.2.3-rc.1", o.Version)
+	}
+	if _, err := update.ParseKeys(o.Updates); err != nil {
+		return o, fmt.Errorf("update keys: %w", err)
 	}
 	if o.Epoch.IsZero() {
 		o.Epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -178,11 +183,15 @@ func whole(h *tar.Header, r io.Reader) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// osRelease is what tells the boot loader, and whoever looks, what this is. The loader sorts by VERSION_ID.
+// osRelease is what tells the boot loader, and whoever looks, what this is. The loader sorts by IMAGE_VERSION.
 func (o Options) osRelease() []byte {
-	return fmt.Appendf(nil, "ID=sallyport\nNAME=Sallyport\nPRETTY_NAME=\"Sallyport %s\"\nVERSION_ID=%s\nVARIANT_ID=%s\n",
-		o.Version, o.Version, o.Flavour)
+	return fmt.Appendf(nil, "ID=sallyport\nNAME=Sallyport\nPRETTY_NAME=\"Sallyport %s\"\nVERSION_ID=%s\nIMAGE_VERSION=%s\nVARIANT_ID=%s\n",
+		o.Version, o.Version, ordered(o.Version), o.Flavour)
 }
+
+// ordered is a version as the loader orders it (UAPI Group Version Format Specification): 1.4.0~rc.1 comes before 1.4.0,
+// and 1.4.0-rc.1 would come after it.
+func ordered(version string) string { return strings.Replace(version, "-", "~", 1) }
 
 // initramfs writes the appliance's only file system and returns it packed, with the names of the modules in it.
 func initramfs(o Options, in *inputs) ([]byte, []string, error) {

@@ -21,13 +21,16 @@ const program = "sallyport/cmd/sallyportd"
 
 // compile builds the daemon of the source in the folder source, into the file out. Its bytes depend on the source,
 // the version and the toolchain, and on nothing else. keep has the linker keep the symbols.
-func compile(ctx context.Context, source, version, out string, keep bool) error {
-	flags := "-s -w -buildid= -X main.version=" + version
+func compile(ctx context.Context, o Options, out string, keep bool) error {
+	flags := "-s -w -buildid= -X main.version=" + o.Version
+	if o.Updates != "" {
+		flags += " -X main.updateKeys=" + o.Updates
+	}
 	if keep {
 		flags = strings.TrimPrefix(flags, "-s ")
 	}
 	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", out, program)
-	c.Dir = source
+	c.Dir = o.Source
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=", "GOEXPERIMENT=")
 	var said bytes.Buffer
 	c.Stdout, c.Stderr = &said, &said
@@ -59,10 +62,10 @@ func daemon(ctx context.Context, o Options) ([]byte, Daemon, error) {
 		defer os.RemoveAll(dir)
 		name, symbols = filepath.Join(dir, "sallyportd"), filepath.Join(dir, "symbols")
 		o.Step("building sallyportd " + o.Version)
-		if err := compile(ctx, o.Source, o.Version, name, false); err != nil {
+		if err := compile(ctx, o, name, false); err != nil {
 			return nil, d, err
 		}
-		if err := compile(ctx, o.Source, o.Version, symbols, true); err != nil {
+		if err := compile(ctx, o, symbols, true); err != nil {
 			return nil, d, err
 		}
 	}

@@ -29,7 +29,7 @@ const Release = "6.1.0-56-cloud-amd64"
 // CommandLine is the kernel's. It is signed with the rest: what differs from machine to machine comes in the configuration.
 var CommandLine = strings.Join([]string{
 	"console=tty0", "console=ttyS0,115200", // the screen, and the serial port that clouds show; the last is /dev/console
-	"panic=5",                         // whatever is broken, start again; after three tries the boot loader takes the older version
+	"panic=5",                         // whatever is broken, start again; after its tries the boot loader takes the older version
 	"panic_on_oops=1",                 // a kernel in which something went wrong is not trusted any further
 	"printk.devkmsg=on", "loglevel=5", // PID 1's log is the kernel's, is not thinned out, and notices are shown
 	"ipv6.disable_ipv6=1",        // no address by itself, from the first NIC on

@@ -28,7 +28,8 @@ type Manifest struct {
 	Daemon      Daemon  `json:"daemon"`
 	Kernel      string  `json:"kernel"` // its release
 	CommandLine string  `json:"command_line"`
-	Sections    []Part  `json:"sections"` // of the unified kernel image
+	Updates     string  `json:"update_keys,omitempty"` // public keys whose updates it takes
+	Sections    []Part  `json:"sections"`              // of the unified kernel image
 	Modules     []Part  `json:"modules"`
 	Files       []Part  `json:"files"`
 	Tools       []Tool  `json:"tools,omitempty"` // programs whose version decides about a file's bytes
@@ -87,6 +88,7 @@ type builder struct {
 }
 
 func (b *builder) build(ctx context.Context) (*Manifest, error) {
+	b.m.Updates = b.Options.Updates
 	b.m.Name, b.m.Version, b.m.Flavour, b.m.Epoch = "sallyport", b.Version, b.Flavour, b.Epoch.Unix()
 	b.m.Kernel, b.m.CommandLine = Release, CommandLine
 	for _, p := range []deb.Package{kernel, loader} {
@@ -133,7 +135,7 @@ func (b *builder) build(ctx context.Context) (*Manifest, error) {
 const loaderPath = "EFI/BOOT/BOOTX64.EFI"
 
 // UKIPath is where a version's unified kernel image lies in the EFI system partition, where systemd-boot looks.
-func UKIPath(version string) string { return "EFI/Linux/sallyport_" + version + ".efi" }
+func UKIPath(version string) string { return "EFI/Linux/sallyport_" + ordered(version) + ".efi" }
 
 // loaderConf has systemd-boot start the newest version at once. The editor, which could change the command line where
 // Secure Boot is off, stays closed.

@@ -42,7 +42,7 @@ func Verify(ctx context.Context, dir string, o Options) ([]Difference, *Manifest
 		return nil, nil, err
 	}
 	defer os.RemoveAll(again)
-	o.Flavour, o.Version, o.Epoch, o.Out = had.Flavour, had.Version, time.Unix(had.Epoch, 0).UTC(), again
+	o.Flavour, o.Version, o.Updates, o.Epoch, o.Out = had.Flavour, had.Version, had.Updates, time.Unix(had.Epoch, 0).UTC(), again
 	have, err := Build(ctx, o)
 	if err != nil {
 		return nil, nil, err

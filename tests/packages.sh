@@ -26,6 +26,8 @@ want import imagemagick
 want tesseract tesseract-ocr
 want xrdp xrdp
 want xdpyinfo x11-utils
+want e2fsck e2fsprogs
+want sgdisk gdisk
 want nginx nginx-light
 want haproxy haproxy
 want stunnel4 stunnel4

@@ -47,6 +47,10 @@ const (
 	Unlocked      = "lock.removed"
 	RecordingRead = "recording.read"
 
+	UpdateInstalled  = "update.installed"
+	UpdateRolledBack = "update.rolled-back"
+	UpdateRestart    = "update.restart"
+
 	DaemonStart = "daemon.start"
 	DaemonStop  = "daemon.stop"
 )
@@ -70,6 +74,7 @@ var levels = map[string]slog.Level{
 	AccountDisabled: slog.LevelWarn,
 	AccountRemoved:  slog.LevelWarn,
 	Locked:          slog.LevelWarn,
+	UpdateRestart:   slog.LevelWarn,
 	Torn:            slog.LevelError,
 	Trouble:         slog.LevelError,
 }

@@ -48,6 +48,9 @@ func (c *checker) check() {
 	c.checkTLS()
 	c.checkUplink()
 	c.checkStore()
+	if len(c.Update.Keys) > MaxUpdateKeys {
+		c.Fault(c.At("update", "keys"), "leave out what signs no more", "update.keys are %d; at most %d", len(c.Update.Keys), MaxUpdateKeys)
+	}
 	if c.Has("metrics", "listen") && !parseHostPort(c.Metrics.Listen) {
 		c.Fault(c.At("metrics", "listen"), `such as "127.0.0.1:9090"`, "metrics.listen is %q, which is not an address and a port", c.Metrics.Listen)
 	}

@@ -44,6 +44,7 @@ type Config struct {
 	Limits   Limits          `yaml:"limits"`
 	Audit    Audit           `yaml:"audit"`
 	SSH      SSH             `yaml:"ssh"`
+	Update   Update          `yaml:"update"`
 	Identity Identity        `yaml:"identity"` // how people sign in; default: they do not, and devices enrol with codes
 	Time     Time            `yaml:"time"`     // how this machine's clock is kept; default: by others
 	Banner   string          `yaml:"banner"`   // a line that people are told when they connect; default none
@@ -171,6 +172,17 @@ type Store struct {
 	URL          string `yaml:"url"`           // of a PostgreSQL database, without a password; default: a file in State
 	PasswordFile string `yaml:"password_file"` // a file of one line, readable by its owner only; default: none
 }
+
+// Update is whose updates an appliance takes that runs from the image.
+type Update struct {
+	Keys []UpdateKey `yaml:"keys"` // besides those that the image has been built with; at most MaxUpdateKeys
+}
+
+// MaxUpdateKeys bounds Update.Keys: the key in use, its successor, and room for who builds images of their own.
+const MaxUpdateKeys = 4
+
+// An UpdateKey is an Ed25519 public key.
+type UpdateKey [32]byte
 
 // Metrics is where Prometheus reads.
 type Metrics struct {

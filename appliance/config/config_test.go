@@ -58,6 +58,7 @@ run_as: sallyport
 drain: {grace: 5m}
 limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, approval: 1m, approved: 1h, bench: 4, bench_mbit: 1000}
 ssh: {first_use: confirm}
+update: {keys: ["AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA="]}
 banner: what you do here is written down
 time: {servers: [ntp.example, "192.0.2.1:1123", "2001:db8::1"]}
 identity:
@@ -124,6 +125,7 @@ func TestFull(t *testing.T) {
 			"here": {Link: Link{Kind: LinkKernel}, Prefixes: []netip.Prefix{prefix("127.0.0.0/8"), prefix("192.168.0.0/16")}},
 		},
 		Access: "conf/policy/access.yaml", Metrics: Metrics{"127.0.0.1:9090"}, RunAs: "sallyport", Drain: Drain{5 * time.Minute}, Grants: Grants{5 * time.Minute}, SSH: SSH{"confirm"},
+		Update: Update{[]UpdateKey{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32}}},
 		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, time.Minute, time.Hour, 4, 1000},
 		Time:   Time{Servers: []string{"ntp.example", "192.0.2.1:1123", "2001:db8::1"}},
 		Banner: "what you do here is written down",
@@ -194,7 +196,7 @@ func TestFiles(t *testing.T) {
 /c/s:17:27: /c/wg.key can be read by others (mode 0604); chmod 600 /c/wg.key
 /c/s:21:33: /c/psk is not a file
 /c/s:30:9: there is no file /c/policy/access.yaml
-/c/s:44:97: /c/corp.secret can be read by others (mode 0644); chmod 600 /c/corp.secret`
+/c/s:45:97: /c/corp.secret can be read by others (mode 0644); chmod 600 /c/corp.secret`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	_ "embed"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"io/fs"
@@ -112,6 +113,19 @@ func (k *WireGuardKey) DecodeNode(f *yamlfile.File, n *yamlfile.Node, what strin
 		return
 	}
 	*k = key
+}
+
+// DecodeNode reads 44 characters of base64.
+func (k *UpdateKey) DecodeNode(f *yamlfile.File, n *yamlfile.Node, what string) {
+	if !f.Want(n, yamlfile.String, what) {
+		return
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(n.Text)
+	if err != nil || len(b) != len(k) {
+		f.Fault(n.Position, "sallyport-image update-key prints one", "%s: a key is 44 characters of base64", what)
+		return
+	}
+	copy(k[:], b)
 }
 
 // parseHostPort reads an address and port to listen on; the address may be empty, the port 0 for any.

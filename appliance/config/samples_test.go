@@ -141,6 +141,8 @@ c:13:21: no peer is allowed 10.1.0.2; add it to allowed of the peer that it lies
 		`c:4:66: vnets.hub.link.wireguard.peers[0].public_key: a WireGuard key is 44 characters of base64; wg pubkey prints one
 c:4:105: endpoint "x:0" is not a host and a port; such as vpn.example:51820
 c:7:29: no peer is allowed all of fd00:1::/48; add it to allowed of the peer that it lies behind`, true},
+	{"update key", with("tls", "update: {keys: [AAAA]}\ntls"), `c:1:17: update.keys[0]: a key is 44 characters of base64; sallyport-image update-key prints one`, true},
+	{"update keys", with("tls", "update: {keys: ["+strings.Repeat(`"AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=", `, 5)+"]}\ntls"), `c:1:16: update.keys are 5; at most 4; leave out what signs no more`, true},
 	{"metrics without port", with("tls", "metrics: {listen: localhost}\ntls"), `c:1:19: metrics.listen is "localhost", which is not an address and a port; such as "127.0.0.1:9090"`, true},
 	{"grace without unit", with("tls", "drain: {grace: 30}\ntls"), `c:1:16: drain.grace is 30 without a unit; write a number and its unit, such as 15m, 8h or 1h30m`, true},
 	{"grace of zero", with("tls", "drain: {grace: 0s}\ntls"), `c:1:16: drain.grace is "0s", which is not a length of time; write a number and its unit, such as 15m, 8h or 1h30m`, false},
@@ -246,6 +248,7 @@ var structs = map[string]reflect.Type{
 	"properties/identity/properties/providers/items":                reflect.TypeFor[Provider](),
 	"properties/identity/properties/providers/items/properties/mfa": reflect.TypeFor[MFA](),
 	"properties/metrics":                     reflect.TypeFor[Metrics](),
+	"properties/update":                      reflect.TypeFor[Update](),
 	"properties/drain":                       reflect.TypeFor[Drain](),
 	"properties/grants":                      reflect.TypeFor[Grants](),
 	"properties/time":                        reflect.TypeFor[Time](),

@@ -44,6 +44,11 @@ func (s *Store) migrate(ctx context.Context, version int64) error {
 		case have >= min(version, known):
 			return nil
 		}
+		if have > 0 && s.cfg.Trial {
+			if err := s.keep(ctx); err != nil {
+				return err
+			}
+		}
 		if _, err = p.UpTo(ctx, min(version, known)); err == nil {
 			return nil
 		}

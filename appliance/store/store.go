@@ -63,6 +63,7 @@ type Config struct {
 	Password func() (string, error)                                               // of PostgreSQL, asked at each connection; default none
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error) // to PostgreSQL; default the kernel's sockets
 	Existing bool                                                                 // neither makes a database nor changes its tables: for who only reads it
+	Trial    bool                                                                 // of SQLite: before the tables change, what there is is kept, for Back
 	Dir      string                                                               // the folder of File; must be there
 	Clock    func() time.Time                                                     // default time.Now
 	Log      *slog.Logger                                                         // of what Watch goes through; default none

@@ -84,6 +84,7 @@ type Appliance struct {
 	hellos  []frame.Hello
 	once    bool // OnceCode was used
 	logins  []*login
+	upload  upload
 }
 
 type device struct {
@@ -482,6 +483,10 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 		reply(200, object{})
 	default:
 		if status, v, ok := a.answerAccess(r); ok {
+			reply(status, v)
+			return
+		}
+		if status, v, ok := a.answerUpdate(r); ok {
 			reply(status, v)
 			return
 		}

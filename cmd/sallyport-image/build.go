@@ -45,6 +45,7 @@ func buildCommand(e env) *cli.Command {
 			&cli.StringFlag{Name: "flavour", Usage: "the machines it is for:\n" + strings.Join(image.Flavours(), ", "), Value: "all"},
 			&cli.StringFlag{Name: "out", Usage: "the `FOLDER` that the files go to"},
 			&cli.StringFlag{Name: "version", Usage: "the image's version", Value: version},
+			&cli.StringFlag{Name: "update-keys", Usage: "the public `KEYS` of update-key whose updates it\ntakes, with commas between"},
 		}, sources()...),
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 || c.String("out") == "" {
@@ -52,6 +53,7 @@ func buildCommand(e env) *cli.Command {
 			}
 			o := e.options(c)
 			o.Flavour, o.Version, o.Out = c.String("flavour"), c.String("version"), c.String("out")
+			o.Updates = c.String("update-keys")
 			if text := os.Getenv("SOURCE_DATE_EPOCH"); text != "" {
 				seconds, err := strconv.ParseInt(text, 10, 64)
 				if err != nil {

@@ -47,7 +47,7 @@ func run(ctx context.Context, e env) int {
 		HideVersion:    true,
 		ExitErrHandler: func(*cli.Context, error) {}, // run says it, once
 		Flags:          []cli.Flag{cli.HelpFlag},
-		Commands:       []*cli.Command{buildCommand(e), verifyCommand(e), inspectCommand(e), signCommand(e)},
+		Commands:       []*cli.Command{buildCommand(e), verifyCommand(e), inspectCommand(e), signCommand(e), updateKeyCommand(e), updateCommand(e)},
 		Action: func(c *cli.Context) error {
 			if !c.Args().Present() {
 				return cli.ShowAppHelp(c)

@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"sallyport": main}) }
 
-// The scripts run the program as people do. Their surroundings: $ADDR, $CA and $PIN of an appliance, $SALLYPORT_HOME,
+// The scripts run the program as people do. Their surroundings: $ADDR, $CA and $PIN of an appliance, $URL of a web server, $SALLYPORT_HOME,
 // a file "code", and the commands
 //
 //	exits N program args…   runs a program that must end with status N
@@ -49,6 +49,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("SALLYPORT_NO_AGENT", "1")
 			env.Setenv("PROXY", connectProxy(t, a.Address))
+			env.Setenv("URL", files(t, env.WorkDir))
 			return os.WriteFile(filepath.Join(env.WorkDir, "code"), []byte(clienttest.Code+"\n"), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -80,6 +81,13 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// files is a web server of a script's files.
+func files(t *testing.T, folder string) string {
+	s := httptest.NewServer(http.FileServer(http.Dir(folder)))
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 // connectProxy is an HTTP proxy that connects to the appliance when bastion.invalid is asked for, by a user with a

@@ -29,6 +29,17 @@ var errNoDatabase = errors.New("the database has not answered since the start")
 // told so: a daemon that exits would only be started again.
 func (d *daemon) openStore(ctx context.Context) (*store.Store, error) {
 	s, err := store.Open(ctx, d.storeConfig())
+	if errors.Is(err, store.ErrLater) && d.cfg.Store.URL == "" {
+		// A later version was tried, and has given up before it was found good: what it did to the tables goes too.
+		back, fault := store.Back(d.supply.State())
+		if fault != nil {
+			return nil, errors.Join(err, fault)
+		}
+		if back {
+			d.log.Warn("the database is the one from before a later version was tried; what was changed during the trial is lost")
+			s, err = store.Open(ctx, d.storeConfig())
+		}
+	}
 	if !errors.Is(err, store.ErrDown) || d.cfg.Store.URL == "" {
 		return s, err
 	}

@@ -57,6 +57,7 @@ type daemon struct {
 	hostKeys  *hostkey.Pins
 	sshCA     *sshca.Authority
 	gateway   *appliance.Gateway
+	trial     bool                            // this version has yet to prove itself
 	cert      atomic.Pointer[tls.Certificate] // from a file or made here; nil with acme
 	acme      *acme                           // nil without
 	networks  map[string]network
@@ -107,6 +108,9 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		d.gateway.VNets[name] = n
 	}
 	if d.identity, err = auth.OpenIdentity(d.supply.State()); err != nil {
+		return err
+	}
+	if err := d.openUpdates(ctx); err != nil {
 		return err
 	}
 	// The database may lie behind one of them.

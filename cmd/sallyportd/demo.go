@@ -239,6 +239,8 @@ unless { context.mfa };
 // demoSupply gives the daemon the demo's sockets and its VNet in memory.
 type demoSupply struct{ *demo }
 
+func (demoSupply) Updates() parentUpdates { return nil }
+
 func (s demoSupply) Listener(string) (net.Listener, error)   { return s.tcp, nil }
 func (s demoSupply) PacketConn(string) (*net.UDPConn, error) { return s.udp, nil }
 func (s demoSupply) Network(string, config.VNet, []uint16) (network, error) {

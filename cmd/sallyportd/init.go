@@ -27,6 +27,7 @@ import (
 	"sallyport/appliance/config"
 	"sallyport/host"
 	"sallyport/host/boot"
+	"sallyport/host/disk"
 	"sallyport/host/metadata"
 	"sallyport/host/source"
 	"sallyport/netstack/dhcp"
@@ -83,6 +84,12 @@ type image struct {
 	kmsg *os.File // where the worker's output goes, by lines
 	seen []string // NICs that have been there
 	code sync.Once
+	end  func(boot.How) // stops the machine, in order
+
+	disks   disk.Disks
+	updater *updater      // nil where the machine was not started by a boot loader
+	healthy chan struct{} // is closed when the first worker's self-test has passed
+	passed  sync.Once     // closes it
 
 	surveys  sync.Mutex
 	networks []host.Network // as last said
@@ -103,14 +110,14 @@ func runImage(e env) error {
 	if err := boot.Hostname(""); err != nil {
 		log.Warn("the machine has no name", "cause", err)
 	}
-	m := &image{log: log}
+	m := &image{log: log, healthy: make(chan struct{})}
 	if m.kmsg, err = m.relay(); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var how atomic.Int32
-	end := func(h boot.How) {
+	m.end = func(h boot.How) {
 		log.Info("the machine is asked to stop", "how", h.String())
 		how.Store(int32(h))
 		stop()
@@ -120,15 +127,21 @@ func runImage(e env) error {
 	go func() {
 		for s := range signals {
 			if s == boot.PowerOff.Signal() {
-				end(boot.PowerOff)
+				m.end(boot.PowerOff)
 			} else {
-				end(boot.Restart)
+				m.end(boot.Restart)
 			}
 		}
 	}()
 	go boot.Reap(context.WithoutCancel(ctx))
-	boot.PowerButton(ctx, log, func() { end(boot.PowerOff) })
-	m.live(ctx)
+	boot.PowerButton(ctx, log, func() { m.end(boot.PowerOff) })
+	m.openDisk()
+	if m.updater != nil {
+		go m.updater.prove(ctx, m.healthy, onTrial)
+	}
+	if m.mountData(ctx) {
+		m.live(ctx)
+	}
 	return boot.Stop(boot.How(how.Load()), log)
 }
 
@@ -211,8 +224,12 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 			return p, err
 		},
 		Log: m.log, RunDir: imageRun, Output: m.kmsg,
-		Args:  []string{"sallyportd", "worker", "--config", imageConfig, "--cloud", string(metadata.Detect("/"))},
-		Given: m.survey,
+		Args:    []string{"sallyportd", "worker", "--config", imageConfig, "--cloud", string(metadata.Detect("/"))},
+		Given:   m.survey,
+		Healthy: func() { m.passed.Do(func() { close(m.healthy) }) },
+	}
+	if m.updater != nil {
+		parent.Updater = m.updater
 	}
 	if _, err := os.Stat(boot.Watchdog); err == nil {
 		parent.Watchdog = boot.Watchdog

@@ -15,7 +15,7 @@ import (
 // storeConfig says where the daemon's database is.
 func (d *daemon) storeConfig() store.Config {
 	cfg := databaseOf(d.cfg, d.supply.File)
-	cfg.Dir, cfg.Log = d.supply.State(), d.log
+	cfg.Dir, cfg.Log, cfg.Trial = d.supply.State(), d.log, d.trial
 	if u := d.uplink(); u != nil && cfg.URL != "" {
 		u.allow(cfg.URL)
 		cfg.Dial = u.dial

@@ -27,6 +27,8 @@ type supply interface {
 	Files(path string) (map[string][]byte, error)
 	Changed() <-chan struct{}
 	State() string
+	// Updates is who changes the version of the image; nil where nobody can.
+	Updates() parentUpdates
 	// Serving has whoever watches over the process ask test whether it still does its work, until Draining.
 	Serving(test func(context.Context) error)
 	Draining()
@@ -43,6 +45,8 @@ type workerSupply struct {
 	log    *slog.Logger
 	leased time.Time // when waiting for leases ends
 }
+
+func (s workerSupply) Updates() parentUpdates { return s.Worker }
 
 func (s workerSupply) Network(name string, v config.VNet, serve []uint16) (network, error) {
 	n := &vnet{name: name, config: v, serve: serve, log: s.log}
@@ -89,6 +93,8 @@ func newLocalSupply(path string, cfg *config.Config, log *slog.Logger) (*localSu
 	})
 	return s, nil
 }
+
+func (s *localSupply) Updates() parentUpdates { return nil }
 
 func (s *localSupply) Listener(name string) (net.Listener, error) {
 	if name == "metrics" {

@@ -103,6 +103,7 @@ type options struct {
 	config string   // default: that of the form
 	access string   // default: ann may reach db-1
 	bare   bool     // the client is not enrolled
+	starts bool     // again, when it restarts
 	inside bool     // eth0 is the NIC in the VNet, not the public one
 
 	given   func(*machine) []string // how QEMU gives the machine its configuration; default: by fw_cfg
@@ -194,7 +195,7 @@ func (m *machine) boot(o options) {
 	m.t.Helper()
 	console := "stdio,id=console,mux=on,signal=off"
 	args := []string{"-machine", "q35", "-accel", cmp.Or(o.accel, processor()), "-cpu", "max", "-smp", fmt.Sprint(cmp.Or(o.cpus, min(2, runtime.NumCPU()))), "-m", fmt.Sprint(cmp.Or(o.memory, 256)),
-		"-nodefaults", "-display", "none", "-no-reboot",
+		"-nodefaults", "-display", "none",
 		"-chardev", console, "-serial", "chardev:console",
 		"-qmp", "unix:" + m.dir + "/qmp,server=on,wait=off",
 		"-device", "virtio-rng-pci"}
@@ -209,6 +210,9 @@ func (m *machine) boot(o options) {
 			"-fw_cfg", "name=opt/sallyport/files/access.yaml,file="+m.write("access.yaml", cmp.Or(o.access, access)))
 	} else {
 		args = append(args, o.given(m)...)
+	}
+	if !o.starts {
+		args = append(args, "-no-reboot")
 	}
 	if o.disk {
 		args = append(args, m.firmware()...)
@@ -231,7 +235,7 @@ func (m *machine) boot(o options) {
 	m.qemu = lab.Start(m.t, cmd)
 }
 
-// firmware is what boots the disk: a copy of it, and UEFI's variables of the machine's own.
+// firmware is what boots the disk: a copy of it, with room for data, and UEFI's variables of the machine's own.
 func (m *machine) firmware() []string {
 	m.t.Helper()
 	vars, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.fd")
@@ -243,7 +247,7 @@ func (m *machine) firmware() []string {
 		m.t.Fatalf("the image has %d disks", len(disks))
 	}
 	disk := filepath.Join(m.dir, "disk.qcow2")
-	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disks[0], disk).CombinedOutput(); err != nil {
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disks[0], disk, "512M").CombinedOutput(); err != nil {
 		m.t.Fatalf("qemu-img: %v\n%s", err, out)
 	}
 	return []string{"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",

@@ -1,0 +1,349 @@
+package disk
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/diskfs/go-diskfs/backend"
+	"github.com/diskfs/go-diskfs/partition/gpt"
+)
+
+const (
+	espGUID  = "5A11E900-0000-4000-8000-000000000001"
+	diskGUID = "5A11E900-0000-4000-8000-000000000000"
+)
+
+// image makes a disk as the builder does: an EFI system partition of 34 MiB, and nothing behind it. Then the disk grows.
+func image(t *testing.T, size int64) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(t.TempDir(), "disk.raw"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	const small = 36 * mib
+	if err := f.Truncate(small); err != nil {
+		t.Fatal(err)
+	}
+	table := &gpt.Table{GUID: diskGUID, ProtectiveMBR: true, LogicalSectorSize: sector, PhysicalSectorSize: sector, Partitions: []*gpt.Partition{
+		{Index: 1, Start: mib / sector, Size: 34 * mib, Type: gpt.EFISystemPartition, Name: "esp", GUID: espGUID}}}
+	if err := table.Write(f, small); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// start does what a start of the machine does with its disk.
+func start(dev device) (*gpt.Partition, bool, error) {
+	size, err := sizeOf(dev)
+	if err != nil {
+		return nil, false, err
+	}
+	table, err := readTable(dev, size)
+	if err != nil {
+		return nil, false, err
+	}
+	if byGUID(table, strings.ToLower(espGUID)) == nil {
+		return nil, false, errors.New("the EFI system partition is gone")
+	}
+	return settle(dev, table)
+}
+
+// verify asks others whether the disk is as it should be: sgdisk about the GPT, e2fsck about the file system.
+func verify(t *testing.T, f *os.File, p *gpt.Partition) {
+	t.Helper()
+	out, err := exec.Command("sgdisk", "--verify", f.Name()).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "No problems found") {
+		t.Errorf("sgdisk: %v: %s", err, out)
+	}
+	out, err = exec.Command("e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", f.Name(), offset(p))).CombinedOutput()
+	if err != nil {
+		t.Errorf("e2fsck: %v: %s", err, out)
+	}
+}
+
+func TestFirstStart(t *testing.T) {
+	for _, size := range []int64{128 * mib, 512 * mib, 3 << 30, 3<<30 + 7*sector} {
+		f := image(t, size)
+		p, made, err := start(f)
+		if err != nil || !made {
+			t.Fatalf("%d: made %v, %v", size, made, err)
+		}
+		if p.Index != 2 || offset(p) != 35*mib || p.Name != dataName || offset(p)+length(p) > size-mib/64 {
+			t.Errorf("%d: %+v", size, p)
+		}
+		verify(t, f, p)
+		b := make([]byte, 4)
+		if _, err := f.ReadAt(b, offset(p)+superblock+0x28); err != nil || binary.LittleEndian.Uint32(b)%(block/inodeSize) != 0 {
+			t.Errorf("%d: %d inodes in a group are no whole blocks, %v", size, binary.LittleEndian.Uint32(b), err)
+		}
+		// Whatever lies in the file system now stays.
+		mark := offset(p) + length(p) - 4096
+		if _, err := f.WriteAt([]byte("somebody's"), mark); err != nil {
+			t.Fatal(err)
+		}
+		again, made, err := start(f)
+		if err != nil || made || again.Start != p.Start || again.GUID != p.GUID {
+			t.Errorf("%d: the second start: made %v, %+v, %v", size, made, again, err)
+		}
+		b = make([]byte, 10)
+		if _, err := f.ReadAt(b, mark); err != nil || string(b) != "somebody's" {
+			t.Errorf("%d: %q, %v", size, b, err)
+		}
+	}
+}
+
+func TestNoRoom(t *testing.T) {
+	for _, size := range []int64{36 * mib, 35*mib + leastData} {
+		f := image(t, size)
+		before, err := os.ReadFile(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := start(f); !errors.Is(err, ErrNoRoom) {
+			t.Errorf("%d: %v", size, err)
+		}
+		if after, err := os.ReadFile(f.Name()); err != nil || string(after) != string(before) {
+			t.Errorf("%d: the disk has changed, %v", size, err)
+		}
+	}
+}
+
+func TestLargest(t *testing.T) {
+	f := image(t, 200<<30)
+	size, err := sizeOf(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := readTable(f, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := add(table, size); err != nil || length(p) != mostData {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestDamaged: a data partition without its superblock is not made anew, and one whose GPT is half gone is found.
+func TestDamaged(t *testing.T) {
+	f := image(t, 128*mib)
+	p, _, err := start(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(make([]byte, 2*sector), sector); err != nil { // the primary GPT
+		t.Fatal(err)
+	}
+	if _, made, err := start(f); made || err != nil {
+		t.Fatalf("without the primary GPT: made %v, %v", made, err)
+	}
+	verify(t, f, p)
+	if _, err := f.WriteAt(make([]byte, 1024), offset(p)+superblock); err != nil {
+		t.Fatal(err)
+	}
+	if _, made, err := start(f); made || !errors.Is(err, ErrDamaged) {
+		t.Errorf("without the superblock: made %v, %v", made, err)
+	}
+}
+
+// TestImageAnew: who writes the image over the disk again keeps the data behind it.
+func TestImageAnew(t *testing.T) {
+	f := image(t, 128*mib)
+	p, _, err := start(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := os.ReadFile(image(t, 36*mib).Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := make([]byte, mib) // the image ends within the data
+	if _, err := f.ReadAt(kept, 35*mib); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(fresh[:35*mib], 0); err != nil {
+		t.Fatal(err)
+	}
+	again, made, err := start(f)
+	if err != nil || made || again.Start != p.Start {
+		t.Errorf("made %v, %+v, %v", made, again, err)
+	}
+	verify(t, f, again)
+}
+
+var errCut = errors.New("the power is cut")
+
+// A cutter is a disk whose power is cut at its n-th operation. What was written since the last Sync may be on it or not,
+// sector by sector.
+type cutter struct {
+	*os.File
+	n, done int
+	rand    *rand.Rand
+	pending []write
+}
+
+type write struct {
+	b   []byte
+	off int64
+}
+
+func (c *cutter) step() error {
+	if c.done++; c.n == 0 || c.done < c.n {
+		return nil
+	}
+	if c.done == c.n {
+		for _, w := range c.pending {
+			for at := 0; at < len(w.b); at += sector {
+				if c.rand.IntN(2) == 0 {
+					c.File.WriteAt(w.b[at:min(at+sector, len(w.b))], w.off+int64(at))
+				}
+			}
+		}
+		c.pending = nil
+	}
+	return errCut
+}
+
+func (c *cutter) WriteAt(b []byte, off int64) (int, error) {
+	c.pending = append(c.pending, write{append([]byte{}, b...), off})
+	if err := c.step(); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+func (c *cutter) Sync() error {
+	if err := c.step(); err != nil {
+		return err
+	}
+	return c.flush()
+}
+
+func (c *cutter) flush() error {
+	for _, w := range c.pending {
+		if _, err := c.File.WriteAt(w.b, w.off); err != nil {
+			return err
+		}
+	}
+	c.pending = nil
+	return nil
+}
+
+// ReadAt sees what has been written, on the disk or not.
+func (c *cutter) ReadAt(b []byte, off int64) (int, error) {
+	if c.n != 0 && c.done >= c.n {
+		return 0, errCut
+	}
+	n, err := c.File.ReadAt(b, off)
+	for _, w := range c.pending {
+		for i := range w.b {
+			if at := w.off + int64(i) - off; at >= 0 && at < int64(n) {
+				b[at] = w.b[i]
+			}
+		}
+	}
+	return n, err
+}
+
+var _ backend.WritableFile = (*cutter)(nil)
+
+// TestCut: wherever the power is cut at the first start, the next one has a sound disk, and has formatted nothing that a
+// label was on.
+func TestCut(t *testing.T) {
+	whole := &cutter{File: image(t, 128*mib)}
+	if _, _, err := start(whole); err != nil {
+		t.Fatal(err)
+	}
+	total := whole.done
+	t.Logf("%d writes and syncs", total)
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	for i := range 2 * total {
+		n := i%total + 1
+		f := image(t, 128*mib)
+		c := &cutter{File: f, n: n, rand: r}
+		if _, _, err := start(c); err == nil {
+			t.Fatalf("cut %d (seed %d): nothing was cut", n, seed)
+		}
+		had := false
+		if size, err := sizeOf(f); err == nil {
+			if table, err := readTable(f, size); err == nil && named(table, newName) != nil {
+				had = probe(f, offset(named(table, newName))).ours()
+			}
+		}
+		p, made, err := start(f)
+		if err != nil || had && made {
+			t.Fatalf("cut %d (seed %d): had a label %v, made %v, %v", n, seed, had, made, err)
+		}
+		verify(t, f, p)
+		f.Close()
+		os.Remove(f.Name())
+	}
+}
+
+// TestDiskFails: an error of the disk is told.
+func TestDiskFails(t *testing.T) {
+	f := image(t, 128*mib)
+	readonly, err := os.Open(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer readonly.Close()
+	if _, _, err := start(readonly); err == nil {
+		t.Error("a disk that cannot be written is settled")
+	}
+}
+
+// FuzzTable: a disk of anybody's making does no harm when it is looked at.
+func FuzzTable(f *testing.F) {
+	table := &gpt.Table{GUID: diskGUID, ProtectiveMBR: true, LogicalSectorSize: sector, PhysicalSectorSize: sector, Partitions: []*gpt.Partition{
+		{Index: 1, Start: 40, Size: 8 * sector, Type: gpt.EFISystemPartition, Name: "esp", GUID: espGUID}}}
+	name := filepath.Join(f.TempDir(), "disk")
+	if err := os.WriteFile(name, make([]byte, 128*sector), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	d, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := errors.Join(table.Write(d, 128*sector), d.Close()); err != nil {
+		f.Fatal(err)
+	}
+	seed, err := os.ReadFile(name)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add(append([]byte{}, seed[:4*sector]...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := memory{Reader: strings.NewReader(string(b))}
+		probe(m, 0)
+		table, err := readTable(m, int64(len(b)))
+		if err != nil {
+			return
+		}
+		for _, p := range table.Partitions {
+			probe(m, offset(p))
+		}
+		byGUID(table, espGUID)
+		named(table, dataName)
+		add(table, 1<<40)
+	})
+}
+
+// memory is a disk that is only read.
+type memory struct{ *strings.Reader }
+
+func (memory) Close() error               { return nil }
+func (memory) Stat() (fs.FileInfo, error) { return nil, fs.ErrInvalid }
