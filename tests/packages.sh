@@ -43,8 +43,6 @@ want qemu-img qemu-utils
 want mkfs.vfat dosfstools
 want mcopy mtools
 want genisoimage genisoimage
-want qemu-system-x86_64 qemu-system-x86
-want qemu-img qemu-utils
 want sbverify sbsigntool
 want sfdisk fdisk
 want openssl openssl

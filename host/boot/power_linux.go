@@ -122,7 +122,7 @@ func PowerButton(ctx context.Context, log *slog.Logger, pressed func()) {
 		go func() {
 			defer stop()
 			defer f.Close()
-			if err := watchKeys(f, pressed); err != nil && ctx.Err() == nil {
+			if err := watchKeys(f, pressed); ctx.Err() == nil {
 				log.Warn("the power button is not read any more", "device", path, "cause", err)
 			}
 		}()
@@ -149,7 +149,7 @@ func keyBit(bitmap string, key int) bool {
 	return err == nil && w>>(key%64)&1 == 1
 }
 
-// watchKeys reads events until r ends.
+// watchKeys reads events until r ends, and says why it did.
 func watchKeys(r io.Reader, pressed func()) error {
 	buf := make([]byte, eventSize)
 	for {

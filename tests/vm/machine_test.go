@@ -377,9 +377,3 @@ func (m *machine) ends() {
 		m.t.Fatal("the machine does not stop")
 	}
 }
-
-// lines are those that the machine has said with a word in them.
-func (m *machine) lines(word string) []string {
-	all := strings.Split(m.qemu.Output(), "\n")
-	return slices.DeleteFunc(all, func(l string) bool { return !strings.Contains(l, word) })
-}
