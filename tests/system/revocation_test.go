@@ -212,8 +212,19 @@ func (w *removal) begin(b *bastion) {
 	for range detachedOfEach - 1 {
 		goes := w.person.admitted("https", w.name)
 		goes.opened(b.t, target)
-		if _, err := goes.Write(frame.Ack{Limit: frame.FirstLimit}.Append(nil)); err != nil { // which says that we would come back
+		// The first says that we would come back; the answer to the second, that it has been read before the connection breaks.
+		goodbye := frame.AppendProbe(frame.Ack{Limit: frame.FirstLimit}.Append(nil), frame.TypePing, [8]byte{1})
+		if _, err := goes.Write(goodbye); err != nil {
 			b.t.Fatal(err)
+		}
+		for {
+			h, _, err := frame.ReadFrame(goes)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			if h.Type == frame.TypePong {
+				break
+			}
 		}
 		goes.Close()
 	}
