@@ -116,16 +116,12 @@ func (s *Store) awake() chan struct{} {
 func (s *Store) asleep(wake chan struct{}) {
 	s.mu.Lock()
 	delete(s.woke, wake)
-	quiet := s.quiet
-	if len(s.woke) > 0 {
-		quiet = nil
-	} else {
-		s.quiet = nil
+	quiet := func() {}
+	if len(s.woke) == 0 && s.quiet != nil {
+		quiet, s.quiet = s.quiet, nil
 	}
 	s.mu.Unlock()
-	if quiet != nil {
-		quiet()
-	}
+	quiet()
 }
 
 // keepListening hears of changes in good time; polling makes up for what it misses.

@@ -88,12 +88,10 @@ type refusal struct {
 func refuse(w http.ResponseWriter, status int, err error) {
 	r := refusal{Error: err.Error()}
 	var known *auth.Error
-	var reason *frame.StreamError
-	switch {
-	case errors.As(err, &known):
+	if errors.As(err, &known) {
 		r.Hint = known.Hint
-	case errors.As(err, &reason):
-		r = refusal{reason.Reason.Sentence, reason.Reason.Hint}
+	} else if reason, ok := frame.ReasonOf(err); ok {
+		r = refusal{reason.Sentence, reason.Hint}
 	}
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(r)
