@@ -79,6 +79,11 @@ var questions = map[string]question{
 	"DELETE accounts/{name}": {ann: "404 E_ACCOUNT_UNKNOWN"},
 	"GET signins":            {ann: "200"},
 	"POST signins/end":       {body: `{"user":"fay"}`, ann: "200"},
+	"GET update":             {ann: "400 E_UPDATE_NONE"}, // the site is no image; TestUpdates has one that is
+	"POST update/upload":     {ann: "400 E_UPDATE_NONE"},
+	"POST update/install":    {body: "{}", ann: "400 E_UPDATE_NONE"},
+	"POST update/rollback":   {ann: "400 E_UPDATE_NONE"},
+	"POST update/restart":    {ann: "400 E_UPDATE_NONE"},
 
 	"DELETE locks/{kind}/{name}": {ann: "404 E_LOCK_UNKNOWN"},
 	"POST accounts/{name}/reset": {body: "{}", ann: "404 E_ACCOUNT_UNKNOWN"},
