@@ -129,7 +129,7 @@ func TestFull(t *testing.T) {
 		Update: Update{[]UpdateKey{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32}}},
 		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, time.Minute, time.Hour, 4, 1000},
 		Time:   Time{Servers: []string{"ntp.example", "192.0.2.1:1123", "2001:db8::1"}},
-		Banner: "what you do here is written down",
+		Banner: "what you do here is written down", IdentityKey: "conf/fleet.key",
 		Identity: Identity{URL: "https://bastion.example", Lasts: 8 * time.Hour, Refresh: 5 * time.Minute, Token: 2 * time.Minute, Local: Local{true}, Providers: []Provider{
 			{"corp", "https://id.corp.example", "sallyport", "conf/corp.secret", []string{"openid", "groups"}, "email", "roles", MFA{[]string{"mfa"}, []string{"gold"}}}}},
 		Audit: Audit{time.Second, true, 30, 100, []Export{{Name: "siem", Syslog: "siem.example:6514", CA: "conf/siem.pem"}, {Name: "copy", File: "conf/audit.jsonl"},
@@ -177,7 +177,7 @@ func fakeStat(files map[string]fs.FileMode) func(string) (fs.FileInfo, error) {
 func TestFiles(t *testing.T) {
 	files := map[string]fs.FileMode{
 		"/c/server.crt": 0o644, "/etc/server.key": 0o600, "/c/wg.key": 0o600, "/c/psk": 0o400, "/c/db.password": 0o600, "/c/policy/access.yaml": 0o644,
-		"/c/siem.pem": 0o644, "/c/hook.token": 0o600, "/c/corp.secret": 0o600,
+		"/c/siem.pem": 0o644, "/c/hook.token": 0o600, "/c/corp.secret": 0o600, "/c/fleet.key": 0o600,
 	}
 	if _, err := ParseFiles("/c/s", []byte(full), fakeStat(files)); err != nil {
 		t.Errorf("all is there: %v", err)
@@ -197,7 +197,7 @@ func TestFiles(t *testing.T) {
 /c/s:17:27: /c/wg.key can be read by others (mode 0604); chmod 600 /c/wg.key
 /c/s:21:33: /c/psk is not a file
 /c/s:30:9: there is no file /c/policy/access.yaml
-/c/s:45:97: /c/corp.secret can be read by others (mode 0644); chmod 600 /c/corp.secret`
+/c/s:46:97: /c/corp.secret can be read by others (mode 0644); chmod 600 /c/corp.secret`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
