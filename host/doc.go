@@ -34,8 +34,11 @@
 // the ports against the next parent, and its flows could not be handed over anyway.
 //
 // SIGHUP makes the parent read its files again and tell the worker, changed or not. SIGTERM and SIGINT are passed on as
-// SIGTERM, which asks the worker to drain; Run returns when it has ended. A service manager that signals both processes
-// makes the worker see SIGTERM twice, which must mean no more than once.
+// SIGTERM, which asks the worker to drain; Run returns when it has ended. One that has not, HungAfter after Plan.Grace, is
+// killed. A service manager that signals both processes makes the worker see SIGTERM twice, which must mean no more than
+// once.
+//
+// A worker cannot end the parent: status 0 is a death like any other, and so is 78 once a worker has served.
 //
 // # Health
 //
@@ -48,15 +51,15 @@
 //
 // The machine's watchdog (Parent.Watchdog) and the service manager's (sd_notify(3), WatchdogSec) are fed as long as the
 // worker answers, or one is starting. When five workers in a row have died at once nobody feeds them any more until a
-// self-test has passed, and the machine or the service starts afresh. An orderly end is told to the device by a V. The
-// manager hears READY=1 after the first self-test that passes, RELOADING=1 and STOPPING=1.
+// self-test has passed, and the machine or the service starts afresh. An orderly end is told to the device by a V, unless
+// it is the machine's too (Parent.Armed). The manager hears READY=1 after the first self-test that passes, RELOADING=1 and STOPPING=1.
 //
 // # The clock
 //
 // Where the Plan has Clock the worker says by how much the clock is off (SetClock), and the parent sets it:
 //
 //   - What is less than 0.4 seconds is slewed: the clock does not jump, and goes at most 1 % too fast or too slow.
-//   - The first offset since Run began may step the clock by 24 hours, or by anything if the clock shows a time before
+//   - The first offset since Run began, of whichever worker, may step the clock by 24 hours, or by anything if the clock shows a time before
 //     this program was written.
 //   - A later one steps by 10 seconds at most once an hour, and by 24 hours at most once a day.
 //   - Nothing sets the clock to before 2026 or after 2055. Offsets that come within 30 seconds of the last are not looked at.
@@ -67,8 +70,8 @@
 //
 // The parent looks at the planned files every second. When Changed delivers, the worker reads the configuration with File,
 // checks it, and calls Relink; only then does the parent compute its Plan again and send new listeners, links and files.
-// What Relink refuses has changed nothing. A first worker that finds the configuration wrong exits with status 78, which
-// Run returns instead of trying again.
+// What Relink refuses has changed nothing. A first worker that finds the configuration wrong exits with status 78 before it
+// serves, which Run returns instead of trying again.
 //
 // # The VNet's NIC
 //

@@ -102,13 +102,17 @@ func (d *dog) feed() {
 }
 
 // close tells the device that this is an orderly end ("magic close"): unless its driver was told otherwise, it stops
-// waiting.
-func (d *dog) close() error {
+// waiting. An armed one is fed once more and goes on waiting.
+func (d *dog) close(armed bool) error {
 	close(d.stop)
 	d.wg.Wait()
 	if d.device == nil {
 		return nil
 	}
-	_, err := d.device.Write([]byte{'V'})
+	last := []byte{'V'}
+	if armed {
+		last = []byte{'.'}
+	}
+	_, err := d.device.Write(last)
 	return errors.Join(err, d.device.Close())
 }

@@ -189,6 +189,20 @@ func TestWatchdogIsFed(t *testing.T) {
 	}
 }
 
+// The machine's end does not disarm the device.
+func TestWatchdogStaysArmed(t *testing.T) {
+	b := newBowl(t)
+	r := startWith(t, t.TempDir(), Plan{}, func(p *Parent) { p.Watchdog, p.Armed = b.path, true })
+	r.pid()
+	if err := r.end(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "fed once more", func() bool { return len(b.eaten()) > 1 })
+	if food := b.eaten(); strings.Contains(food, "V") {
+		t.Errorf("eaten: %q", food)
+	}
+}
+
 func TestWatchdogGoesHungry(t *testing.T) {
 	manage(t, 400*time.Millisecond)
 	b := newBowl(t)

@@ -40,6 +40,10 @@ type Parent struct {
 	// /dev/watchdog; default none. It is fed while the worker lives; see the package's text.
 	Watchdog string
 
+	// Armed leaves the watchdog waiting when Run has been asked to end: what comes then is the end of the machine, which is
+	// to come in time.
+	Armed bool
+
 	// Healthy is called when a worker's self-test passes for the first time since Run began. The worker waits for what
 	// it is asked meanwhile. It may be nil.
 	Healthy func()
@@ -70,9 +74,10 @@ func (p Parent) withDefaults() Parent {
 	return p
 }
 
-// Run prepares the plan and keeps a worker running until ctx ends, SIGTERM or SIGINT arrives and the worker has drained,
-// or the worker ends with status 0 by itself. A first worker that ends with status 78 ends Run too, and so does what
-// cannot be prepared at the start; later troubles are logged and tried again.
+// Run prepares the plan and keeps a worker running until ctx ends, or SIGTERM or SIGINT arrives, and the worker has drained.
+// A first worker that ends with status 78 before it has served ends Run too, and so does what cannot be prepared at the
+// start; later troubles are logged and tried again. A worker cannot end Run by itself otherwise: what limits it, such as
+// the back-off and how far it has set the clock, would begin anew.
 func (p Parent) Run(ctx context.Context) error {
 	p = p.withDefaults()
 	lock, err := lockRunDir(p.RunDir)
@@ -95,8 +100,8 @@ func (p Parent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer guard.close()
 	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, time: timekeeper{clock: p.clock, log: p.Log}, updating: make(chan struct{}, 1)}
+	defer func() { guard.close(s.stop && p.Armed) }()
 	defer s.updates.Wait()
 	defer func() { s.held.closeExcept(&holding{}) }()
 	plan, err := s.compute()
@@ -118,6 +123,7 @@ type supervisor struct {
 	held    holding
 	deaths  backoff
 	time    timekeeper
+	served  bool       // a worker has said that it serves
 	healthy bool       // a worker's self-test has passed
 	extra   []*os.File // that the worker has from descriptor 4 on
 	abrupt  bool       // a worker that is to end is killed
@@ -148,10 +154,7 @@ func (s *supervisor) supervise(ctx context.Context) error {
 		switch {
 		case s.stop && err == nil && code <= 0: // drained, or killed while it did
 			return nil
-		case err == nil && code == 0:
-			s.Log.Info("worker ended by itself")
-			return nil
-		case err == nil && (s.stop || first && code == exitConfig):
+		case err == nil && (s.stop || first && !s.served && code == exitConfig):
 			return &ExitError{code}
 		}
 		delay := s.deaths.next(lived)
@@ -210,6 +213,13 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 	ticks := time.NewTicker(pollInterval)
 	defer ticks.Stop()
 	asked := ctx.Done()
+	var late <-chan time.Time // when a worker that drains has had its time
+	drain := func() {
+		s.drain(w)
+		if late == nil {
+			late = time.After(s.held.plan.Grace + s.HungAfter)
+		}
+	}
 	v := vigil{hungAfter: s.HungAfter}
 	for {
 		select {
@@ -217,10 +227,12 @@ func (s *supervisor) attend(ctx context.Context, w *child) {
 			return
 		case <-asked:
 			asked = nil
-			s.drain(w)
+			drain()
+		case <-late:
+			s.kill(w, fmt.Errorf("worker not drained: %v were given, and %v more", s.held.plan.Grace, s.HungAfter))
 		case sig := <-s.signals:
 			if sig != syscall.SIGHUP {
-				s.drain(w)
+				drain()
 				continue
 			}
 			s.dog.tell(reloading())

@@ -292,10 +292,39 @@ func TestWrongConfigurationEndsTheParent(t *testing.T) {
 	if r.pid() == pid {
 		t.Error("the same worker")
 	}
+	r = start(t, Plan{})
+	r.want("", "serving")
+	r.logs("state=serving")
+	pid = r.pid()
+	r.ask("exit 78") // the first, which knows better than that
+	if r.pid() == pid {
+		t.Error("the same worker that served")
+	}
 }
 
+// A worker that ends by itself is replaced like one that dies, and what it may do to the clock does not begin anew.
 func TestWorkerThatEndsByItself(t *testing.T) {
-	if err := start(t, Plan{}, "0").wait(); err != nil {
+	clock := &fakeClock{at: today}
+	r := startWith(t, t.TempDir(), Plan{Clock: true}, func(p *Parent) { p.clock = clock })
+	for range 3 {
+		pid := r.pid()
+		r.want("said", "clock 20h")
+		r.ask("exit 0")
+		if r.pid() == pid {
+			t.Fatal("the same worker")
+		}
+	}
+	r.end()
+	if len(clock.steps) != 1 {
+		t.Errorf("stepped by %v", clock.steps)
+	}
+}
+
+// Workers that end at once by themselves are given as much time as others that die.
+func TestWorkerThatEndsAtOnce(t *testing.T) {
+	r := start(t, Plan{}, "0")
+	r.logs("delay=1s")
+	if err := r.end(); err != nil {
 		t.Error(err)
 	}
 }

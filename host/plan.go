@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"time"
 )
 
 // A Plan is all that the worker is going to be given.
@@ -18,6 +19,8 @@ type Plan struct {
 	State  string   // the worker's directory: made if needed, mode 0700, owned by the worker's user; may be empty
 	Clock  bool     // whether the worker may say what time it is; see the package's text for what that lets it do
 	RunAs  string   // the worker's user, by name or as "uid:gid"; default sallyport if it exists, else nobody; the parent's own if that is not root
+
+	Grace time.Duration // that a worker may drain for; one that has not ended Parent.HungAfter later is killed
 }
 
 // A Listen is a socket that the parent opens and keeps open.

@@ -89,6 +89,7 @@ func (s *supervisor) heard(w *child, now state) {
 	if now != starting || s.deaths.delay == 0 {
 		s.dog.feedFor(2 * s.HungAfter)
 	}
+	s.served = s.served || now == serving || now == troubled
 	if now != serving || s.healthy {
 		return
 	}

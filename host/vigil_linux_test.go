@@ -48,7 +48,7 @@ func TestHungWorkerIsReplaced(t *testing.T) {
 // A worker that lives is left in peace: with trouble that is not its own, with a self-test that passes later, while the
 // start or the drain takes its time, and when the machine has slept.
 func TestWorkerThatLivesIsLeftInPeace(t *testing.T) {
-	r := startWith(t, t.TempDir(), Plan{}, briefly)
+	r := startWith(t, t.TempDir(), Plan{Grace: 10 * time.Second}, briefly)
 	pid := r.pid()
 	time.Sleep(5 * time.Second) // it does not say that it serves
 	for _, how := range []string{"troubled", "recovering"} {
@@ -68,6 +68,19 @@ func TestWorkerThatLivesIsLeftInPeace(t *testing.T) {
 	}
 	if r.log.has("worker killed") {
 		t.Error("it was killed")
+	}
+}
+
+// A worker that never has enough of draining is killed, though it says that it lives.
+func TestDrainEnds(t *testing.T) {
+	r := startWith(t, t.TempDir(), Plan{Grace: time.Second}, briefly)
+	r.ask("drain 1h")
+	begin := time.Now()
+	r.stop()
+	r.logs("state=draining")
+	err := r.wait()
+	if took := time.Since(begin); err != nil || took < 3*time.Second || !r.log.has("worker not drained") {
+		t.Errorf("ended after %v: %v", took, err)
 	}
 }
 

@@ -86,6 +86,8 @@ type image struct {
 	code sync.Once
 	end  func(boot.How) // stops the machine, in order
 
+	grace atomic.Int64 // nanoseconds that flows have when the machine stops
+
 	disks   disk.Disks
 	updater *updater      // nil where the machine was not started by a boot loader
 	healthy chan struct{} // is closed when the first worker's self-test has passed
@@ -117,9 +119,16 @@ func runImage(e env) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var how atomic.Int32
+	var once sync.Once
 	m.end = func(h boot.How) {
 		log.Info("the machine is asked to stop", "how", h.String())
 		how.Store(int32(h))
+		once.Do(func() {
+			time.AfterFunc(time.Duration(m.grace.Load())+stopSlow, func() {
+				log.Error("the machine has not come to an orderly end; it stops now")
+				boot.Force(boot.How(how.Load()))
+			})
+		})
 		stop()
 	}
 	signals := make(chan os.Signal, 4)
@@ -144,6 +153,10 @@ func runImage(e env) error {
 	}
 	return boot.Stop(boot.How(how.Load()), log)
 }
+
+// stopSlow is how long the machine may take to stop when flows have had their time: for a worker that hangs, an update that
+// is being installed, and what is written out. A version on trial that gets stuck would keep the loader from going back.
+const stopSlow = 2 * time.Minute
 
 // relay makes the file that workers write their output to.
 func (m *image) relay() (*os.File, error) {
@@ -221,6 +234,7 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 		Plan: func() (host.Plan, error) {
 			p, err := plan(imageConfig)
 			p.State = state
+			m.grace.Store(int64(p.Grace))
 			return p, err
 		},
 		Log: m.log, RunDir: imageRun, Output: m.kmsg,
@@ -232,7 +246,7 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 		parent.Updater = m.updater
 	}
 	if _, err := os.Stat(boot.Watchdog); err == nil {
-		parent.Watchdog = boot.Watchdog
+		parent.Watchdog, parent.Armed = boot.Watchdog, true
 	}
 	wg.Go(func() { m.firstDevice(ctx, cfg, state) })
 	for ctx.Err() == nil {

@@ -136,7 +136,7 @@ func plan(path string) (host.Plan, error) {
 	if err != nil {
 		return host.Plan{}, err
 	}
-	p := host.Plan{Files: files(path, c), Count: accessFiles, State: c.State, RunAs: runAs(c), Clock: len(c.Time.Servers) > 0}
+	p := host.Plan{Files: files(path, c), Count: accessFiles, State: c.State, RunAs: runAs(c), Clock: len(c.Time.Servers) > 0, Grace: c.Drain.Grace}
 	if listensOn(c) == "" {
 		p.Listen = []host.Listen{{Name: "https", Network: "tcp", Address: c.Listen.Address}, {Name: "quic", Network: "udp", Address: c.Listen.Address}}
 	}

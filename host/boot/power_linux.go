@@ -70,6 +70,11 @@ func Stop(h How, log *slog.Logger) error {
 		}
 	}
 	unix.Sync()
+	return Force(h)
+}
+
+// Force stops the machine at once: what is not written out is lost. It returns only if the kernel refuses.
+func Force(h How) error {
 	command := unix.LINUX_REBOOT_CMD_RESTART
 	if h == PowerOff {
 		command = unix.LINUX_REBOOT_CMD_POWER_OFF
