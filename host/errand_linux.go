@@ -14,12 +14,11 @@ import (
 //
 //	text, err := host.Errand{Args: []string{"sallyportd", "fetch", "--cloud", "azure"}, Interface: "eth0"}.Run(ctx)
 //
-// The child calls Join, asks for the link by the name of ErrandLink and writes the text to ErrandText. It has the NIC for
+// The child runs as a user that owns nothing, not the state of a worker either. It calls Join, asks for the link by the name of ErrandLink and writes the text to ErrandText. It has the NIC for
 // itself; when it has ended the NIC is where it was, down and without addresses.
 type Errand struct {
 	Args      []string      // the child's command line, its name first
 	Interface string        // the NIC's name
-	RunAs     string        // the child's user, as in a Plan
 	RunDir    string        // as a Parent's, which cannot run at the same time; default /run/sallyport
 	Timeout   time.Duration // the child is killed then; default none
 	Limit     int           // bytes of the text; default 1 MiB
@@ -79,7 +78,7 @@ func (e Errand) Run(ctx context.Context) (text []byte, err error) {
 		return nil, err
 	}
 	defer l.close()
-	plan := Plan{Links: []LinkPlan{{VNet: ErrandLink, Kind: Packet, Interface: e.Interface, DHCP: true}}, RunAs: e.RunAs}
+	plan := Plan{Links: []LinkPlan{{VNet: ErrandLink, Kind: Packet, Interface: e.Interface, DHCP: true}}, RunAs: strangerName()}
 	p.Plan = func() (Plan, error) { return plan, nil }
 	s := &supervisor{Parent: p, launcher: l, dog: &dog{log: p.Log}, abrupt: true}
 	if plan, err := s.compute(); err != nil {

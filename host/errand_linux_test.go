@@ -49,10 +49,10 @@ func TestErrand(t *testing.T) {
 	c := newCable(t)
 	dir := t.TempDir()
 	send := func(how string, timeout time.Duration) ([]byte, error) {
-		return Errand{Args: []string{"test", "errand", how}, Interface: c.nic, RunAs: "65534:65534", RunDir: dir, Timeout: timeout, Log: slog.New(slog.DiscardHandler)}.Run(t.Context())
+		return Errand{Args: []string{"test", "errand", how}, Interface: c.nic, RunDir: dir, Timeout: timeout, Log: slog.New(slog.DiscardHandler)}.Run(t.Context())
 	}
 	text, err := send("text", 0)
-	if err != nil || !bytes.HasPrefix(text, fmt.Appendf(nil, "mac %v uid %d\n", c.mac, 65534)) ||
+	if err != nil || !bytes.HasPrefix(text, fmt.Appendf(nil, "mac %v uid %d\n", c.mac, stranger.uid)) ||
 		!strings.Contains(string(text), "CapEff:\t0000000000000000\n") || !strings.Contains(string(text), "NoNewPrivs:\t1\n") {
 		t.Errorf("%s, %v", text, err)
 	}

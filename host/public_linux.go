@@ -118,7 +118,8 @@ func change(link netlink.Link, want []netip.Prefix) error {
 }
 
 // A Lessee is a child that asks DHCP servers for the kernel's address on a NIC and says what they answer, one line for
-// each change. It has no rights: it is not for the parent to read what anybody on the network may have sent.
+// each change. It has no rights and owns nothing, and is to call Confine: it is not for the parent, nor for whom the state
+// belongs to, to read what anybody on the network may have sent.
 type Lessee struct {
 	NIC    string   // by its name or MAC address, in the caller's namespace
 	Args   []string // the child's command line; what it says goes to descriptor 4, and 3 is the packet socket
@@ -156,7 +157,7 @@ func (l Lessee) once(ctx context.Context, launch *launcher, told func(line []byt
 	if err != nil {
 		return err
 	}
-	who, err := lookupAccount("")
+	who, err := lookupAccount(strangerName())
 	if err != nil {
 		return err
 	}

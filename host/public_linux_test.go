@@ -7,8 +7,11 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestNICByMAC: a NIC may be meant by its address. The next parent finds it in its namespace.
@@ -105,6 +108,40 @@ func TestWaitNICs(t *testing.T) {
 	defer cancel()
 	if err := WaitNICs(ctx, []string{"nothing0"}, none); err == nil || err.Error() != "enough" {
 		t.Errorf("%v", err)
+	}
+}
+
+// testLessee is the child: it says who it is and what it may do, in one line.
+func testLessee() int {
+	if err := Confine(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	status, _ := os.ReadFile("/proc/self/status")
+	_, err := unix.Getsockname(3)
+	fmt.Fprintf(os.NewFile(4, "answers"), "%s fork: %v, socket: %v\n", strings.ReplaceAll(string(status), "\n", " "),
+		forbidden["fork"](), err)
+	syscall.Pause()
+	return 0
+}
+
+// TestLessee: a lessee has a user of its own, who is not the worker's, and no more system calls than a worker.
+func TestLessee(t *testing.T) {
+	c := newCable(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var line string
+	err := Lessee{NIC: c.nic, Args: []string{"test", "lessee"}}.Run(ctx, func(l []byte) {
+		line = string(l)
+		stop()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Uid:\t65533\t65533\t65533\t65533 ", "Gid:\t65533\t", "CapEff:\t0000000000000000 ", "NoNewPrivs:\t1 ", "Seccomp:\t2 ",
+		"fork: operation not permitted", "socket: <nil>"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("no %q in %q", want, line)
+		}
 	}
 }
 

@@ -18,6 +18,18 @@ type account struct{ uid, gid uint32 }
 // nobody is what the name means where there is no password file, as in an image of one program.
 var nobody = account{65534, 65534}
 
+// stranger is whom errands and lessees run as: they hear strangers first, and the state belongs to the worker's user. It
+// is nobody else's number.
+var stranger = account{65533, 65533}
+
+// strangerName is the stranger as a Plan names it. Without root there is only one user.
+func strangerName() string {
+	if os.Geteuid() != 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d:%d", stranger.uid, stranger.gid)
+}
+
 // lookupAccount finds the worker's user. It is never root.
 func lookupAccount(name string) (account, error) {
 	a, err := findAccount(name)

@@ -75,16 +75,12 @@ var ErrNotPlanned = errors.New("not in the plan")
 // It ends the process's right to core dumps and tracing, makes files that it creates private, and gives up the system calls
 // that a worker has no use for; no other program can be run from then on.
 func Join() (*Worker, error) {
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return nil, fmt.Errorf("dumpable: %w", err)
-	}
-	unix.Umask(0o077)
 	signal.Ignore(syscall.SIGHUP) // the parent's: it announces the change
 	c, err := openChannel(channelFD)
 	if err != nil {
 		return nil, fmt.Errorf("not started by a parent: %w", err)
 	}
-	if err := restrict(); err != nil { // before anything is read
+	if err := Confine(); err != nil { // before anything is read
 		c.Close()
 		return nil, err
 	}
@@ -104,6 +100,15 @@ func Join() (*Worker, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+// Confine takes from this process what Join takes from a worker.
+func Confine() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("dumpable: %w", err)
+	}
+	unix.Umask(0o077)
+	return restrict()
 }
 
 // Close leaves the parent. Listeners, connections and links that have been asked for stay open.

@@ -406,6 +406,9 @@ func leaseCommand(e env) *cli.Command {
 			if err != nil || c.NArg() != 1 {
 				return fail(exitUsage, "run: sallyportd serve", "lease is for init to start, not for people")
 			}
+			if err := host.Confine(); err != nil {
+				return err
+			}
 			socket, answers := os.NewFile(3, "dhcp"), os.NewFile(4, "answers")
 			defer socket.Close()
 			defer answers.Close()
