@@ -17,7 +17,7 @@
 // environment. It cannot open the configuration, a NIC or a low port; it is given them. What the parent gives depends on
 // its Plan alone. The worker can make four requests: to compute the Plan again (Relink), to note that it lives, where the
 // Plan has Clock to correct the clock, and where there is an Updater to install an update or to restart; the parser for them,
-// and for an update file, is the whole surface of the parent towards the worker.
+// and for an update file, is the whole surface of the parent towards the worker. What it asks for too often is refused.
 //
 // Before it reads anything the worker gives up, with all its threads, the system calls that it has no use for (seccomp(2)).
 // Those by which a program becomes another one, traces others or gets at the kernel end it on the spot; the others fail

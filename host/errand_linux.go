@@ -80,7 +80,8 @@ func (e Errand) Run(ctx context.Context) (text []byte, err error) {
 	defer l.close()
 	plan := Plan{Links: []LinkPlan{{VNet: ErrandLink, Kind: Packet, Interface: e.Interface, DHCP: true}}, RunAs: strangerName()}
 	p.Plan = func() (Plan, error) { return plan, nil }
-	s := &supervisor{Parent: p, launcher: l, dog: &dog{log: p.Log}, abrupt: true}
+	s := newSupervisor(p, l, &dog{log: p.Log})
+	s.abrupt = true
 	if plan, err := s.compute(); err != nil {
 		return nil, err
 	} else if s.held, err = s.prepare(plan, nil); err != nil {

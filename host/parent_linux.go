@@ -3,6 +3,7 @@ package host
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -100,7 +103,8 @@ func (p Parent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &supervisor{Parent: p, launcher: l, signals: signals, dog: guard, time: timekeeper{clock: p.clock, log: p.Log}, updating: make(chan struct{}, 1)}
+	s := newSupervisor(p, l, guard)
+	s.signals = signals
 	defer func() { guard.close(s.stop && p.Armed) }()
 	defer s.updates.Wait()
 	defer func() { s.held.closeExcept(&holding{}) }()
@@ -129,8 +133,25 @@ type supervisor struct {
 	abrupt  bool       // a worker that is to end is killed
 	stop    bool       // asked to end
 
+	relinks  *rate.Limiter // of all workers together, as is changes
+	changes  *rate.Limiter // of the image
 	updates  sync.WaitGroup
 	updating chan struct{} // holds one while something is done about the image
+}
+
+// What workers may ask for. Links that end all together are asked for again at once and then ever less often; the image is
+// changed by people. A worker that asks for more has been taken over, or is broken.
+const (
+	relinksAtOnce, relinksASecond = 100, 5
+	changesAtOnce, changeEvery    = 10, time.Minute
+)
+
+// newSupervisor makes one that holds nothing yet.
+func newSupervisor(p Parent, l *launcher, d *dog) *supervisor {
+	return &supervisor{
+		Parent: p, launcher: l, dog: d, time: timekeeper{clock: p.clock, log: p.Log}, updating: make(chan struct{}, 1),
+		relinks: rate.NewLimiter(relinksASecond, relinksAtOnce), changes: rate.NewLimiter(rate.Every(changeEvery), changesAtOnce),
+	}
 }
 
 // compute asks for the plan and checks it.
@@ -305,8 +326,13 @@ func (s *supervisor) announce(w *child, always bool) {
 
 // relink answers a request: the plan is computed again, and what is new is sent.
 func (s *supervisor) relink(w *child, r request) {
-	if err := s.replan(r); err != nil {
-		s.Log.Error("relink refused", "cause", err)
+	err := errTooOften // which is not worth a line in the log
+	if s.relinks.Allow() {
+		if err = s.replan(r); err != nil {
+			s.Log.Error("relink refused", "cause", err)
+		}
+	}
+	if err != nil {
 		reason := err.Error()
 		if err := w.send(message{Plan: &planInfo{ID: r.Relink, Error: reason[:min(len(reason), maxReason)]}}); err != nil {
 			s.kill(w, err)
@@ -315,6 +341,8 @@ func (s *supervisor) relink(w *child, r request) {
 	}
 	s.sendFresh(w, r.Relink)
 }
+
+var errTooOften = errors.New("the worker asks for this too often")
 
 func (s *supervisor) replan(r request) error {
 	plan, err := s.compute()

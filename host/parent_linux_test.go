@@ -512,6 +512,30 @@ func TestRelink(t *testing.T) {
 	r.want(address, "listener one")
 }
 
+// A worker that asks for links without end is refused, and another one in its place begins where it was.
+func TestRelinkTooOften(t *testing.T) {
+	r := start(t, Plan{})
+	const refused = "error: relink: the worker asks for this too often"
+	n := 0
+	for r.ask("relink") != refused {
+		if n++; n > 5*relinksAtOnce {
+			t.Fatal("never refused")
+		}
+	}
+	if n < relinksAtOnce {
+		t.Errorf("refused after %d", n)
+	}
+	r.ask("exit 1")
+	for n = 0; r.ask("relink") != refused; n++ {
+		if n > relinksAtOnce/2 {
+			t.Fatal("the next worker may ask as often again")
+		}
+	}
+	if r.log.has("relink refused") {
+		t.Error("each refusal is a line in the log")
+	}
+}
+
 // A worker that says what it must not is replaced; the parent and its sockets stay.
 func TestHostileWorker(t *testing.T) {
 	r := start(t, Plan{})

@@ -10,7 +10,7 @@ import (
 // It may be asked by a worker that has been taken over. So it trusts nothing of what it is given, and what it does it may
 // do for anybody who has a genuine update file and the right to restart the appliance.
 type Updater interface {
-	// Status says which versions there are.
+	// Status says which versions there are. It is to cost little: a worker may ask for it as often as it likes.
 	Status() (UpdateStatus, error)
 
 	// Install installs the update file that f is, and returns its version. The worker may change the file while it is read.

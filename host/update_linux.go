@@ -41,6 +41,11 @@ func (u *update) close() {
 
 // update does what the worker asks about the image, one thing at a time, while the parent goes on.
 func (s *supervisor) update(w *child, u *update) {
+	if u.Do != updateStatus && !s.changes.Allow() {
+		u.close()
+		s.answerUpdate(w, updateAnswer{ID: u.ID, Error: &UpdateError{Code: "E_BUSY", Text: "the appliance was asked for too many changes of its image", Hint: "try again in a minute"}})
+		return
+	}
 	select {
 	case s.updating <- struct{}{}:
 	default:

@@ -137,7 +137,16 @@ func TestUpdate(t *testing.T) {
 		r.want("1.0.0 kvm next 1.0.0", "update status")
 	}
 	r.want("error: it is bad", "update install %s", updateFile(t, "bad"))
-	r.want("error: the disk is gone", "update rollback")
+	for range changesAtOnce - 2 {
+		r.want("error: the disk is gone", "update rollback")
+	}
+	r.want("error: the appliance was asked for too many changes of its image", "update install %s", updateFile(t, "good"))
+	r.want("1.0.0 kvm next 1.0.0", "update status")
+}
+
+func TestUpdateRestart(t *testing.T) {
+	f := &fakeUpdater{}
+	r := withUpdater(t, f)
 	r.ask("update restart") // the worker may have ended before it has the answer
 	if err := r.wait(); err != nil || !f.restarted.Load() {
 		t.Errorf("restarted %v, %v", f.restarted.Load(), err)

@@ -47,13 +47,21 @@ type Store struct {
 	// Free says how many bytes are free where a folder is. Default: as the kernel says.
 	Free func(folder string) (int64, error)
 
-	mu sync.Mutex
+	mu     sync.Mutex
+	listed bool // the next two are what List says: nobody else changes the partition while the machine runs
+	list   []Slot
+	floor  string
 }
 
 // on does something with the mounted partition.
-func (s *Store) on(do func(root string) error) (err error) {
+func (s *Store) on(do func(root string) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.mounted(do)
+}
+
+func (s *Store) mounted(do func(root string) error) (err error) {
+	s.listed = false
 	root, unmount, err := s.Mount()
 	if err != nil {
 		return fmt.Errorf("mount the EFI system partition: %w", err)
@@ -62,16 +70,25 @@ func (s *Store) on(do func(root string) error) (err error) {
 	return do(root)
 }
 
-// List lists the versions, the latest first, and the floor: what no version may be below.
+// List lists the versions, the latest first, and the floor: what no version may be below. It mounts the partition only if
+// something was done with it since the last time: each time is a moment at which the power must not go.
 func (s *Store) List() (list []Slot, floor string, err error) {
-	err = s.on(func(root string) error {
-		if list, err = read(root); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.listed {
+		err := s.mounted(func(root string) (err error) {
+			if s.list, err = read(root); err != nil {
+				return err
+			}
+			s.floor, err = readFloor(root)
 			return err
+		})
+		if err != nil {
+			return nil, "", err
 		}
-		floor, err = readFloor(root)
-		return err
-	})
-	return list, floor, err
+		s.listed = true
+	}
+	return slices.Clone(s.list), s.floor, nil
 }
 
 func read(root string) ([]Slot, error) {

@@ -59,6 +59,37 @@ func install(version, image string) Install {
 	return Install{Version: version, Size: int64(len(image)), Image: strings.NewReader(image)}
 }
 
+// TestListMountsOnce: what has not changed is not read again.
+func TestListMountsOnce(t *testing.T) {
+	s, root := partition(t, "sallyport_1.0.0.efi")
+	mounts := 0
+	s.Mount = func() (string, func() error, error) { mounts++; return root, func() error { return nil }, nil }
+	list := func(versions, want int) {
+		t.Helper()
+		for range 3 {
+			if list, _, err := s.List(); err != nil || len(list) != versions {
+				t.Errorf("%+v, %v", list, err)
+			}
+		}
+		if mounts != want {
+			t.Errorf("mounted %d times, want %d", mounts, want)
+		}
+	}
+	list(1, 1)
+	if err := s.Install(running("1.0.0"), install("1.1.0", "new")); err != nil {
+		t.Fatal(err)
+	}
+	list(2, 3)
+	if err := s.Install(running("1.0.0"), Install{Version: "1.2.0", Size: 9, Image: strings.NewReader("short")}); err == nil {
+		t.Error("a short image is installed")
+	}
+	list(2, 5)
+	if _, err := s.Rollback(running("1.0.0")); err != nil {
+		t.Fatal(err)
+	}
+	list(2, 7)
+}
+
 // TestLife is that of a version, from installing it to the next one but one, as the loader renames its file.
 func TestLife(t *testing.T) {
 	s, root := partition(t, "sallyport_1.0.0.efi", "other.efi")
