@@ -21,12 +21,12 @@ func (m *image) find(ctx context.Context) (source.Document, error) {
 	m.giveBack()
 	nic := firstNIC()
 	data := imageDisk()
-	d, err := imageDocument(ctx, nic, imageRun, data, m.kmsg, m.log)
+	d, err := imageDocument(ctx, nic, imageRun, data, m.said[saysFetch], m.log)
 	if !errors.Is(err, source.ErrNone) || nic == "" {
 		return d, err
 	}
 	m.log.Warn("there is no configuration; the console shows a code to give one with", "interface", nic)
-	if d, err = askPeople(ctx, nic, imageRun, m.kmsg, m.log, m.ask); err != nil {
+	if d, err = askPeople(ctx, nic, imageRun, m.said[saysSetup], m.log, m.ask); err != nil {
 		m.log.Warn("nobody has given a configuration", "cause", err)
 		return source.Document{}, source.ErrNone
 	}

@@ -81,8 +81,8 @@ func stopCommand(name string, how boot.How) *cli.Command {
 // An image is a machine that this program is the only one of.
 type image struct {
 	log  *slog.Logger
-	kmsg *os.File // where the worker's output goes, by lines
-	seen []string // NICs that have been there
+	said map[string]*os.File // where the output of our other processes goes, by lines
+	seen []string            // NICs that have been there
 	code sync.Once
 	end  func(boot.How) // stops the machine, in order
 
@@ -112,9 +112,11 @@ func runImage(e env) error {
 	if err := boot.Hostname(""); err != nil {
 		log.Warn("the machine has no name", "cause", err)
 	}
-	m := &image{log: log, healthy: make(chan struct{})}
-	if m.kmsg, err = m.relay(); err != nil {
-		return err
+	m := &image{log: log, healthy: make(chan struct{}), said: map[string]*os.File{}}
+	for _, name := range []string{saysWorker, saysLease, saysFetch, saysSetup} {
+		if m.said[name], err = relay(name); err != nil {
+			return err
+		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -158,8 +160,11 @@ func runImage(e env) error {
 // is being installed, and what is written out. A version on trial that gets stuck would keep the loader from going back.
 const stopSlow = 2 * time.Minute
 
-// relay makes the file that workers write their output to.
-func (m *image) relay() (*os.File, error) {
+// Who else speaks in the kernel's log.
+const saysWorker, saysLease, saysFetch, saysSetup = "worker", "lease", "fetch", "setup"
+
+// relay makes the file that processes of one kind write their output to.
+func relay(name string) (*os.File, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -168,7 +173,7 @@ func (m *image) relay() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	go boot.Relay(read, kmsg) // for as long as the machine runs: this end of the pipe stays open
+	go boot.Relay(read, kmsg, name) // for as long as the machine runs: this end of the pipe stays open
 	return write, nil
 }
 
@@ -237,7 +242,7 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 			m.grace.Store(int64(p.Grace))
 			return p, err
 		},
-		Log: m.log, RunDir: imageRun, Output: m.kmsg,
+		Log: m.log, RunDir: imageRun, Output: m.said[saysWorker],
 		Args:    []string{"sallyportd", "worker", "--config", imageConfig, "--cloud", string(metadata.Detect("/"))},
 		Given:   m.survey,
 		Healthy: func() { m.passed.Do(func() { close(m.healthy) }) },
@@ -334,7 +339,7 @@ func (m *image) missing(nics []string) {
 
 // lease keeps a lease of the kernel's, on the NIC that people come in by, until ctx ends.
 func (m *image) lease(ctx context.Context, c config.Machine) {
-	l := host.Lessee{NIC: c.Interface, Args: []string{"sallyportd", "lease"}, Output: m.kmsg}
+	l := host.Lessee{NIC: c.Interface, Args: []string{"sallyportd", "lease"}, Output: m.said[saysLease]}
 	err := l.Run(ctx, func(line []byte) {
 		var got leaseLine
 		if err := json.Unmarshal(line, &got); err != nil {

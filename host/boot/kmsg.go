@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/time/rate"
 )
 
 // maxLine is what one record of the kernel's log may hold of ours. The kernel refuses more than 976 bytes with all that
@@ -44,21 +47,35 @@ func priority(l slog.Level) int {
 	return priorityDebug
 }
 
-// record writes text as records of the kernel's log: one a line, long ones in several. What is not printable comes out
-// as a question mark, so that nobody's text moves a terminal's cursor.
-func record(w io.Writer, priority int, text string) error {
+// record writes text as records of the kernel's log that say who speaks: one a line, long ones in several.
+func record(w io.Writer, who string, priority int, text string) error {
 	var errs []error
-	for line := range strings.Lines(text) {
-		line = strings.Map(printable, strings.TrimRight(line, "\r\n"))
-		for line != "" {
-			part := clip(line, maxLine)
-			line = line[len(part):]
-			if _, err := fmt.Fprintf(w, "<%d>sallyport: %s\n", priority, part); err != nil {
-				errs = append(errs, err)
+	for part := range parts(text) {
+		errs = append(errs, write(w, who, priority, part))
+	}
+	return errors.Join(errs...)
+}
+
+func write(w io.Writer, who string, priority int, part string) error {
+	_, err := fmt.Fprintf(w, "<%d>%s: %s\n", priority, who, part)
+	return err
+}
+
+// parts is text in pieces that fit into a record. What is not printable comes out as a question mark, so that nobody's text
+// moves a terminal's cursor.
+func parts(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for line := range strings.Lines(text) {
+			line = strings.Map(printable, strings.TrimRight(line, "\r\n"))
+			for line != "" {
+				part := clip(line, maxLine)
+				line = line[len(part):]
+				if !yield(part) {
+					return
+				}
 			}
 		}
 	}
-	return errors.Join(errs...)
 }
 
 func printable(r rune) rune {
@@ -117,7 +134,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 		return err
 	}
 	line := strings.TrimSpace(r.Message + " " + h.buf.String())
-	return record(h.w, priority(r.Level), line)
+	return record(h.w, own, priority(r.Level), line)
 }
 
 // WithAttrs implements slog.Handler.
@@ -130,15 +147,37 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	return &handler{h.w, h.mu, h.buf, h.text.WithGroup(name)}
 }
 
-// Relay writes what another process says, by lines, to the kernel's log, until r ends. Of a line of package slog's text
-// form the level becomes the record's and the time is left out; what else there is, such as a panic, is an error.
-func Relay(r io.Reader, kmsg io.Writer) error {
+// own is before the lines of process 1. Another process of ours has its name after it, and no line of such a one can be
+// taken for one of process 1.
+const own = "sallyport"
+
+// What another process may say, in records: a panic's trace and then some, and not so much that a slow console keeps the
+// machine busy or the log forgets what was before.
+const (
+	saidAtOnce  = 500
+	saidASecond = 50
+)
+
+// Relay writes what another process says, by lines, to the kernel's log, until r ends; name says which process it is. Of a
+// line of package slog's text form the level becomes the record's and the time is left out; what else there is, such as a
+// panic, is an error. What is too much is left out, and the next line says how much that was.
+func Relay(r io.Reader, kmsg io.Writer, name string) error {
 	lines := bufio.NewReaderSize(r, 16<<10)
+	who := own + " " + name
+	limit, left := rate.NewLimiter(saidASecond, saidAtOnce), 0
 	for {
 		line, err := lines.ReadSlice('\n')
-		if len(line) > 0 {
-			p, text := levelOf(string(line))
-			record(kmsg, p, text)
+		p, text := levelOf(string(line))
+		for part := range parts(text) {
+			if left > 0 && limit.Tokens() < saidASecond || !limit.Allow() { // else each line would have its own word about others
+				left++
+				continue
+			}
+			if left > 0 {
+				record(kmsg, own, priorityWarning, fmt.Sprintf("the %s has said too much; %d lines are left out", name, left))
+				left = 0
+			}
+			write(kmsg, who, p, part)
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) { // the rest of a line that is too long is one of its own
 			return err

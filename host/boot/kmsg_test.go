@@ -4,9 +4,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 // records takes what is written, one record a write, as /dev/kmsg does.
@@ -60,18 +62,48 @@ panic: runtime error
 goroutine 1 [running]:
 the end`
 	var got records
-	if err := Relay(iotest.OneByteReader(strings.NewReader(said)), &got); err != io.EOF {
+	if err := Relay(iotest.OneByteReader(strings.NewReader(said)), &got, "worker"); err != io.EOF {
 		t.Error(err)
 	}
-	want := `<29>sallyport: serving listen=:443
-<28>sallyport: a "b" c x=1
-<27>sallyport: bad
-<27>sallyport: panic: runtime error
-<27>sallyport: goroutine 1 [running]:
-<27>sallyport: the end
+	want := `<29>sallyport worker: serving listen=:443
+<28>sallyport worker: a "b" c x=1
+<27>sallyport worker: bad
+<27>sallyport worker: panic: runtime error
+<27>sallyport worker: goroutine 1 [running]:
+<27>sallyport worker: the end
 `
 	if strings.Join(got, "") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, ""), want)
+	}
+}
+
+// TestRelayOfAFlood: who says too much is cut short, and that is said, once.
+func TestRelayOfAFlood(t *testing.T) {
+	r, w := io.Pipe()
+	var got records
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Relay(r, &got, "worker")
+	}()
+	for range 20 * saidAtOnce {
+		io.WriteString(w, "level=ERROR msg=no\n")
+	}
+	time.Sleep(1200 * time.Millisecond) // for some more
+	io.WriteString(w, "the end\n")
+	w.Close()
+	<-done
+	told := slices.DeleteFunc(slices.Clone(got), func(r string) bool { return strings.HasPrefix(r, "<27>sallyport worker: ") })
+	if len(got) < saidAtOnce || len(got) > 10*saidAtOnce || len(told) == 0 {
+		t.Errorf("%d records, told %q", len(got), told)
+	}
+	for _, r := range told {
+		if !strings.HasPrefix(r, "<28>sallyport: the worker has said too much; ") {
+			t.Error(r)
+		}
+	}
+	if last := got[len(got)-1]; last != "<27>sallyport worker: the end\n" {
+		t.Error(last)
 	}
 }
 
@@ -81,9 +113,9 @@ func FuzzRelay(f *testing.F) {
 	f.Add([]byte("\x00\xff\r\n\n" + strings.Repeat("é", 1000)))
 	f.Fuzz(func(t *testing.T, said []byte) {
 		var got records
-		Relay(strings.NewReader(string(said)), &got)
+		Relay(strings.NewReader(string(said)), &got, "worker")
 		for _, r := range got {
-			if len(r) > 960 || strings.Count(r, "\n") != 1 || !strings.HasPrefix(r, "<2") || strings.ContainsAny(r, "\x00\x1b\r") {
+			if len(r) > 960 || strings.Count(r, "\n") != 1 || !strings.HasPrefix(r[3:], ">sallyport worker: ") || strings.ContainsAny(r, "\x00\x1b\r") {
 				t.Errorf("record %q", r)
 			}
 		}

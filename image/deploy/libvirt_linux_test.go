@@ -281,7 +281,7 @@ func TestLibvirtImage(t *testing.T) {
 	}
 	console := filepath.Join(l.dir, "sallyport.log")
 	waitFor(t, console, "CIDATA volume vdb, sallyport.yaml")
-	waitFor(t, console, "sallyport: serving")
+	waitFor(t, console, "sallyport worker: serving")
 	t.Logf("it serves %v after deploy.sh began", time.Since(begin).Round(time.Second))
 	answer, err := run(t, nil, "nsenter", inside, "curl", "-sSk", "--max-time", "30", "https://10.99.0.4/readyz")
 	if err != nil || strings.TrimSpace(answer) != "ready" {
