@@ -38,7 +38,7 @@ unit:
 # Real clients and servers in network namespaces of their own. What is ours in the same process runs under the race
 # detector too.
 system:
-	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/source ./host/disk ./netstack/...
+	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/boot ./host/source ./host/disk ./netstack/...
 	$(ROOT) $(GO) test -timeout 30m ./image
 	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/release ./tests/system ./image/deploy
 	$(ROOT) $(GO) test -timeout 60m -p 1 ./tests/vm

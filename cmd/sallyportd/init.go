@@ -217,6 +217,11 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 		return false
 	}
 	state := imageState()
+	if state == imageMemory {
+		if err := boot.Memory(state); err != nil {
+			m.log.Error("the state shares its memory with process 1", "cause", err)
+		}
+	}
 	m.log.Info("state", "folder", state)
 	if name := hostname(cfg.Name); name != "" {
 		if err := boot.Hostname(name); err != nil {

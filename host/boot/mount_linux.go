@@ -25,7 +25,23 @@ var mounts = []struct {
 	{"proc", "/proc", closed, "hidepid=2"},
 	{"sysfs", "/sys", closed, ""},
 	{"devtmpfs", "/dev", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=0755"},
-	{"tmpfs", "/run", closed, "mode=0755,size=50%"},
+	{"tmpfs", "/run", closed, "mode=0755,size=25%"},
+}
+
+// Memory mounts a folder in memory that somebody else may fill, if that was not done before: what is full then is this
+// folder, not the one that process 1 works in, and not the memory of the machine.
+func Memory(at string) error {
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		return err
+	}
+	var here, above unix.Stat_t
+	if err := errors.Join(unix.Stat(at, &here), unix.Stat(filepath.Dir(at), &above)); err != nil || here.Dev != above.Dev {
+		return err
+	}
+	if err := unix.Mount("tmpfs", at, "tmpfs", closed, "mode=0700,size=40%,nr_inodes=8192"); err != nil {
+		return fmt.Errorf("mount %s: %w", at, err)
+	}
+	return nil
 }
 
 // Start mounts what every program expects, turns the kernel's own IPv6 off before there is a NIC that could get an
@@ -107,6 +123,7 @@ var hardening = []struct{ name, value string }{
 	{"kernel/panic", "5"}, // seconds; a machine that is not reachable is to try again
 	{"kernel/panic_on_oops", "1"},
 	{"kernel/softlockup_panic", "1"},
+	{"kernel/sysrq", "0"}, // a break on the serial port is nobody's order; sysrq_always_enabled on the command line goes before it
 	{"kernel/kptr_restrict", "2"},
 	{"kernel/dmesg_restrict", "1"},
 	{"kernel/perf_event_paranoid", "3"},
