@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,54 +40,20 @@ func Coldplug(log *slog.Logger) {
 		log.Error("no module is loaded", "cause", err)
 		return
 	}
-	l := &loader{index: x, insert: insert, done: map[string]bool{}}
-	for _, name := range byHand {
-		if _, there := x.needs[name]; !there {
-			continue
-		}
-		if err := l.load(name); err != nil {
-			log.Warn("a module is not loaded", "cause", err)
-		}
-	}
-	seen := map[string]bool{}
-	for range maxRounds {
-		fresh := devices(seen)
-		for _, d := range fresh {
-			for _, name := range x.drivers(d) {
-				if err := l.load(name); err != nil {
-					log.Warn("a driver is not loaded", "device", d, "cause", err)
-				}
-			}
-		}
-		if len(fresh) == 0 {
-			break
-		}
-	}
+	p := plug{loader: &loader{index: x, insert: insert, done: map[string]bool{}}, sys: "/sys", log: log, seen: map[string]bool{}}
+	p.all(byHand)
+	p.devices()
+	p.resident()
+	p.settle()
 	if _, err := os.Stat(Watchdog); err != nil { // the machine has none; the kernel's own still sees process 1 hang
-		if err := l.load("softdog"); err != nil {
+		if err := p.load("softdog"); err != nil {
 			log.Warn("there is no watchdog", "cause", err)
 		}
 	}
-	log.Info("drivers are loaded", "modules", slices.Sorted(maps.Keys(l.done)))
+	log.Info("drivers are loaded", "modules", slices.Sorted(maps.Keys(p.done)))
 	if err := os.RemoveAll(modulesDir); err != nil {
 		log.Warn("the modules' files keep their memory", "cause", err)
 	}
-}
-
-// devices are what the devices say of themselves that have not been seen.
-func devices(seen map[string]bool) (fresh []string) {
-	paths, _ := filepath.Glob("/sys/bus/*/devices/*/modalias")
-	for _, p := range paths {
-		data, err := os.ReadFile(p)
-		if err != nil {
-			continue
-		}
-		if d := strings.TrimSpace(string(data)); d != "" && !seen[d] {
-			seen[d] = true
-			fresh = append(fresh, d)
-		}
-	}
-	return fresh
 }
 
 // insert loads one module, signature and all.
