@@ -87,6 +87,9 @@ type image struct {
 	end  func(boot.How) // stops the machine, in order
 
 	disks   disk.Disks
+	data    disk.Data     // what is mounted
+	lost    error         // why it is not known what the machine was started from
+	given   []byte        // a document that a person has given and that is to be kept
 	updater *updater      // nil where the machine was not started by a boot loader
 	healthy chan struct{} // is closed when the first worker's self-test has passed
 	passed  sync.Once     // closes it
@@ -105,7 +108,7 @@ func runImage(e env) error {
 	slog.SetDefault(log)
 	log.Info(software()+" starts", "build", build())
 	boot.Coldplug(log)
-	boot.MountVariables(log)
+	variables := boot.MountVariables()
 	boot.Harden(log)
 	if err := boot.Hostname(""); err != nil {
 		log.Warn("the machine has no name", "cause", err)
@@ -135,14 +138,30 @@ func runImage(e env) error {
 	}()
 	go boot.Reap(context.WithoutCancel(ctx))
 	boot.PowerButton(ctx, log, func() { m.end(boot.PowerOff) })
-	m.openDisk()
+	m.openDisk(variables)
 	if m.updater != nil {
 		go m.updater.prove(ctx, m.healthy, onTrial)
+	} else if m.lost != nil {
+		go m.expire(ctx, onTrial)
 	}
-	if m.mountData(ctx) {
+	if m.mountData(ctx, disk.Wish{}) {
 		m.live(ctx)
 	}
 	return boot.Stop(boot.How(how.Load()), log)
+}
+
+// expire restarts the machine when no worker has passed its self-test in time, where it is not known whether this version is
+// on trial: if it is, the loader takes the version before in the end.
+func (m *image) expire(ctx context.Context, patience time.Duration) {
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-m.healthy:
+	case <-t.C:
+		m.log.Error("nothing has passed its self-test, and it is not known whether this version is on trial; the machine restarts", "cause", m.lost)
+		m.end(boot.Restart)
+	}
 }
 
 // relay makes the file that workers write their output to.
@@ -198,6 +217,10 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 		m.tell(err)
 		return false
 	}
+	if !m.decideData(ctx, cfg) {
+		return true
+	}
+	m.keepGiven()
 	state := imageState()
 	m.log.Info("state", "folder", state)
 	if name := hostname(cfg.Name); name != "" {
