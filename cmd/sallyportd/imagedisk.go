@@ -95,6 +95,7 @@ func imageFlavour() string {
 // machine waits for somebody: with another state it would be another appliance. It returns false if ctx has ended before that.
 func (m *image) mountData(ctx context.Context, w disk.Wish) bool {
 	for said := ""; ctx.Err() == nil; rest(ctx, anotherLook) {
+		m.dog.Well(dataSlow)
 		data, err := m.disks.MountData(imageData, w)
 		none := errors.Is(err, disk.ErrNoDisk) && m.lost == nil || errors.Is(err, disk.ErrNoRoom)
 		switch {
@@ -141,6 +142,7 @@ func dataHint(err error) string {
 func (m *image) decideData(ctx context.Context, cfg *config.Config) bool {
 	w := dataWish(cfg)
 	for m.data.Device != "" {
+		m.dog.Well(dataSlow)
 		if m.data.Attached || !w.Attached {
 			return true
 		}

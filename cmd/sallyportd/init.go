@@ -86,6 +86,8 @@ type image struct {
 	code sync.Once
 	end  func(boot.How) // stops the machine, in order
 
+	dog *host.Watchdog // while no worker is watched, where the machine has one
+
 	disks   disk.Disks
 	data    disk.Data     // what is mounted
 	lost    error         // why it is not known what the machine was started from
@@ -107,13 +109,13 @@ func runImage(e env) error {
 	}
 	slog.SetDefault(log)
 	log.Info(software()+" starts", "build", build())
-	boot.Coldplug(log)
+	m := &image{log: log, healthy: make(chan struct{})}
+	boot.Coldplug(log, m.watch)
 	variables := boot.MountVariables()
 	boot.Harden(log)
 	if err := boot.Hostname(""); err != nil {
 		log.Warn("the machine has no name", "cause", err)
 	}
-	m := &image{log: log, healthy: make(chan struct{})}
 	if m.kmsg, err = m.relay(); err != nil {
 		return err
 	}
@@ -181,10 +183,50 @@ func (m *image) relay() (*os.File, error) {
 // Between two looks for another configuration, and between two tries of one.
 const anotherLook, anotherTry = 10 * time.Second, 5 * time.Second
 
+// How long the steps may take before there is a worker, so that the watchdog sees one that is stuck: a file system of which
+// much is to be written again, or is made on a slow disk; and a search that ends with ten minutes of waiting for a person.
+const dataSlow, findSlow = 5 * time.Minute, setupCode + fetchAll + dataSlow
+
+// watch opens the machine's watchdog.
+func (m *image) watch() {
+	if _, err := os.Stat(boot.Watchdog); err != nil {
+		return
+	}
+	var err error
+	if m.dog, err = host.OpenWatchdog(boot.Watchdog, m.log); err != nil {
+		m.log.Error("nobody watches process 1", "cause", err)
+	}
+}
+
+// run runs a parent, which has the watchdog meanwhile.
+func (m *image) run(ctx context.Context, p host.Parent) error {
+	if err := m.dog.Close(); err != nil {
+		m.log.Error("watchdog", "cause", err)
+	}
+	m.dog = nil
+	defer m.watch()
+	return p.Run(ctx)
+}
+
+// waitNICs waits until the NICs of a configuration are there, or ctx has ended.
+func (m *image) waitNICs(ctx context.Context, cfg *config.Config) error {
+	wanted := m.unseen(cfg)
+	for {
+		m.dog.Well(findSlow)
+		again, stop := context.WithTimeout(ctx, findSlow/2)
+		err := host.WaitNICs(again, wanted, m.missing)
+		stop()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 // live finds a configuration and serves by it, and by the next one where it is wrong, until ctx ends.
 func (m *image) live(ctx context.Context) {
 	var last source.Document
 	for said := ""; ctx.Err() == nil; {
+		m.dog.Well(findSlow)
 		d, err := m.find(ctx)
 		switch {
 		case err != nil && err.Error() != said:
@@ -228,7 +270,7 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 			m.log.Warn("the machine keeps its name", "cause", err)
 		}
 	}
-	if err := host.WaitNICs(ctx, m.unseen(cfg), m.missing); err != nil {
+	if err := m.waitNICs(ctx, cfg); err != nil {
 		return true
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -259,7 +301,7 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 	}
 	wg.Go(func() { m.firstDevice(ctx, cfg, state) })
 	for ctx.Err() == nil {
-		err := parent.Run(ctx)
+		err := m.run(ctx, parent)
 		var wrong *host.ExitError
 		if ctx.Err() == nil && errors.As(err, &wrong) && wrong.Code == exitConfig {
 			return false
