@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 			os.Exit(testWorker(os.Args[2:]))
 		case "errand":
 			os.Exit(testErrand(os.Args[2]))
+		case "reading":
+			os.Exit(testReading(os.Args[2]))
 		case "parent":
 			os.Exit(testParent(os.Args[2]))
 		}

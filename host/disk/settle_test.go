@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -435,6 +436,54 @@ func FuzzTable(f *testing.F) {
 		named(table, dataName)
 		add(table, 1<<40, MostData)
 	})
+}
+
+// TestHostileTable: a disk of somebody's with a table that is wrong, and whose checksums are right, is one without data.
+func TestHostileTable(t *testing.T) {
+	const size, entries, array = 128 * sector, 2 * sector, 32 * sector
+	m := newMachine(t)
+	name := filepath.Join(t.TempDir(), "disk")
+	m.disk("sdb", name)
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	taken := 0
+	for range 500 {
+		b := make([]byte, size)
+		h := b[sector : 2*sector]
+		copy(h, "EFI PART\x00\x00\x01\x00\x5c\x00\x00\x00")
+		le := binary.LittleEndian
+		for at, n := range map[int]uint64{24: 1, 32: 127, 40: 34, 48: 94, 72: 2} {
+			if r.IntN(8) == 0 {
+				n = r.Uint64() >> r.IntN(64)
+			}
+			le.PutUint64(h[at:], n)
+		}
+		le.PutUint32(h[80:], 128)
+		le.PutUint32(h[84:], 128)
+		for i := range 1 + r.IntN(8) {
+			e := b[entries+i*128:][:128]
+			for j := range e {
+				e[j] = byte(r.Uint32() >> r.IntN(32))
+			}
+			for _, at := range []int{32, 40} { // where it begins and ends
+				le.PutUint64(e[at:], r.Uint64()>>r.IntN(64))
+			}
+		}
+		le.PutUint32(h[88:], crc32.ChecksumIEEE(b[entries:entries+array]))
+		le.PutUint32(h[16:], crc32.ChecksumIEEE(h[:92]))
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if at, _, err := m.data(Wish{Make: MostData}); !errors.Is(err, ErrNoDisk) {
+			t.Fatalf("seed %d: %+v, %v", seed, at, err)
+		}
+		if table, err := readTable(memory{Reader: strings.NewReader(string(b))}, size); err == nil && len(table.Partitions) > 0 {
+			taken++
+		}
+	}
+	if taken < 50 {
+		t.Errorf("seed %d: only %d of the tables are read at all", seed, taken)
+	}
 }
 
 // memory is a disk that is only read.
