@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 			os.Exit(testErrand(os.Args[2]))
 		case "lessee":
 			os.Exit(testLessee())
+		case "reading":
+			os.Exit(testReading(os.Args[2]))
 		case "parent":
 			os.Exit(testParent(os.Args[2]))
 		}

@@ -613,6 +613,9 @@ func (c *checker) checkMachine() {
 	if m.Enrol != "" && !isPlain(m.Enrol) {
 		c.Fault(c.At("machine", "enrol"), "", "machine.enrol is %q, which is nobody's name", m.Enrol)
 	}
+	if c.Has("machine", "data") && m.Data != DataAttached {
+		c.Fault(c.At("machine", "data"), "or leave it out: then the image's own disk has the data", "machine.data must be %s", DataAttached)
+	}
 	if m.Interface == "" {
 		for _, key := range []string{"addresses", "gateway", "dns"} {
 			if c.Has("machine", key) {

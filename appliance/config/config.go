@@ -61,7 +61,11 @@ type Machine struct {
 	Gateway   []netip.Addr `yaml:"gateway"`   // at most one for each of IPv4 and IPv6; with DHCP the server's, unless they are given
 	DNS       []netip.Addr `yaml:"dns"`       // for the appliance itself; with DHCP the server's, unless they are given
 	Enrol     string       `yaml:"enrol"`     // the person for whom the console shows an enrolment code while no device is enrolled; default nobody
+	Data      string       `yaml:"data"`      // where State is: DataAttached; default: on a data partition that is there or is made
 }
+
+// DataAttached is Machine.Data where somebody attaches a disk for State, which the machine waits for.
+const DataAttached = "attached"
 
 // Files is what an image's document carries for the folder that it is unpacked into.
 type Files struct{}

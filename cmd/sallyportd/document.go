@@ -136,7 +136,7 @@ const keptName = "sallyport.yaml"
 // partition, whose folder may be empty for none. An error that is source.ErrNone means that there is none at all; another
 // one names the source that has failed.
 func imageDocument(ctx context.Context, nic, runDir, data string, output *os.File, log *slog.Logger) (source.Document, error) {
-	d, err := source.Local("/")
+	d, err := source.Local("/", volumeReader(ctx, output))
 	if !errors.Is(err, source.ErrNone) {
 		return d, err
 	}

@@ -20,8 +20,7 @@ import (
 func (m *image) find(ctx context.Context) (source.Document, error) {
 	m.giveBack()
 	nic := firstNIC()
-	data := imageDisk()
-	d, err := imageDocument(ctx, nic, imageRun, data, m.said[saysFetch], m.log)
+	d, err := imageDocument(ctx, nic, imageRun, imageDisk(), m.said[saysFetch], m.log)
 	if !errors.Is(err, source.ErrNone) || nic == "" {
 		return d, err
 	}
@@ -30,12 +29,21 @@ func (m *image) find(ctx context.Context) (source.Document, error) {
 		m.log.Warn("nobody has given a configuration", "cause", err)
 		return source.Document{}, source.ErrNone
 	}
-	if data != "" {
-		if err := keepDocument(data, d.Config); err != nil {
+	m.given = d.Config
+	return d, nil
+}
+
+// keepGiven keeps what a person has given, now that there is a place for it.
+func (m *image) keepGiven() {
+	if m.given == nil {
+		return
+	}
+	if data := imageDisk(); data != "" {
+		if err := keepDocument(data, m.given); err != nil {
 			m.log.Error("the configuration will be lost with the next start", "cause", err)
 		}
 	}
-	return d, nil
+	m.given = nil
 }
 
 // ask shows the code on the console, and nowhere else.

@@ -86,9 +86,13 @@ type image struct {
 	code sync.Once
 	end  func(boot.How) // stops the machine, in order
 
-	grace atomic.Int64 // nanoseconds that flows have when the machine stops
+	grace atomic.Int64   // nanoseconds that flows have when the machine stops
+	dog   *host.Watchdog // while no worker is watched, where the machine has one
 
 	disks   disk.Disks
+	data    disk.Data     // what is mounted
+	lost    error         // why it is not known what the machine was started from
+	given   []byte        // a document that a person has given and that is to be kept
 	updater *updater      // nil where the machine was not started by a boot loader
 	healthy chan struct{} // is closed when the first worker's self-test has passed
 	passed  sync.Once     // closes it
@@ -106,13 +110,13 @@ func runImage(e env) error {
 	}
 	slog.SetDefault(log)
 	log.Info(software()+" starts", "build", build())
-	boot.Coldplug(log)
-	boot.MountVariables(log)
+	m := &image{log: log, healthy: make(chan struct{}), said: map[string]*os.File{}}
+	boot.Coldplug(log, m.watch)
+	variables := boot.MountVariables()
 	boot.Harden(log)
 	if err := boot.Hostname(""); err != nil {
 		log.Warn("the machine has no name", "cause", err)
 	}
-	m := &image{log: log, healthy: make(chan struct{}), said: map[string]*os.File{}}
 	for _, name := range []string{saysWorker, saysLease, saysFetch, saysSetup} {
 		if m.said[name], err = relay(name); err != nil {
 			return err
@@ -146,14 +150,30 @@ func runImage(e env) error {
 	}()
 	go boot.Reap(context.WithoutCancel(ctx))
 	boot.PowerButton(ctx, log, func() { m.end(boot.PowerOff) })
-	m.openDisk()
+	m.openDisk(variables)
 	if m.updater != nil {
 		go m.updater.prove(ctx, m.healthy, onTrial)
+	} else if m.lost != nil {
+		go m.expire(ctx, onTrial)
 	}
-	if m.mountData(ctx) {
+	if m.mountData(ctx, disk.Wish{}) {
 		m.live(ctx)
 	}
 	return boot.Stop(boot.How(how.Load()), log)
+}
+
+// expire restarts the machine when no worker has passed its self-test in time, where it is not known whether this version is
+// on trial: if it is, the loader takes the version before in the end.
+func (m *image) expire(ctx context.Context, patience time.Duration) {
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-m.healthy:
+	case <-t.C:
+		m.log.Error("nothing has passed its self-test, and it is not known whether this version is on trial; the machine restarts", "cause", m.lost)
+		m.end(boot.Restart)
+	}
 }
 
 // stopSlow is how long the machine may take to stop when flows have had their time: for a worker that hangs, an update that
@@ -180,10 +200,50 @@ func relay(name string) (*os.File, error) {
 // Between two looks for another configuration, and between two tries of one.
 const anotherLook, anotherTry = 10 * time.Second, 5 * time.Second
 
+// How long the steps may take before there is a worker, so that the watchdog sees one that is stuck: a file system of which
+// much is to be written again, or is made on a slow disk; and a search that ends with ten minutes of waiting for a person.
+const dataSlow, findSlow = 5 * time.Minute, setupCode + fetchAll + dataSlow
+
+// watch opens the machine's watchdog.
+func (m *image) watch() {
+	if _, err := os.Stat(boot.Watchdog); err != nil {
+		return
+	}
+	var err error
+	if m.dog, err = host.OpenWatchdog(boot.Watchdog, m.log); err != nil {
+		m.log.Error("nobody watches process 1", "cause", err)
+	}
+}
+
+// run runs a parent, which has the watchdog meanwhile.
+func (m *image) run(ctx context.Context, p host.Parent) error {
+	if err := m.dog.Close(); err != nil {
+		m.log.Error("watchdog", "cause", err)
+	}
+	m.dog = nil
+	defer m.watch()
+	return p.Run(ctx)
+}
+
+// waitNICs waits until the NICs of a configuration are there, or ctx has ended.
+func (m *image) waitNICs(ctx context.Context, cfg *config.Config) error {
+	wanted := m.unseen(cfg)
+	for {
+		m.dog.Well(findSlow)
+		again, stop := context.WithTimeout(ctx, findSlow/2)
+		err := host.WaitNICs(again, wanted, m.missing)
+		stop()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 // live finds a configuration and serves by it, and by the next one where it is wrong, until ctx ends.
 func (m *image) live(ctx context.Context) {
 	var last source.Document
 	for said := ""; ctx.Err() == nil; {
+		m.dog.Well(findSlow)
 		d, err := m.find(ctx)
 		switch {
 		case err != nil && err.Error() != said:
@@ -216,6 +276,10 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 		m.tell(err)
 		return false
 	}
+	if !m.decideData(ctx, cfg) {
+		return true
+	}
+	m.keepGiven()
 	state := imageState()
 	if state == imageMemory {
 		if err := boot.Memory(state); err != nil {
@@ -228,7 +292,7 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 			m.log.Warn("the machine keeps its name", "cause", err)
 		}
 	}
-	if err := host.WaitNICs(ctx, m.unseen(cfg), m.missing); err != nil {
+	if err := m.waitNICs(ctx, cfg); err != nil {
 		return true
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -260,7 +324,7 @@ func (m *image) serve(ctx context.Context, d source.Document) (done bool) {
 	}
 	wg.Go(func() { m.firstDevice(ctx, cfg, state) })
 	for ctx.Err() == nil {
-		err := parent.Run(ctx)
+		err := m.run(ctx, parent)
 		var wrong *host.ExitError
 		if ctx.Err() == nil && errors.As(err, &wrong) && wrong.Code == exitConfig {
 			return false

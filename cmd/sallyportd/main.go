@@ -72,6 +72,7 @@ func run(ctx context.Context, e env) int {
 			setupCommand(e),
 			initCommand(e),
 			leaseCommand(e),
+			volumeCommand(e),
 			stopCommand("poweroff", boot.PowerOff),
 			stopCommand("reboot", boot.Restart),
 			checkCommand(e),

@@ -1,7 +1,7 @@
 // Package boot is what a machine needs done whose only program is sallyportd, as process 1 of an initramfs.
 //
 //	log, err := boot.Start()                 // file systems, and the kernel's log
-//	boot.Coldplug(log)                       // drivers
+//	boot.Coldplug(log, watch)                // drivers, the watchdog's first
 //	boot.Harden(log)
 //	go boot.Reap(ctx)
 //	boot.PowerButton(ctx, log, stop)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,72 +22,53 @@ const (
 // Watchdog is the device of the machine's watchdog.
 const Watchdog = "/dev/watchdog"
 
+// watchdogs are the drivers of the machines' own, which find out by themselves whether there is one.
+var watchdogs = []string{"wdat_wdt"}
+
 // byHand are modules that no device asks for: the power button's events, the firmware's variables, and the file system
 // of the partition that the firmware starts from.
 var byHand = []string{"evdev", "efivarfs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8", "qemu_fw_cfg"}
 
 // Coldplug loads the drivers of the devices that are there, until no new device appears, and then removes the modules'
-// files, whose memory is worth more. Lines in the log say what did not go well; without /lib/modules it does nothing.
-func Coldplug(log *slog.Logger) {
-	f, err := os.Open(filepath.Join(modulesDir, "index"))
-	if err != nil {
-		log.Warn("there are no modules", "cause", err)
+// files, whose memory is worth more. The watchdog's comes first, and then watch is called: any other may get stuck. Lines in
+// the log say what did not go well; without /lib/modules only watch is called.
+func Coldplug(log *slog.Logger, watch func()) {
+	p := openPlug(log)
+	if p == nil {
+		watch()
 		return
 	}
-	x, err := parseIndex(f)
-	f.Close()
-	if err != nil {
-		log.Error("no module is loaded", "cause", err)
-		return
-	}
-	l := &loader{index: x, insert: insert, done: map[string]bool{}}
-	for _, name := range byHand {
-		if _, there := x.needs[name]; !there {
-			continue
-		}
-		if err := l.load(name); err != nil {
-			log.Warn("a module is not loaded", "cause", err)
-		}
-	}
-	seen := map[string]bool{}
-	for range maxRounds {
-		fresh := devices(seen)
-		for _, d := range fresh {
-			for _, name := range x.drivers(d) {
-				if err := l.load(name); err != nil {
-					log.Warn("a driver is not loaded", "device", d, "cause", err)
-				}
-			}
-		}
-		if len(fresh) == 0 {
-			break
-		}
-	}
+	p.all(watchdogs)
 	if _, err := os.Stat(Watchdog); err != nil { // the machine has none; the kernel's own still sees process 1 hang
-		if err := l.load("softdog"); err != nil {
+		if err := p.load("softdog"); err != nil {
 			log.Warn("there is no watchdog", "cause", err)
 		}
 	}
-	log.Info("drivers are loaded", "modules", slices.Sorted(maps.Keys(l.done)))
+	watch()
+	p.all(byHand)
+	p.devices()
+	p.resident()
+	p.settle()
+	log.Info("drivers are loaded", "modules", slices.Sorted(maps.Keys(p.done)))
 	if err := os.RemoveAll(modulesDir); err != nil {
 		log.Warn("the modules' files keep their memory", "cause", err)
 	}
 }
 
-// devices are what the devices say of themselves that have not been seen.
-func devices(seen map[string]bool) (fresh []string) {
-	paths, _ := filepath.Glob("/sys/bus/*/devices/*/modalias")
-	for _, p := range paths {
-		data, err := os.ReadFile(p)
-		if err != nil {
-			continue
-		}
-		if d := strings.TrimSpace(string(data)); d != "" && !seen[d] {
-			seen[d] = true
-			fresh = append(fresh, d)
-		}
+// openPlug reads the index of the modules.
+func openPlug(log *slog.Logger) *plug {
+	f, err := os.Open(filepath.Join(modulesDir, "index"))
+	if err != nil {
+		log.Warn("there are no modules", "cause", err)
+		return nil
 	}
-	return fresh
+	x, err := parseIndex(f)
+	f.Close()
+	if err != nil {
+		log.Error("no module is loaded", "cause", err)
+		return nil
+	}
+	return &plug{loader: &loader{index: x, insert: insert, done: map[string]bool{}}, sys: "/sys", log: log, seen: map[string]bool{}}
 }
 
 // insert loads one module, signature and all.

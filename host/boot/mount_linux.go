@@ -91,14 +91,15 @@ func Display(text string) {
 }
 
 // MountVariables mounts the firmware's variables, on a machine that has them. It wants the module efivarfs.
-func MountVariables(log *slog.Logger) {
+func MountVariables() error {
 	const at = "/sys/firmware/efi/efivars"
 	if _, err := os.Stat("/sys/firmware/efi"); err != nil {
-		return
+		return nil
 	}
 	if err := unix.Mount("efivarfs", at, "efivarfs", closed, ""); err != nil && !errors.Is(err, unix.EBUSY) {
-		log.Warn("the firmware's variables cannot be read", "cause", err)
+		return fmt.Errorf("mount the firmware's variables: %w", err)
 	}
+	return nil
 }
 
 // Hostname sets the machine's name, which may be empty for "sallyport".

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,20 +36,31 @@ var disks = regexp.MustCompile(`^(vd[a-z]{1,3}|sd[a-z]{1,3}|xvd[a-z]{1,3}|nvme[0
 
 // A Data is the data partition, mounted.
 type Data struct {
-	Device string   // such as /dev/vda2
-	Made   bool     // now: there was none
-	Notes  []string // what is not as it should be, for the console
+	Device   string   // such as /dev/vda2; empty: none
+	Attached bool     // by somebody: it is not the one that was made on the image's disk
+	Made     bool     // now: there was none
+	Notes    []string // what is not as it should be, for the console
+}
+
+// A Wish says which data is wanted. The zero value is what there is.
+type Wish struct {
+	Attached bool  // what somebody attaches, and nothing else
+	Make     int64 // bytes at most of the partition that is made where there is none; 0: none is made
 }
 
 // MountData finds the data's file system, or makes it, and mounts it, without set-user-ID programs, devices and programs at
-// all. The error wraps ErrDamaged, ErrNoRoom, ErrNoDisk or ErrSeveral where it is one of these.
-func (d Disks) MountData(folder string) (Data, error) {
+// all. The error wraps one of this package's where it is one of them. Only after ErrNoDisk, ErrNoRoom and ErrNotMade is it
+// known that there is no data; after every other one another try may find it.
+func (d Disks) MountData(folder string, w Wish) (Data, error) {
 	d = d.withDefaults()
-	at, made, err := d.data()
+	at, made, err := d.data(w)
 	if err != nil {
 		return Data{}, err
 	}
-	data := Data{Device: filepath.Join(d.Dev, at.name), Made: made}
+	data := Data{Device: filepath.Join(d.Dev, at.name), Attached: at.attached, Made: made}
+	if at.note != "" {
+		data.Notes = append(data.Notes, at.note)
+	}
 	if at.fs.flawed || at.fs.errors > 0 {
 		data.Notes = append(data.Notes, fmt.Sprintf("the kernel has noted %d errors in %s; stop the appliance and run e2fsck -f on it", at.fs.errors, data.Device))
 	}
@@ -68,7 +78,7 @@ func (d Disks) MountData(folder string) (Data, error) {
 // unmount is called. That writes all that was written to the disk.
 func (d Disks) MountESP(folder string) (unmount func() error, err error) {
 	d = d.withDefaults()
-	own, err := d.own()
+	own, _, err := d.own()
 	if err != nil {
 		return nil, err
 	}
@@ -104,26 +114,21 @@ type whole struct {
 
 // A place is where a file system lies.
 type place struct {
-	name string // of the device
-	fs   fileSystem
+	name     string // of the device
+	fs       fileSystem
+	attached bool   // by somebody
+	note     string // what is not as it should be; may be empty
 }
 
 // data finds or makes the data's file system.
-func (d Disks) data() (at place, made bool, err error) {
-	own, err := d.own() // waits for the image's disk
-	if err != nil {
-		return place{}, false, err
-	}
-	all, err := d.wholes()
+func (d Disks) data(w Wish) (at place, made bool, err error) {
+	own, all, err := d.own() // waits for the image's disk
 	if err != nil {
 		return place{}, false, err
 	}
 	var found []place
-	for _, w := range all {
-		if own != nil && w.name == own.name {
-			continue
-		}
-		more, err := d.labelled(w)
+	for _, disk := range all {
+		more, err := d.labelled(disk, own != nil && disk.name == own.name)
 		if err != nil {
 			return place{}, false, err
 		}
@@ -133,17 +138,27 @@ func (d Disks) data() (at place, made bool, err error) {
 	case len(found) > 1:
 		return place{}, false, fmt.Errorf("%w: %s and %s both have a file system %s; detach one", ErrSeveral, found[0].name, found[1].name, Label)
 	case len(found) == 1:
-		return found[0], false, nil
+		at = found[0]
+		if own != nil {
+			if err := d.remember(*own); err != nil { // a disk that cannot be written: it serves all the same
+				at.note = err.Error()
+			}
+		}
+		return at, false, nil
+	case w.Attached:
+		return place{}, false, fmt.Errorf("%w: the configuration wants it on one with the label %s", ErrAbsent, Label)
 	case own == nil:
 		return place{}, false, ErrNoDisk
+	case byGUID(own.table, d.ESP).Attributes&elsewhere != 0:
+		return place{}, false, fmt.Errorf("%w: it was on one with the label %s before", ErrAbsent, Label)
 	}
-	return d.ownData(*own)
+	return d.ownData(*own, w.Make)
 }
 
-// labelled are the places on a disk whose label is ours.
-func (d Disks) labelled(w whole) (list []place, err error) {
+// labelled are the places on a disk whose label is ours. The partition that was made on the image's own is not one of them.
+func (d Disks) labelled(w whole, own bool) (list []place, err error) {
 	if w.fs.ours() {
-		list = append(list, place{w.name, w.fs})
+		list = append(list, place{name: w.name, fs: w.fs, attached: true})
 	}
 	if w.table == nil {
 		return list, nil
@@ -154,58 +169,90 @@ func (d Disks) labelled(w whole) (list []place, err error) {
 	}
 	defer f.Close()
 	for _, p := range w.table.Partitions {
-		if p.Type == gpt.Unused {
+		if p.Type == gpt.Unused || !inside(p, w.size) || own && (p.Name == dataName || p.Name == newName) {
 			continue
 		}
-		if fs := probe(f, offset(p)); fs.ours() {
+		fs, err := probe(f, offset(p))
+		if err != nil {
+			return nil, fmt.Errorf("partition %d of %s: %w", p.Index, w.name, err)
+		}
+		if fs.ours() {
 			name, err := d.partition(w, p)
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, place{name, fs})
+			list = append(list, place{name: name, fs: fs, attached: true})
 		}
 	}
 	return list, nil
 }
 
-// ownData is the data partition on the image's disk, which is made if need be.
-func (d Disks) ownData(own whole) (place, bool, error) {
+// remember notes on the image's disk that the data lies on another one.
+func (d Disks) remember(own whole) error {
+	esp := byGUID(own.table, d.ESP)
+	if esp.Attributes&elsewhere != 0 {
+		return nil
+	}
+	wrap := func(err error) error {
+		return fmt.Errorf("the next start will not know that the data is on a disk of its own: %s: %w", own.name, err)
+	}
+	f, err := os.OpenFile(filepath.Join(d.Dev, own.name), os.O_RDWR, 0)
+	if err != nil {
+		return wrap(err)
+	}
+	defer f.Close()
+	esp.Attributes |= elsewhere
+	own.table.Resize(uint64(own.size)) // the disk may have grown since the image was written to it
+	if err := own.table.Write(f, own.size); err != nil {
+		return wrap(err)
+	}
+	return nil
+}
+
+// ownData is the data partition on the image's disk, which is made if it may be.
+func (d Disks) ownData(own whole, most int64) (place, bool, error) {
 	f, err := os.OpenFile(filepath.Join(d.Dev, own.name), os.O_RDWR, 0)
 	if err != nil {
 		return place{}, false, err
 	}
 	defer f.Close()
-	p, made, err := settle(f, own.table)
+	p, made, err := settle(f, own.table, most)
 	if err != nil {
 		return place{}, false, fmt.Errorf("%s: %w", own.name, err)
 	}
 	name, err := d.partition(own, p)
-	return place{name, probe(f, offset(p))}, made, err
+	if err != nil {
+		return place{}, false, err
+	}
+	fs, err := probe(f, offset(p))
+	return place{name: name, fs: fs}, made, err
 }
 
-// own is the disk that the image has booted from; nil if there is none.
-func (d Disks) own() (*whole, error) {
-	if d.ESP == "" {
-		return nil, nil
-	}
+// own is the disk that the image has booted from, nil if there is none; and all disks with it.
+func (d Disks) own() (own *whole, all []whole, err error) {
 	for end := time.Now().Add(d.Patience); ; time.Sleep(50 * time.Millisecond) {
-		all, err := d.wholes()
-		if err != nil {
-			return nil, err
+		if all, err = d.wholes(); err != nil || d.ESP == "" {
+			return nil, all, err
 		}
-		all = slices.DeleteFunc(all, func(w whole) bool { return w.table == nil || byGUID(w.table, d.ESP) == nil })
+		var images []*whole
+		for i, w := range all {
+			if w.table != nil && byGUID(w.table, d.ESP) != nil {
+				images = append(images, &all[i])
+			}
+		}
 		switch {
-		case len(all) == 1:
-			return &all[0], nil
-		case len(all) > 1: // copies of one image have the same GUIDs
-			return nil, fmt.Errorf("%w: the image is on %s and on %s; detach one", ErrSeveral, all[0].name, all[1].name)
+		case len(images) == 1:
+			return images[0], all, nil
+		case len(images) > 1: // copies of one image have the same GUIDs
+			return nil, nil, fmt.Errorf("%w: the image is on %s and on %s; detach one", ErrSeveral, images[0].name, images[1].name)
 		case time.Now().After(end):
-			return nil, fmt.Errorf("%w: no disk has the partition %s that the image was started from", ErrNoDisk, d.ESP)
+			return nil, nil, fmt.Errorf("%w: no disk has the partition %s that the machine was started from, or its partition table is damaged", ErrAbsent, d.ESP)
 		}
 	}
 }
 
-// wholes are the disks, in the order of their names. One that cannot be read is left out: it may be an empty drive.
+// wholes are the disks, in the order of their names. A drive without a medium is none; a disk that cannot be read is an
+// error, for it may be the one that is looked for.
 func (d Disks) wholes() ([]whole, error) {
 	entries, err := os.ReadDir(filepath.Join(d.Sys, "class/block"))
 	if err != nil {
@@ -216,7 +263,14 @@ func (d Disks) wholes() ([]whole, error) {
 		if !disks.MatchString(e.Name()) {
 			continue
 		}
-		if w, err := d.read(e.Name()); err == nil {
+		w, err := d.read(e.Name())
+		if errors.Is(err, unix.ENOMEDIUM) || errors.Is(err, unix.ENXIO) || errors.Is(err, os.ErrNotExist) { // the last two: it has just gone
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Name(), err)
+		}
+		if w.size > 0 {
 			list = append(list, w)
 		}
 	}
@@ -226,15 +280,19 @@ func (d Disks) wholes() ([]whole, error) {
 func (d Disks) read(name string) (whole, error) {
 	f, err := os.Open(filepath.Join(d.Dev, name))
 	if err != nil {
-		return whole{}, err
+		return whole{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
+	w := whole{name: name}
+	if w.size, err = f.Seek(0, io.SeekEnd); err != nil {
+		return whole{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	if w.fs, err = probe(f, 0); err != nil {
 		return whole{}, err
 	}
-	w := whole{name: name, size: size, fs: probe(f, 0)}
-	w.table, _ = readTable(f, size) // a disk may have none
+	if w.table, err = readTable(f, w.size); err != nil && !errors.Is(err, errNoTable) { // a disk may have none
+		return whole{}, err
+	}
 	return w, nil
 }
 

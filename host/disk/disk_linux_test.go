@@ -93,7 +93,7 @@ func TestMount(t *testing.T) {
 	m.partition("vda2", m.loop(f.Name(), 35*mib, 80*mib), 35*mib, 80*mib)
 	folder := t.TempDir()
 	for _, made := range []bool{true, false} {
-		data, err := m.MountData(folder)
+		data, err := m.MountData(folder, Wish{Make: MostData})
 		if err != nil || data.Made != made || filepath.Base(data.Device) != "vda2" || len(data.Notes) > 0 {
 			t.Fatalf("%+v, %v", data, err)
 		}
@@ -154,10 +154,10 @@ func TestCorrupt(t *testing.T) {
 	}
 	m := newMachine(t)
 	m.disk("sdb", m.loop(file, 0, 0))
-	if _, err := m.MountData(t.TempDir()); !errors.Is(err, ErrDamaged) {
+	if _, err := m.MountData(t.TempDir(), Wish{}); !errors.Is(err, ErrDamaged) {
 		t.Errorf("mounted: %v", err)
 	}
-	if !probe(f, 0).ours() {
+	if !ours(t, f, 0) {
 		t.Error("its label is gone")
 	}
 }
@@ -194,7 +194,7 @@ func TestWhich(t *testing.T) {
 			for name, file := range c.disks {
 				m.disk(name, file)
 			}
-			at, made, err := m.data()
+			at, made, err := m.data(Wish{Make: MostData})
 			if !errors.Is(err, c.err) || at.name != c.want || made != (c.want == "vda2") {
 				t.Errorf("%q, made %v, %v", at.name, made, err)
 			}
@@ -202,7 +202,7 @@ func TestWhich(t *testing.T) {
 	}
 	m := newMachine(t)
 	m.disk("sdb", noted)
-	if at, _, err := m.data(); err != nil || !at.fs.flawed {
+	if at, _, err := m.data(Wish{Make: MostData}); err != nil || !at.fs.flawed {
 		t.Errorf("errors that the kernel has noted are not: %+v, %v", at, err)
 	}
 }
@@ -213,18 +213,142 @@ func TestTwins(t *testing.T) {
 	m.ESP = espGUID
 	m.disk("vda", image(t, 128*mib).Name())
 	m.disk("vdb", image(t, 128*mib).Name())
-	if _, _, err := m.data(); !errors.Is(err, ErrSeveral) {
+	if _, _, err := m.data(Wish{Make: MostData}); !errors.Is(err, ErrSeveral) {
 		t.Error(err)
 	}
 	m = newMachine(t)
 	m.ESP = espGUID
 	m.disk("vda", labelled(t, "PHOTOS"))
-	if _, _, err := m.data(); !errors.Is(err, ErrNoDisk) {
+	if _, _, err := m.data(Wish{Make: MostData}); !errors.Is(err, ErrAbsent) || errors.Is(err, ErrNoDisk) {
 		t.Errorf("without the image's disk: %v", err)
 	}
 	m.disk("vdb", image(t, 128*mib).Name())
 	m.partition("vdb2", "nowhere", 35*mib, 64*mib)
-	if _, _, err := m.data(); err == nil || !strings.Contains(err.Error(), "another size") {
+	if _, _, err := m.data(Wish{Make: MostData}); err == nil || !strings.Contains(err.Error(), "another size") {
 		t.Errorf("a partition that the kernel has otherwise: %v", err)
+	}
+}
+
+// TestLate: without the image's disk, or with one that cannot be read, it is not said that there is no data; when the disk
+// is there it is found.
+func TestLate(t *testing.T) {
+	f := image(t, 128*mib)
+	if _, _, err := start(f); err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine(t)
+	m.ESP = espGUID
+	wait := func(when string, want error) {
+		t.Helper()
+		for _, w := range []Wish{{}, {Make: MostData}, {Attached: true}} {
+			if at, _, err := m.data(w); !errors.Is(err, want) || errors.Is(err, ErrNoDisk) || errors.Is(err, ErrNotMade) || errors.Is(err, ErrNoRoom) {
+				t.Errorf("%s: %+v, %v", when, at, err)
+			}
+		}
+	}
+	wait("no disk yet", ErrAbsent)
+	m.disk("vda", t.TempDir()) // whose reading fails
+	wait("an error", ErrUnreadable)
+	if err := os.Remove(filepath.Join(m.Dev, "vda")); err != nil {
+		t.Fatal(err)
+	}
+	m.disk("vda", f.Name())
+	m.partition("vda2", f.Name(), 35*mib, 92*mib)
+	if at, made, err := m.data(Wish{}); at.name != "vda2" || made || err != nil {
+		t.Errorf("when it is there: %+v, made %v, %v", at, made, err)
+	}
+	m.disk("sdb", t.TempDir())
+	wait("an error of another, which may be the one with the data", ErrUnreadable)
+}
+
+// TestNoTable: an image's disk that has lost both copies of its GPT is waited for, and not written to.
+func TestNoTable(t *testing.T) {
+	f := image(t, 128*mib)
+	if _, _, err := start(f); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int64{sector, 128*mib - sector} {
+		if _, err := f.WriteAt(make([]byte, sector), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine(t)
+	m.ESP = espGUID
+	m.disk("vda", f.Name())
+	if at, _, err := m.data(Wish{Make: MostData}); !errors.Is(err, ErrAbsent) {
+		t.Errorf("%+v, %v", at, err)
+	}
+	if after, err := os.ReadFile(f.Name()); err != nil || string(after) != string(before) {
+		t.Errorf("it was written to, %v", err)
+	}
+}
+
+// TestElsewhere: where the data was on a disk of its own that disk is waited for, also when the image's own has data of an
+// earlier time or room for new.
+func TestElsewhere(t *testing.T) {
+	for _, own := range []string{"room", "data"} {
+		t.Run(own, func(t *testing.T) {
+			f := image(t, 128*mib)
+			if own == "data" {
+				if _, _, err := start(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m := newMachine(t)
+			m.ESP = espGUID
+			m.disk("vda", f.Name())
+			m.partition("vda2", f.Name(), 35*mib, 92*mib)
+			if _, _, err := m.data(Wish{Attached: true, Make: MostData}); !errors.Is(err, ErrAbsent) {
+				t.Errorf("wanted attached: %v", err)
+			}
+			m.disk("sdb", labelled(t, Label))
+			if at, _, err := m.data(Wish{}); at.name != "sdb" || !at.attached || at.note != "" || err != nil {
+				t.Fatalf("%+v, %v", at, err)
+			}
+			if out, err := exec.Command("sgdisk", "--verify", f.Name()).CombinedOutput(); err != nil || !strings.Contains(string(out), "No problems found") {
+				t.Errorf("sgdisk: %v: %s", err, out)
+			}
+			if err := os.RemoveAll(filepath.Join(m.Sys, "class/block/sdb")); err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range []Wish{{}, {Make: MostData}} {
+				if at, _, err := m.data(w); !errors.Is(err, ErrAbsent) {
+					t.Errorf("without it: %+v, %v", at, err)
+				}
+			}
+			// As docs/updates.md says.
+			if out, err := exec.Command("sgdisk", "--attributes=1:clear:48", f.Name()).CombinedOutput(); err != nil {
+				t.Fatalf("sgdisk: %v: %s", err, out)
+			}
+			if at, made, err := m.data(Wish{Make: MostData}); at.name != "vda2" || at.attached || made != (own == "room") || err != nil {
+				t.Errorf("when it is given up: %+v, made %v, %v", at, made, err)
+			}
+		})
+	}
+}
+
+// TestOwnPartition: a partition of somebody's own on the image's disk goes before one that would be made.
+func TestOwnPartition(t *testing.T) {
+	f := image(t, 256*mib)
+	if out, err := exec.Command("sgdisk", "--move-second-header", "--new=5:100M:180M", "--change-name=5:mine", f.Name()).CombinedOutput(); err != nil {
+		t.Fatalf("sgdisk: %v: %s", err, out)
+	}
+	b, err := os.ReadFile(labelled(t, Label))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(b, 100*mib); err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine(t)
+	m.ESP = espGUID
+	m.disk("vda", f.Name())
+	m.partition("vda5", f.Name(), 100*mib, 80*mib+sector)
+	if at, made, err := m.data(Wish{Make: MostData}); at.name != "vda5" || !at.attached || made || err != nil {
+		t.Errorf("%+v, made %v, %v", at, made, err)
 	}
 }

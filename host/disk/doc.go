@@ -2,7 +2,8 @@
 // and mounts it.
 //
 //	d := disk.Disks{ESP: loader.Partition}
-//	data, err := d.MountData("/data")          // at the first start the partition is made
+//	data, err := d.MountData("/data", disk.Wish{})                        // what there is
+//	data, err = d.MountData("/data", disk.Wish{Make: disk.MostData})      // at the first start the partition is made
 //	esp := func() (string, func() error, error) { return d.MountESP("/run/sallyport/esp") }
 //
 // # Which disk
@@ -11,7 +12,9 @@
 // made with mkfs.ext4 -L SALLYPORT-DATA goes before the partition on the image's own disk. Two of them are an error, for
 // the wrong one would be used half of the time.
 //
-// The image's own disk is the one whose GPT has the EFI system partition that systemd-boot says it has come from.
+// The image's own disk is the one whose GPT has the EFI system partition that systemd-boot says it has come from. Once the
+// data was on a disk of its own, an attribute of that EFI system partition says so, and nothing else is taken for the data
+// from then on.
 //
 // # Power cuts
 //
@@ -31,4 +34,8 @@
 // A damaged data partition is not repaired and not replaced: an appliance with an empty state would be another one, without
 // locks, with a new identity, and with an audit log that has no past. MountData returns ErrDamaged, and says what to do. A
 // full one is mounted: what cannot be written then says so.
+//
+// A disk that is late, that cannot be read, or whose GPT is gone, is no empty one either: ErrAbsent and ErrUnreadable are for
+// the caller to wait and try again. That there is no data is said only of a machine that was started from no disk, and of a
+// disk whose GPT was read and has no data partition.
 package disk

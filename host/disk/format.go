@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -35,15 +36,23 @@ type fileSystem struct {
 
 func (s fileSystem) ours() bool { return s.present && s.label == Label }
 
-// probe reads the superblock of an ext4 file system that begins at off. What is none, or cannot be read, is not present.
-func probe(r io.ReaderAt, off int64) fileSystem {
+// probe reads the superblock of an ext4 file system that begins at off. What is none, or does not fit in what there is, is
+// not present. What cannot be read is an error: it may be the one with the data.
+func probe(r io.ReaderAt, off int64) (fileSystem, error) {
 	b := make([]byte, 1024)
-	if _, err := r.ReadAt(b, off+superblock); err != nil || binary.LittleEndian.Uint16(b[magicOffset:]) != ext4Magic {
-		return fileSystem{}
+	_, err := r.ReadAt(b, off+superblock)
+	if errors.Is(err, io.EOF) {
+		return fileSystem{}, nil
+	}
+	if err != nil {
+		return fileSystem{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	if binary.LittleEndian.Uint16(b[magicOffset:]) != ext4Magic {
+		return fileSystem{}, nil
 	}
 	label, _, _ := bytes.Cut(b[labelOffset:labelOffset+labelLength], []byte{0})
 	return fileSystem{label: string(label), present: true, errors: binary.LittleEndian.Uint32(b[errorsOffset:]),
-		flawed: binary.LittleEndian.Uint16(b[stateOffset:])&hasErrors != 0}
+		flawed: binary.LittleEndian.Uint16(b[stateOffset:])&hasErrors != 0}, nil
 }
 
 // format makes an ext4 file system of the length at off. The sector with its magic number and label is written when all

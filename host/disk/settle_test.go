@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -57,7 +58,7 @@ func start(dev device) (*gpt.Partition, bool, error) {
 	if byGUID(table, strings.ToLower(espGUID)) == nil {
 		return nil, false, errors.New("the EFI system partition is gone")
 	}
-	return settle(dev, table)
+	return settle(dev, table, MostData)
 }
 
 // verify asks others whether the disk is as it should be: sgdisk about the GPT, e2fsck about the file system.
@@ -130,7 +131,7 @@ func TestLargest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := add(table, size); err != nil || length(p) != mostData {
+	if p, err := add(table, size, MostData); err != nil || length(p) != MostData {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
@@ -279,7 +280,7 @@ func TestCut(t *testing.T) {
 		had := false
 		if size, err := sizeOf(f); err == nil {
 			if table, err := readTable(f, size); err == nil && named(table, newName) != nil {
-				had = probe(f, offset(named(table, newName))).ours()
+				had = ours(t, f, offset(named(table, newName)))
 			}
 		}
 		p, made, err := start(f)
@@ -289,6 +290,101 @@ func TestCut(t *testing.T) {
 		verify(t, f, p)
 		f.Close()
 		os.Remove(f.Name())
+	}
+}
+
+// ours says whether the data's file system begins there.
+func ours(t *testing.T, f *os.File, off int64) bool {
+	t.Helper()
+	fs, err := probe(f, off)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fs.ours()
+}
+
+// TestNotMade: what is not wanted is not made, whether or not a start was cut that made it.
+func TestNotMade(t *testing.T) {
+	f := image(t, 128*mib)
+	for _, cut := range []bool{false, true} {
+		size, err := sizeOf(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table, err := readTable(f, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cut {
+			if _, err := add(table, size, MostData); err != nil {
+				t.Fatal(err)
+			}
+			if err := table.Write(f, size); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, err := os.ReadFile(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := settle(f, table, 0); !errors.Is(err, ErrNotMade) {
+			t.Errorf("cut %v: %v", cut, err)
+		}
+		if after, err := os.ReadFile(f.Name()); err != nil || string(after) != string(before) {
+			t.Errorf("cut %v: the disk has changed, %v", cut, err)
+		}
+	}
+}
+
+// A deaf disk cannot be read from some place on.
+type deaf struct {
+	*os.File
+	from   int64
+	writes int
+}
+
+var errDeaf = errors.New("medium error")
+
+func (d *deaf) ReadAt(b []byte, off int64) (int, error) {
+	if off+int64(len(b)) > d.from {
+		return 0, errDeaf
+	}
+	return d.File.ReadAt(b, off)
+}
+
+func (d *deaf) WriteAt(b []byte, off int64) (int, error) {
+	d.writes++
+	return d.File.WriteAt(b, off)
+}
+
+// TestUnreadable: what cannot be read is neither missing nor new.
+func TestUnreadable(t *testing.T) {
+	f := image(t, 128*mib)
+	size, err := sizeOf(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []int64{0, sector, 2 * sector, size - 100} { // the MBR, the header, the entries, the backup
+		if _, err := readTable(&deaf{File: f, from: from}, size); !errors.Is(err, ErrUnreadable) || errors.Is(err, errNoTable) {
+			t.Errorf("unreadable from %d on: %v", from, err)
+		}
+	}
+	for _, whole := range []bool{false, true} {
+		table, err := readTable(f, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if whole {
+			if _, _, err := settle(f, table, MostData); err != nil {
+				t.Fatal(err)
+			}
+		} else if _, err := add(table, size, MostData); err != nil {
+			t.Fatal(err)
+		}
+		d := &deaf{File: f, from: 35 * mib}
+		if _, _, err := settle(d, table, MostData); !errors.Is(err, ErrUnreadable) || errors.Is(err, ErrDamaged) || d.writes > 0 {
+			t.Errorf("whole %v: %v, and %d writes", whole, err, d.writes)
+		}
 	}
 }
 
@@ -338,8 +434,56 @@ func FuzzTable(f *testing.F) {
 		}
 		byGUID(table, espGUID)
 		named(table, dataName)
-		add(table, 1<<40)
+		add(table, 1<<40, MostData)
 	})
+}
+
+// TestHostileTable: a disk of somebody's with a table that is wrong, and whose checksums are right, is one without data.
+func TestHostileTable(t *testing.T) {
+	const size, entries, array = 128 * sector, 2 * sector, 32 * sector
+	m := newMachine(t)
+	name := filepath.Join(t.TempDir(), "disk")
+	m.disk("sdb", name)
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	taken := 0
+	for range 500 {
+		b := make([]byte, size)
+		h := b[sector : 2*sector]
+		copy(h, "EFI PART\x00\x00\x01\x00\x5c\x00\x00\x00")
+		le := binary.LittleEndian
+		for at, n := range map[int]uint64{24: 1, 32: 127, 40: 34, 48: 94, 72: 2} {
+			if r.IntN(8) == 0 {
+				n = r.Uint64() >> r.IntN(64)
+			}
+			le.PutUint64(h[at:], n)
+		}
+		le.PutUint32(h[80:], 128)
+		le.PutUint32(h[84:], 128)
+		for i := range 1 + r.IntN(8) {
+			e := b[entries+i*128:][:128]
+			for j := range e {
+				e[j] = byte(r.Uint32() >> r.IntN(32))
+			}
+			for _, at := range []int{32, 40} { // where it begins and ends
+				le.PutUint64(e[at:], r.Uint64()>>r.IntN(64))
+			}
+		}
+		le.PutUint32(h[88:], crc32.ChecksumIEEE(b[entries:entries+array]))
+		le.PutUint32(h[16:], crc32.ChecksumIEEE(h[:92]))
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if at, _, err := m.data(Wish{Make: MostData}); !errors.Is(err, ErrNoDisk) {
+			t.Fatalf("seed %d: %+v, %v", seed, at, err)
+		}
+		if table, err := readTable(memory{Reader: strings.NewReader(string(b))}, size); err == nil && len(table.Partitions) > 0 {
+			taken++
+		}
+	}
+	if taken < 50 {
+		t.Errorf("seed %d: only %d of the tables are read at all", seed, taken)
+	}
 }
 
 // memory is a disk that is only read.

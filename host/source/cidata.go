@@ -27,9 +27,9 @@ const (
 	maxISO    = 1 << 20  // bytes of an ISO's path table and of its root folder
 )
 
-// volume reads the volume that is labelled CIDATA, in either case, of the block devices. It is read here and never mounted:
-// what it holds reaches no parser of the kernel's.
-func volume(root string) (Document, error) {
+// volume has the volume read that is labelled CIDATA, in either case, of the block devices. It is never mounted: what it
+// holds reaches no parser of the kernel's.
+func volume(root string, read VolumeReader) (Document, error) {
 	devices, err := os.ReadDir(filepath.Join(root, "sys/class/block"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Document{}, fmt.Errorf("block devices: %w", err)
@@ -44,7 +44,7 @@ func volume(root string) (Document, error) {
 			f.Close()
 			continue
 		}
-		doc, err := readVolume(f, kind, "CIDATA volume "+d.Name())
+		doc, err := read(f, "CIDATA volume "+d.Name())
 		f.Close()
 		return doc, err
 	}
@@ -91,6 +91,55 @@ type device interface {
 	io.Seeker
 }
 
+// How much of a volume is read: twice what a sound one can have, at once no more than its largest part, and in as many
+// pieces as its smallest clusters want.
+const (
+	maxRead  = 2 * (maxFAT + MaxFiles + maxNames*maxISO/16)
+	maxPiece = maxFAT
+	maxReads = maxRead / 512
+)
+
+var errTooMuch = errors.New("it leads to more reads than a sound one")
+
+// A bounded device ends a library that a volume leads in a circle, or to what is larger than it.
+type bounded struct {
+	device
+	reads, bytes int
+}
+
+func (b *bounded) count(p []byte) error {
+	if b.reads++; len(p) > maxPiece || b.reads > maxReads {
+		return errTooMuch
+	}
+	if b.bytes += len(p); b.bytes > maxRead {
+		return errTooMuch
+	}
+	return nil
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if err := b.count(p); err != nil {
+		return 0, err
+	}
+	return b.device.Read(p)
+}
+
+func (b *bounded) ReadAt(p []byte, at int64) (int, error) {
+	if err := b.count(p); err != nil {
+		return 0, err
+	}
+	return b.device.ReadAt(p, at)
+}
+
+// ReadVolume is a VolumeReader that reads in this process.
+func ReadVolume(f *os.File, from string) (Document, error) {
+	kind := labelled(f)
+	if kind == "" {
+		return Document{}, fmt.Errorf("%s: it has lost its label", from)
+	}
+	return readVolume(f, kind, from)
+}
+
 // readVolume reads the document and the files beside it. The library was written for sound volumes: what it does not
 // survive is an error of this one.
 func readVolume(f device, kind, from string) (d Document, err error) {
@@ -99,7 +148,7 @@ func readVolume(f device, kind, from string) (d Document, err error) {
 			d, err = Document{}, fmt.Errorf("%s: not a sound %s volume: %v", from, kind, r)
 		}
 	}()
-	m, err := openVolume(f, kind)
+	m, err := openVolume(&bounded{device: f}, kind)
 	if err != nil {
 		return Document{}, fmt.Errorf("%s: %w", from, err)
 	}

@@ -1,6 +1,6 @@
 // Package source finds the configuration of a machine that has been given none by hand: an image.
 //
-//	d, err := source.Local("/")
+//	d, err := source.Local("/", source.ReadVolume)
 //	if errors.Is(err, source.ErrNone) {
 //		// ask the cloud's metadata service, or look at the data partition
 //	}
@@ -14,6 +14,9 @@
 //  1. QEMU fw_cfg: the item opt/sallyport/config, and files as opt/sallyport/files/NAME
 //  2. SMBIOS type 11: OEM strings that begin with "sallyport.config="
 //  3. a volume with the label CIDATA, vfat or ISO 9660, with sallyport.yaml or user-data and files beside it
+//
+// A volume may be of anybody's making. So what reads it is the caller's choice: a confined process that calls ReadVolume, or
+// that itself.
 //
 // The cloud's metadata service comes after them and the data partition last; others ask those.
 //
@@ -58,11 +61,17 @@ type Document struct {
 // ErrNone means that a source has no document.
 var ErrNone = errors.New("no configuration")
 
+// A VolumeReader reads the document of a volume; from is what its errors and the document call it.
+type VolumeReader func(volume *os.File, from string) (Document, error)
+
 // Local returns the document of the first local source that has one. root is the folder of sys and dev; on a machine "/".
 // The error names the source, or is ErrNone.
-func Local(root string) (Document, error) {
-	for _, source := range []func(string) (Document, error){firmware, smbios, volume} {
-		d, err := source(root)
+func Local(root string, read VolumeReader) (Document, error) {
+	for _, source := range []func() (Document, error){
+		func() (Document, error) { return firmware(root) }, func() (Document, error) { return smbios(root) },
+		func() (Document, error) { return volume(root, read) },
+	} {
+		d, err := source()
 		if !errors.Is(err, ErrNone) {
 			return d, err
 		}

@@ -31,7 +31,7 @@ func TestBlockDevice(t *testing.T) {
 			if err := os.Symlink(device, filepath.Join(string(m), "dev", filepath.Base(device))); err != nil {
 				t.Fatal(err)
 			}
-			d, err := Local(string(m))
+			d, err := Local(string(m), ReadVolume)
 			if err != nil || string(d.Config) != "#sallyport\n"+sample || string(d.Files["access.yaml"]) != "admins: [ann]\n" {
 				t.Errorf("%+v, %v", d, err)
 			}

@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,14 +33,14 @@ const sample = "listen: {vnet: hub}\nvnets: {}\n"
 
 func TestFirmware(t *testing.T) {
 	m := machine(t.TempDir())
-	if _, err := Local(string(m)); !errors.Is(err, ErrNone) {
+	if _, err := Local(string(m), ReadVolume); !errors.Is(err, ErrNone) {
 		t.Fatalf("an empty machine: %v", err)
 	}
 	const items = "sys/firmware/qemu_fw_cfg/by_name/opt/sallyport/"
 	m.put(t, items+"config/raw", sample)
 	m.put(t, items+"files/access.yaml/raw", "admins: [ann]\n")
 	m.put(t, items+"files/access/ops.cedar/raw", "// x\n")
-	d, err := Local(string(m))
+	d, err := Local(string(m), ReadVolume)
 	if err != nil || len(d.Files) != 2 || string(d.Files["access/ops.cedar"]) != "// x\n" || string(d.Config) != sample || string(d.Files["access.yaml"]) != "admins: [ann]\n" || d.From != "fw_cfg opt/sallyport/config" {
 		t.Errorf("%+v, %v", d, err)
 	}
@@ -50,7 +51,7 @@ func TestBrokenIsNotPassedOver(t *testing.T) {
 	m := machine(t.TempDir())
 	m.put(t, "sys/firmware/qemu_fw_cfg/by_name/opt/sallyport/config/raw", strings.Repeat("#", MaxDocument+1))
 	m.put(t, "sys/firmware/dmi/entries/11-0/raw", oem("sallyport.config="+sample))
-	_, err := Local(string(m))
+	_, err := Local(string(m), ReadVolume)
 	if err == nil || !strings.HasPrefix(err.Error(), "fw_cfg opt/sallyport/config: ") || errors.Is(err, ErrNone) {
 		t.Errorf("%v", err)
 	}
@@ -74,7 +75,7 @@ func TestSMBIOS(t *testing.T) {
 			for i, e := range entries {
 				m.put(t, fmt.Sprintf("sys/firmware/dmi/entries/11-%d/raw", i), e)
 			}
-			d, err := Local(string(m))
+			d, err := Local(string(m), ReadVolume)
 			if err != nil || string(d.Config) != sample || d.From != "SMBIOS type 11" {
 				t.Errorf("%q %q, %v", d.From, d.Config, err)
 			}
@@ -153,7 +154,7 @@ func TestVolume(t *testing.T) {
 				files := maps.Clone(beside)
 				files[main] = text
 				makeVolume(t, filepath.Join(string(m), "dev/vdb"), kind, "cidata", files)
-				d, err := Local(string(m))
+				d, err := Local(string(m), ReadVolume)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -198,6 +199,54 @@ func FuzzVolume(f *testing.F) {
 			t.Fatal("more than is read")
 		}
 	})
+}
+
+// TestHostileVolume: what a volume says of itself leads neither to an endless loop nor to more memory than it is worth.
+func TestHostileVolume(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "image")
+	makeVolume(t, path, "iso", "CIDATA", map[string]string{"user-data": sample, "access/a.yaml": "admins: []\n"})
+	sound, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const block = 2048
+	le := binary.LittleEndian
+	root := int(le.Uint32(sound[isoAt+156+2:])) * block
+	for name, spoil := range map[string]func(b []byte){
+		// The root folder's entry of itself goes on elsewhere (SUSP §5.1), and that goes on there.
+		"in a circle": func(b []byte) {
+			ce := root + 34 + bytes.Index(b[root+34:root+int(b[root])], []byte("CE\x1c\x01"))
+			at := int(le.Uint32(b[ce+4:]))*block + int(le.Uint32(b[ce+12:]))
+			le.PutUint32(b[ce+20:], 28)
+			copy(b[at:], b[ce:ce+28])
+		},
+		"a large folder": func(b []byte) {
+			for at := root; ; at += int(b[at]) {
+				if b[at+25]&2 != 0 && b[at+32] > 1 { // the first folder that is not itself or its parent
+					folder := int(le.Uint32(b[at+2:])) * block
+					le.PutUint32(b[at+10:], 1<<30)
+					le.PutUint32(b[folder+10:], 1<<30)
+					return
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := bytes.Clone(sound)
+			spoil(b)
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if d, err := ReadVolume(f, "volume"); err == nil || !strings.Contains(err.Error(), errTooMuch.Error()) {
+				t.Errorf("%+v, %v", d, err)
+			}
+		})
+	}
 }
 
 // spoiled is an image with other bytes at one place.
