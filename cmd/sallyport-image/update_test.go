@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/image"
 	"sallyport/image/uki"
 	"sallyport/image/uki/ukitest"
 	"sallyport/image/update"
@@ -92,5 +94,27 @@ func TestUpdateFile(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(in("*update-*")); len(left) > 0 {
 		t.Errorf("left: %q", left)
+	}
+}
+
+// TestVerified: who has verified an image is told whose updates it takes, and can say whose it must.
+func TestVerified(t *testing.T) {
+	key := func(b byte) string { return update.FormatKey(bytes.Repeat([]byte{b}, ed25519.PublicKeySize)) }
+	for _, c := range []struct {
+		has, want string
+		same      bool
+	}{{"", "", true}, {key(1), "", false}, {"", key(1), false}, {key(1) + "," + key(2), key(2) + " " + key(1), true}, {key(1) + "," + key(2), key(1), false}} {
+		if got, err := sameKeys(c.has, c.want); err != nil || got != c.same {
+			t.Errorf("%q and %q: %v, %v", c.has, c.want, got, err)
+		}
+	}
+	if _, err := sameKeys(key(1), "key"); err == nil {
+		t.Error("what is no key is taken")
+	}
+	for keys, want := range map[string]string{"": "takes no updates but", key(1) + "," + key(2): "signed by " + key(1) + "\ntakes updates signed by " + key(2) + "\n"} {
+		var out bytes.Buffer
+		if err := (env{stdout: &out}).verified("dir", &image.Manifest{Version: "1.2.3", Flavour: "kvm", Updates: keys}); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%q: %q, %v", keys, out.String(), err)
+		}
 	}
 }
