@@ -18,7 +18,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -50,7 +49,7 @@ type Options struct {
 func (o Options) withDefaults() (Options, error) {
 	o.Flavour = cmp.Or(o.Flavour, "all")
 	o.Version = cmp.Or(o.Version, "0.1.0-dev")
-	if !isVersion.MatchString(o.Version) {
+	if err := update.CheckVersion(o.Version); err != nil { // also of one that never becomes an update: the boot loader orders it
 		return o, fmt.Errorf("version %q: it must be like 1.2.3 or 1.2.3-rc.1", o.Version)
 	}
 	if _, err := update.ParseKeys(o.Updates); err != nil {
@@ -75,9 +74,6 @@ func (o Options) withDefaults() (Options, error) {
 	o.Cache.Progress = o.Fetching
 	return o, nil
 }
-
-// isVersion is a semantic version without build metadata: the boot loader has its counter behind a plus.
-var isVersion = regexp.MustCompile(`^\d{1,9}\.\d{1,9}\.\d{1,9}(-[0-9A-Za-z]+(\.[0-9A-Za-z]+)*)?$`)
 
 // CacheDir is where packages are kept: $SALLYPORT_IMAGE_CACHE, or sallyport/image in the user's folder for caches.
 func CacheDir() (string, error) {
@@ -186,12 +182,8 @@ func whole(h *tar.Header, r io.Reader) ([]byte, error) {
 // osRelease is what tells the boot loader, and whoever looks, what this is. The loader sorts by IMAGE_VERSION.
 func (o Options) osRelease() []byte {
 	return fmt.Appendf(nil, "ID=sallyport\nNAME=Sallyport\nPRETTY_NAME=\"Sallyport %s\"\nVERSION_ID=%s\nIMAGE_VERSION=%s\nVARIANT_ID=%s\n",
-		o.Version, o.Version, ordered(o.Version), o.Flavour)
+		o.Version, o.Version, update.Ordered(o.Version), o.Flavour)
 }
-
-// ordered is a version as the loader orders it (UAPI Group Version Format Specification): 1.4.0~rc.1 comes before 1.4.0,
-// and 1.4.0-rc.1 would come after it.
-func ordered(version string) string { return strings.Replace(version, "-", "~", 1) }
 
 // initramfs writes the appliance's only file system and returns it packed, with the names of the modules in it.
 func initramfs(o Options, in *inputs) ([]byte, []string, error) {

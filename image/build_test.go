@@ -5,8 +5,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,6 +128,7 @@ func TestBuild(t *testing.T) {
 		}
 		checkContent(t, o, m)
 	}
+	t.Run("verify signed", func(t *testing.T) { testVerifySigned(t, filepath.Join(dir, "kvm")) })
 	t.Run("verify", func(t *testing.T) { testVerify(t, filepath.Join(dir, "kvm")) })
 }
 
@@ -240,6 +246,89 @@ func testVerify(t *testing.T, dir string) {
 	}
 	if _, _, err := Verify(t.Context(), dir, o); err == nil || !strings.Contains(err.Error(), "--daemon") {
 		t.Errorf("with a daemon that was given: %v", err)
+	}
+}
+
+// testVerifySigned compares a signed image with the unsigned one. Whatever is changed in it shows, though its manifest is
+// changed with it.
+func testVerifySigned(t *testing.T, dir string) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ours"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := filepath.Join(t.TempDir(), "signed")
+	m, err := Sign(t.Context(), dir, Key{key, cert}, Options{Out: signed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func(m *Manifest) (what []string) {
+		t.Helper()
+		d, err := resigned(t.Context(), signed, dir, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range d {
+			what = append(what, strings.TrimPrefix(d.What, signed+"/"))
+		}
+		return what
+	}
+	if got := look(m); len(got) > 0 {
+		t.Errorf("nothing was changed, and %q differ", got)
+	}
+	o := Options{Version: m.Version, Flavour: m.Flavour}
+	for name, at := range map[string]int64{
+		"vmlinuz": 1000, "initrd": 1000, o.file(".cdx.json"): 10, o.file(".qcow2"): 1 << 20,
+		o.file(".raw"): 100 << 20, // in room that no file has
+	} {
+		file := filepath.Join(signed, name)
+		f, err := os.OpenFile(file, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var was [1]byte
+		if _, err := f.ReadAt(was[:], at); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte{^was[0]}, at); err != nil {
+			t.Fatal(err)
+		}
+		forged := *m
+		forged.Files = slices.Clone(m.Files)
+		for i, p := range forged.Files {
+			if p.Name == name {
+				if forged.Files[i], err = filePart(signed, name); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if got := look(&forged); !slices.Equal(got, []string{name}) {
+			t.Errorf("%s was changed, and %q differ", name, got)
+		}
+		if _, err := f.WriteAt(was[:], at); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	forged := *m
+	forged.Files = append(slices.Clone(m.Files), Part{Name: "more.raw"})
+	if got := look(&forged); !slices.Equal(got, []string{"more.raw"}) {
+		t.Errorf("a file more: %q differ", got)
+	}
+	other := *m.Signed
+	other.SHA256 = sum([]byte("another certificate"))
+	forged = *m
+	forged.Signed = &other
+	if got := look(&forged); len(got) != 2 || !strings.HasPrefix(got[0], "signature of ") {
+		t.Errorf("signed by another: %q differ", got)
 	}
 }
 

@@ -14,28 +14,18 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"sallyport/image/gobuild"
 )
 
-// program is the package of the daemon.
-const program = "sallyport/cmd/sallyportd"
-
-// compile builds the daemon of the source in the folder source, into the file out. Its bytes depend on the source,
-// the version and the toolchain, and on nothing else. keep has the linker keep the symbols.
+// compile builds the daemon of the source in the folder source, into the file out. keep has the linker keep the symbols.
 func compile(ctx context.Context, o Options, out string, keep bool) error {
-	flags := "-s -w -buildid= -X main.version=" + o.Version
+	c := gobuild.Config{Source: o.Source, Package: "sallyport/cmd/sallyportd", OS: "linux", Arch: "amd64", Symbols: keep, Out: out,
+		Variables: []string{"main.version=" + o.Version}}
 	if o.Updates != "" {
-		flags += " -X main.updateKeys=" + o.Updates
+		c.Variables = append(c.Variables, "main.updateKeys="+o.Updates)
 	}
-	if keep {
-		flags = strings.TrimPrefix(flags, "-s ")
-	}
-	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", "urfave_cli_no_docs",
-		"-ldflags", flags, "-o", out, program) // without the command library's manual pages: 300 KB that nothing of ours uses
-	c.Dir = o.Source
-	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=", "GOEXPERIMENT=")
-	var said bytes.Buffer
-	c.Stdout, c.Stderr = &said, &said
-	err := c.Run()
+	err := gobuild.Compile(ctx, c)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -43,8 +33,7 @@ func compile(ctx context.Context, o Options, out string, keep bool) error {
 		return errors.New("go is not installed; install it, or name a built sallyportd with --daemon")
 	}
 	if err != nil {
-		return fmt.Errorf("go build %s: %w: %s; name Sallyport's source with --source, or a built sallyportd with --daemon",
-			program, err, strings.TrimSpace(said.String()))
+		return fmt.Errorf("%w; name Sallyport's source with --source, or a built sallyportd with --daemon", err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"sallyport/image/disk"
 	"sallyport/image/sbom"
 	"sallyport/image/uki"
+	"sallyport/image/update"
 )
 
 // A Manifest says what went into an image and what came out. It is the file manifest.json beside the image.
@@ -135,7 +136,7 @@ func (b *builder) build(ctx context.Context) (*Manifest, error) {
 const loaderPath = "EFI/BOOT/BOOTX64.EFI"
 
 // UKIPath is where a version's unified kernel image lies in the EFI system partition, where systemd-boot looks.
-func UKIPath(version string) string { return "EFI/Linux/sallyport_" + ordered(version) + ".efi" }
+func UKIPath(version string) string { return "EFI/Linux/sallyport_" + update.Ordered(version) + ".efi" }
 
 // loaderConf has systemd-boot start the newest version at once. The editor, which could change the command line where
 // Secure Boot is off, stays closed.

@@ -10,11 +10,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
-	"sallyport/image/disk"
 	"sallyport/image/uki"
 )
 
@@ -99,6 +97,9 @@ func replace(name string, b []byte) error {
 	return os.Rename(f.Name(), name)
 }
 
+// copied are the files of an image that signing leaves as they are.
+func copied(o Options) []string { return []string{"vmlinuz", "initrd", o.file(".cdx.json")} }
+
 // Sign makes a signed image in the folder o.Out of the unsigned one in dir: the boot loader and the unified kernel image
 // get signatures, and the disks are written anew. Files of dir that are not what its manifest says are an error. Of o it
 // takes Out and Step.
@@ -125,17 +126,13 @@ func Sign(ctx context.Context, dir string, k Key, o Options) (*Manifest, error) 
 				filepath.Join(dir, p.Name), manifestFile)
 		}
 	}
-	c, err := disk.Read(filepath.Join(dir, o.file(".raw")))
+	loader, err := bootLoader(filepath.Join(dir, o.file(".raw")))
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(c.Files, func(f disk.File) bool { return f.Path == loaderPath })
-	if at < 0 {
-		return nil, fmt.Errorf("%s has no %s", o.file(".raw"), loaderPath)
-	}
 	o.Step("signing")
 	b := &builder{Options: o, in: new(inputs), m: *had}
-	if b.in.loader, err = uki.Sign(c.Files[at].Data, k.signer, k.cert); err != nil {
+	if b.in.loader, err = uki.Sign(loader, k.signer, k.cert); err != nil {
 		return nil, fmt.Errorf("%s: %w", loaderPath, err)
 	}
 	if err := os.MkdirAll(o.Out, 0o755); err != nil {
@@ -149,7 +146,7 @@ func Sign(ctx context.Context, dir string, k Key, o Options) (*Manifest, error) 
 	if err != nil {
 		return nil, err
 	}
-	same := []string{"vmlinuz", "initrd", o.file(".cdx.json")}
+	same := copied(o)
 	for _, name := range same {
 		content, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {

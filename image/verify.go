@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"sallyport/image/disk"
@@ -23,8 +22,10 @@ type Difference struct {
 
 // Verify builds the image in the folder dir again, from this source and the packages that its manifest pins, and compares
 // bit by bit. It returns what differs, causes before what follows from them: first the toolchain and the daemon, then
-// modules and sections, then files. Of o it takes Cache, Source, Daemon,
-// Stub, Step and Fetching.
+// modules and sections, then files. Of o it takes Cache, Source, Daemon, Stub, Step and Fetching.
+//
+// Of a signed image the signatures are taken as they are, and everything else is made again around them: nothing that the
+// manifest says of it is believed. Which updates the image takes is what the manifest says, and not judged here.
 func Verify(ctx context.Context, dir string, o Options) ([]Difference, *Manifest, error) {
 	had, err := ReadManifest(dir)
 	if err != nil {
@@ -53,7 +54,7 @@ func Verify(ctx context.Context, dir string, o Options) ([]Difference, *Manifest
 	}
 	differences := compare(&built, have)
 	if had.Signed != nil {
-		more, err := stripped(dir, again, had)
+		more, err := resigned(ctx, dir, again, had)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -118,46 +119,101 @@ func compare(had, have *Manifest) []Difference {
 	return d
 }
 
-// stripped compares the EFI programs of a signed image, without the signatures, with those that were built again.
-func stripped(dir, again string, m *Manifest) ([]Difference, error) {
-	o := Options{Version: m.Version, Flavour: m.Flavour}
-	programs := func(dir string) (map[string][]byte, error) {
-		found := map[string][]byte{}
-		name := filepath.Join(dir, o.file(".efi"))
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		found[o.file(".efi")] = b
-		c, err := disk.Read(filepath.Join(dir, o.file(".raw")))
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range c.Files {
-			found[o.file(".raw")+" "+f.Path] = f.Data
-		}
-		for name, b := range found {
-			if strings.HasSuffix(strings.ToLower(name), ".efi") {
-				if found[name], err = uki.Strip(b); err != nil {
-					return nil, fmt.Errorf("%s: %s: %w", dir, name, err)
-				}
-			}
-		}
-		return found, nil
-	}
-	had, err := programs(dir)
+// resigned compares the signed image in dir with the unsigned one in again. What has been signed must be the same without its
+// signature; the other files are made again, the disks with the signed programs in them, and must be the same throughout.
+func resigned(ctx context.Context, dir, again string, m *Manifest) ([]Difference, error) {
+	work, err := os.MkdirTemp("", "sallyport-verify-")
 	if err != nil {
 		return nil, err
 	}
-	have, err := programs(again)
-	if err != nil {
-		return nil, err
-	}
+	defer os.RemoveAll(work)
+	b := &builder{in: new(inputs), Options: Options{Version: m.Version, Flavour: m.Flavour, Epoch: time.Unix(m.Epoch, 0).UTC(), Out: work, Step: func(string) {}}}
+	raw, efi := b.file(".raw"), b.file(".efi")
 	var d []Difference
-	for _, name := range slices.Sorted(maps.Keys(had)) {
-		if now, there := have[name]; !there || !bytes.Equal(had[name], now) {
-			d = append(d, Difference{name + " without its signature", sum(had[name]), sum(now)})
+	// program wants a program to be the built one but for its signatures, one of which is by whom the manifest says.
+	program := func(name string, had, have []byte) error {
+		bare, err := uki.Strip(had)
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", dir, name, err)
 		}
+		built, err := uki.Strip(have)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if !bytes.Equal(bare, built) {
+			d = append(d, Difference{name + " without its signature", sum(built), sum(bare)})
+		}
+		signers, err := uki.Signers(had)
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", dir, name, err)
+		}
+		if !slices.ContainsFunc(signers, func(s uki.Signature) bool { return s.Holds && sum(s.Cert.Raw) == m.Signed.SHA256 }) {
+			d = append(d, Difference{"signature of " + name, m.Signed.SHA256, ""})
+		}
+		return nil
+	}
+
+	unified, err := os.ReadFile(filepath.Join(dir, efi))
+	if err != nil {
+		return nil, err
+	}
+	built, err := os.ReadFile(filepath.Join(again, efi))
+	if err != nil {
+		return nil, err
+	}
+	if err := program(efi, unified, built); err != nil {
+		return nil, err
+	}
+	if b.in.loader, err = bootLoader(filepath.Join(dir, raw)); err != nil {
+		return nil, err
+	}
+	if built, err = bootLoader(filepath.Join(again, raw)); err != nil {
+		return nil, err
+	}
+	if err := program(raw+" "+loaderPath, b.in.loader, built); err != nil {
+		return nil, err
+	}
+	disks, err := b.disks(ctx, unified)
+	if err != nil {
+		return nil, err
+	}
+	made := map[string]string{efi: dir} // folders
+	for _, name := range disks {
+		made[name] = work
+	}
+	for _, name := range copied(b.Options) {
+		made[name] = again
+	}
+	for _, p := range m.Files {
+		folder, ok := made[p.Name]
+		if !ok {
+			d = append(d, Difference{filepath.Join(dir, p.Name), "", p.SHA256})
+			continue
+		}
+		delete(made, p.Name)
+		want, err := filePart(folder, p.Name)
+		if err != nil {
+			return nil, err
+		}
+		if now, err := filePart(dir, p.Name); err == nil && now != want { // Verify tells of one that is not there
+			d = append(d, Difference{filepath.Join(dir, p.Name), want.SHA256, now.SHA256})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(made)) {
+		d = append(d, Difference{"file " + name, "", ""})
 	}
 	return d, nil
+}
+
+// bootLoader reads the boot loader on a raw disk.
+func bootLoader(raw string) ([]byte, error) {
+	c, err := disk.Read(raw)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(c.Files, func(f disk.File) bool { return f.Path == loaderPath })
+	if at < 0 {
+		return nil, fmt.Errorf("%s has no %s", raw, loaderPath)
+	}
+	return c.Files[at].Data, nil
 }

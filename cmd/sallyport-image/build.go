@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"sallyport/image"
 	"sallyport/image/deb"
+	"sallyport/image/update"
 )
 
 // sources are the flags that say where the parts of an image come from.
@@ -94,8 +97,11 @@ func verifyCommand(e env) *cli.Command {
 		UsageText: "sallyport-image verify [options] DIR",
 		Description: "DIR is a folder that build or sign has written. It is built again of the\n" +
 			"source of that version. Prints what differs, causes first, and ends with\n" +
-			"status 1 if anything does. Of a signed image the signatures are left out.",
-		Flags: sources(),
+			"status 1 if anything does. Of a signed image the signatures are left out.\n" +
+			"Which updates it takes is printed; compare that, or give --update-keys.",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "update-keys", Usage: "it must take the updates of these `KEYS` and of no\nothers, with commas between; \"\" for none"},
+		}, sources()...),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return misused("verify takes one folder; see: sallyport-image verify --help")
@@ -104,9 +110,17 @@ func verifyCommand(e env) *cli.Command {
 			if err != nil {
 				return hinted(err)
 			}
+			if c.IsSet("update-keys") {
+				same, err := sameKeys(m.Updates, c.String("update-keys"))
+				if err != nil {
+					return misused("--update-keys: %v", err)
+				}
+				if !same {
+					differences = append([]image.Difference{{What: "update keys", Had: c.String("update-keys"), Have: m.Updates}}, differences...)
+				}
+			}
 			if len(differences) == 0 {
-				_, err := fmt.Fprintf(e.stdout, "%s is Sallyport %s for %s, bit by bit\n", c.Args().First(), m.Version, m.Flavour)
-				return err
+				return e.verified(c.Args().First(), m)
 			}
 			for _, d := range differences {
 				if _, err := fmt.Fprintf(e.stdout, "%s: was %s, is %s\n", d.What, short(d.Had), short(d.Have)); err != nil {
@@ -117,6 +131,42 @@ func verifyCommand(e env) *cli.Command {
 				"the first is the cause of the others, if it is an input, the toolchain or sallyportd"}
 		},
 	}
+}
+
+// verified says what an image is that was verified, and whom it believes.
+func (e env) verified(dir string, m *image.Manifest) error {
+	text := fmt.Sprintf("%s is Sallyport %s for %s, bit by bit\n", dir, m.Version, m.Flavour)
+	if m.Signed != nil {
+		text += fmt.Sprintf("signed by %s, SHA-256 of the certificate %s\n", m.Signed.Subject, m.Signed.SHA256)
+	}
+	keys, err := update.ParseKeys(m.Updates)
+	if err != nil {
+		return fmt.Errorf("update keys in the manifest: %w", err)
+	}
+	for _, k := range keys {
+		text += "takes updates signed by " + update.FormatKey(k) + "\n"
+	}
+	if len(keys) == 0 {
+		text += "takes no updates but those of keys in its configuration\n"
+	}
+	_, err = io.WriteString(e.stdout, text)
+	return err
+}
+
+// sameKeys says whether two lists have the same keys.
+func sameKeys(a, b string) (bool, error) {
+	var sets [2]map[string]bool
+	for i, text := range []string{a, b} {
+		keys, err := update.ParseKeys(text)
+		if err != nil {
+			return false, err
+		}
+		sets[i] = map[string]bool{}
+		for _, k := range keys {
+			sets[i][string(k)] = true
+		}
+	}
+	return maps.Equal(sets[0], sets[1]), nil
 }
 
 // short is as much of a hash as people compare.

@@ -64,7 +64,7 @@ func TestScripts(t *testing.T) {
 
 // TestHelpIsNarrow wants help that fits into 80 columns.
 func TestHelpIsNarrow(t *testing.T) {
-	for _, command := range []string{"", "build", "verify", "inspect", "sign", "release"} {
+	for _, command := range []string{"", "build", "verify", "inspect", "sign", "update-key", "update", "release"} {
 		var out bytes.Buffer
 		args := strings.Fields("sallyport-image " + command + " --help")
 		if status := run(t.Context(), env{args, &out, &out}); status != 0 {

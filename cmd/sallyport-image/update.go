@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -10,15 +12,16 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"sallyport/image/uki"
 	"sallyport/image/update"
 )
 
 // updateKeyCommand makes the key that updates are signed by, or says which one a file has.
 func updateKeyCommand(e env) *cli.Command {
 	return &cli.Command{
-		Name: "update-key", Usage: "make a key that signs updates, and print its public half", ArgsUsage: "FILE",
+		Name: "update-key", Usage: "make a key that signs updates", ArgsUsage: "FILE",
 		UsageText:   "sallyport-image update-key FILE",
-		Description: "The private key is written to FILE, readable by you only, unless FILE is there.\nThe public one is for sallyport-image build --update-keys and for update.keys\nin sallyport.yaml.",
+		Description: "The private key is written to FILE, readable by you only, unless FILE is\nthere. The public one is printed: it is for update.keys in sallyport.yaml and\nfor sallyport-image build --update-keys.",
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return misused("update-key takes the name of one file, not %d arguments", c.NArg())
@@ -76,38 +79,38 @@ func readKey(name string) (ed25519.PrivateKey, error) {
 func updateCommand(e env) *cli.Command {
 	return &cli.Command{
 		Name: "update", Usage: "make the file that sallyport admin update takes",
-		UsageText:   "sallyport-image update --uki FILE --key FILE --version VERSION [options]",
-		Description: "An appliance takes it that knows the key, is of the flavour, and runs an earlier\nversion. Sign the unified kernel image for Secure Boot before that.",
+		UsageText: "sallyport-image update --uki FILE --key FILE [options]",
+		Description: "An appliance takes it that knows the key, is of the flavour, and runs an\nearlier version. Sign the unified kernel image for Secure Boot before that.\nVersion and flavour are those of the image.\n\n" +
+			"With the default floor nobody goes back once this version is good, neither\nan administrator nor who has taken the appliance over. A lower one leaves the\nway back open to the versions down to it.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "uki", Usage: "the unified kernel image, the *.efi of a build, in `FILE`"},
 			&cli.StringFlag{Name: "key", Usage: "the key of update-key in `FILE`"},
-			&cli.StringFlag{Name: "version", Usage: "`VERSION` of the image"},
-			&cli.StringFlag{Name: "flavour", Value: update.FlavourAll, Usage: "`FLAVOUR` of the image"},
-			&cli.StringFlag{Name: "floor", Usage: "once it is installed nothing before `VERSION` is"},
+			&cli.StringFlag{Name: "version", Usage: "`VERSION` that the image must be of"},
+			&cli.StringFlag{Name: "flavour", Usage: "`FLAVOUR` that the image must be of"},
+			&cli.StringFlag{Name: "floor", Usage: "nothing before `VERSION` is taken, not by rollback\neither, once this one is good; default: this one"},
 			&cli.StringFlag{Name: "out", Usage: "write `FILE`, by default sallyport-VERSION.update"},
 		},
 		Action: func(c *cli.Context) (err error) {
 			if c.Args().Present() {
 				return misused("update takes no argument %q", c.Args().First())
 			}
-			for _, name := range []string{"uki", "key", "version"} {
+			for _, name := range []string{"uki", "key"} {
 				if c.String(name) == "" {
 					return misused("--%s is needed; see: sallyport-image update --help", name)
 				}
-			}
-			h := update.Header{Name: update.Name, Version: c.String("version"), Floor: c.String("floor"), Flavour: c.String("flavour")}
-			if err := update.CheckVersion(h.Version); err != nil {
-				return misused("--version: %v", err)
 			}
 			key, err := readKey(c.String("key"))
 			if err != nil {
 				return err
 			}
-			uki, err := os.Open(c.String("uki"))
+			image, err := os.ReadFile(c.String("uki"))
 			if err != nil {
 				return err
 			}
-			defer uki.Close()
+			h, err := header(c, image)
+			if err != nil {
+				return err
+			}
 			out := c.String("out")
 			if out == "" {
 				out = "sallyport-" + h.Version + ".update"
@@ -122,7 +125,7 @@ func updateCommand(e env) *cli.Command {
 					os.Remove(f.Name())
 				}
 			}()
-			h, err = update.Write(f, h, uki, key)
+			h, err = update.Write(f, h, bytes.NewReader(image), key)
 			if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
 				return err
 			}
@@ -133,4 +136,28 @@ func updateCommand(e env) *cli.Command {
 			return nil
 		},
 	}
+}
+
+// header is that of an update with the image, whose own words say what it is of: by those the boot loader orders it. What the
+// flags say must be the same.
+func header(c *cli.Context, image []byte) (update.Header, error) {
+	name := c.String("uki")
+	release, err := uki.Release(image)
+	if err != nil {
+		return update.Header{}, fmt.Errorf("%s: %w", name, err)
+	}
+	h := update.Header{Name: update.Name, Version: release["VERSION_ID"], Flavour: release["VARIANT_ID"]}
+	if err := update.CheckVersion(h.Version); err != nil {
+		return h, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := h.Matches(release); err != nil {
+		return h, fmt.Errorf("%s: %w", name, err)
+	}
+	for flag, is := range map[string]string{"version": h.Version, "flavour": h.Flavour} {
+		if want := c.String(flag); want != "" && want != is {
+			return h, fmt.Errorf("%s is of the %s %s, not %s", name, flag, is, want)
+		}
+	}
+	h.Floor = cmp.Or(c.String("floor"), h.Version)
+	return h, nil
 }

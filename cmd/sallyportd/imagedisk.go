@@ -19,6 +19,7 @@ import (
 	"sallyport/host/boot"
 	"sallyport/host/disk"
 	"sallyport/host/slots"
+	"sallyport/image/update"
 )
 
 const (
@@ -48,6 +49,7 @@ func (m *image) openDisk(variables error) {
 			return imageESP, unmount, err
 		}},
 		loader: loader, version: version, flavour: imageFlavour(), keys: imageKeys, forget: forgetBefore, restart: func() { m.end(boot.Restart) }, log: m.log,
+		check: func(name string, h update.Header) error { return checkImage(name, h, imageVariables) },
 	}
 }
 

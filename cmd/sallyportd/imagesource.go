@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"sallyport/host"
+	"sallyport/host/boot"
 	"sallyport/host/source"
 )
 
@@ -46,10 +47,10 @@ func (m *image) keepGiven() {
 	m.given = nil
 }
 
-// ask shows the code on the console, and nowhere else.
+// ask shows the code on all consoles, as the log shows the address and the fingerprints, and nowhere else.
 func (m *image) ask(code string) {
-	fmt.Fprintf(os.Stdout, "\nThis machine has no configuration. For ten minutes it takes one at the address that it says below, by a browser or by\n"+
-		"  sallyport admin configure https://ADDRESS --fingerprint FINGERPRINT --code-file - --config sallyport.yaml\n  code: %s\n\n", code)
+	boot.Display(fmt.Sprintf("\nThis machine has no configuration. For ten minutes it takes one at the address that it says below, by a browser or by\n"+
+		"  sallyport admin configure https://ADDRESS --fingerprint FINGERPRINT --code-file - --config sallyport.yaml\n  code: %s\n\n", code))
 }
 
 // giveBack takes the NICs out of the namespaces of a configuration that was wrong.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
+	"crypto/x509"
 	_ "embed"
 	"encoding/base64"
 	"encoding/hex"
@@ -37,6 +38,7 @@ const (
 	setupGuesses  = 10      // wrong codes that are heard from one place while one code is good
 	setupPlaces   = 1024    // that are told apart; from further ones nothing is heard
 	setupGoodbye  = time.Second
+	setupSilence  = 5 * time.Second  // for the handshake, and then for the head of a request
 	setupDeadline = 30 * time.Second // for a request, and for its answer
 )
 
@@ -112,13 +114,13 @@ func askForDocument(ctx context.Context, n *vnet, hash [sha256.Size]byte, log *s
 	l := &frontListener{front: front{vnet: n, address: fmt.Sprintf(":%d", setupPort), ctx: listening, stop: stop}}
 	defer l.Close()
 	s := newSetup(hash)
-	web := &http.Server{Handler: s, ReadTimeout: setupDeadline, WriteTimeout: setupDeadline, MaxHeaderBytes: 16 << 10,
+	web := &http.Server{Handler: s, ReadHeaderTimeout: setupSilence, ReadTimeout: setupDeadline, WriteTimeout: setupDeadline, MaxHeaderBytes: 16 << 10,
 		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo), // what strangers do wrong
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}}}
 	ended := make(chan error, 1)
-	go func() { ended <- web.ServeTLS(limited{l, make(chan struct{}, setupConns)}, "", "") }()
+	go func() { ended <- web.ServeTLS(limit(l), "", "") }()
 	for _, name := range names {
-		log.Info("this machine waits for its configuration", "at", "https://"+net.JoinHostPort(name, fmt.Sprint(setupPort)), "fingerprint", auth.Fingerprint(cert.Leaf))
+		log.Info("this machine waits for its configuration", "at", "https://"+net.JoinHostPort(name, fmt.Sprint(setupPort)), "fingerprint", auth.Fingerprint(cert.Leaf), "certificate", browserFingerprint(cert.Leaf))
 	}
 	select {
 	case text := <-s.taken:
@@ -132,6 +134,13 @@ func askForDocument(ctx context.Context, n *vnet, hash [sha256.Size]byte, log *s
 		web.Close()
 		return nil, context.Cause(ctx)
 	}
+}
+
+// browserFingerprint is what browsers show of a certificate, in the form in which most of them do: of the whole of it, where
+// auth.Fingerprint is of its key.
+func browserFingerprint(leaf *x509.Certificate) string {
+	sum := sha256.Sum256(leaf.Raw)
+	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
 }
 
 // wait waits for the addresses of a VNet that has them by DHCP.
@@ -150,24 +159,59 @@ func (v *vnet) wait(ctx context.Context) ([]netip.Prefix, error) {
 	}
 }
 
-// setupConns is how many connections there are at once.
-const setupConns = 32
+const (
+	setupConns = 32 // at once
+	setupShare = 4  // of them from one place: who opens more and says nothing keeps nobody else out
+)
 
-// limited accepts no more connections than it has places for. Whoever comes then waits.
+// limited accepts no more connections than it has places for, and from each address no more than its share: those beyond
+// that are closed, and whoever comes when all places are taken waits.
 type limited struct {
 	net.Listener
 	places chan struct{}
+
+	mu    sync.Mutex
+	taken map[netip.Prefix]int
+}
+
+func limit(l net.Listener) *limited {
+	return &limited{Listener: l, places: make(chan struct{}, setupConns), taken: map[netip.Prefix]int{}}
 }
 
 // Accept implements net.Listener.
-func (l limited) Accept() (net.Conn, error) {
+func (l *limited) Accept() (net.Conn, error) {
 	l.places <- struct{}{}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.places
-		return nil, err
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			<-l.places
+			return nil, err
+		}
+		from := place(c.RemoteAddr().String())
+		if l.enter(from) {
+			return &limitedConn{Conn: c, leave: sync.OnceFunc(func() { l.leave(from) })}, nil
+		}
+		c.Close()
 	}
-	return &limitedConn{Conn: c, leave: sync.OnceFunc(func() { <-l.places })}, nil
+}
+
+func (l *limited) enter(from netip.Prefix) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.taken[from] >= setupShare {
+		return false
+	}
+	l.taken[from]++
+	return true
+}
+
+func (l *limited) leave(from netip.Prefix) {
+	l.mu.Lock()
+	if l.taken[from]--; l.taken[from] == 0 {
+		delete(l.taken, from)
+	}
+	l.mu.Unlock()
+	<-l.places
 }
 
 type limitedConn struct {

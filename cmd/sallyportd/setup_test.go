@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -124,5 +127,71 @@ func TestSetupGuesses(t *testing.T) {
 	}
 	if w := send(s, near, "/metrics", "", ""); w.Code != 404 {
 		t.Errorf("another page: %d", w.Code)
+	}
+}
+
+// TestSetupSilence: who opens connections and says nothing keeps nobody out who comes from elsewhere.
+func TestSetupSilence(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := limit(inner)
+	defer l.Close()
+	accepted := make(chan net.Conn, setupConns)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	dial := func(from string) {
+		t.Helper()
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		c, err := d.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	for range setupConns + 1 {
+		dial("127.0.0.1")
+	}
+	dial("127.0.0.2")
+	for range setupShare {
+		c := <-accepted
+		if place(c.RemoteAddr().String()) != place("127.0.0.1:1") {
+			t.Errorf("%s is served before who came first", c.RemoteAddr())
+		}
+		defer c.Close()
+	}
+	select {
+	case c := <-accepted:
+		if place(c.RemoteAddr().String()) != place("127.0.0.2:1") {
+			t.Errorf("%s has more than its share", c.RemoteAddr())
+		}
+		c.Close()
+	case <-time.After(time.Minute):
+		t.Error("who came from elsewhere is not served")
+	}
+}
+
+// TestBrowserFingerprint: the console shows what people can compare with what they see.
+func TestBrowserFingerprint(t *testing.T) {
+	cert, err := auth.SelfSignedOnce([]string{"10.0.0.4"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	openssl := exec.Command("openssl", "x509", "-inform", "DER", "-noout", "-fingerprint", "-sha256")
+	openssl.Stdin = bytes.NewReader(cert.Leaf.Raw)
+	want, err := openssl.Output()
+	if err != nil {
+		t.Skip("there is no openssl")
+	}
+	if got := browserFingerprint(cert.Leaf); !strings.HasSuffix(strings.TrimSpace(string(want)), "="+got) {
+		t.Errorf("%s, and openssl says %s", got, want)
 	}
 }

@@ -32,8 +32,9 @@ type updater struct {
 	version string // of this program
 	flavour string // of the image that it is in
 	keys    func() ([]ed25519.PublicKey, error)
-	forget  func() error // removes what the version before would want if this one were given up; may be nil
-	restart func()       // begins to end the worker in order, and then the machine
+	forget  func() error                             // removes what the version before would want if this one were given up; may be nil
+	check   func(name string, h update.Header) error // looks at an image on the disk before it counts
+	restart func()                                   // begins to end the worker in order, and then the machine
 	log     *slog.Logger
 
 	blessed atomic.Bool // since the start
@@ -97,7 +98,8 @@ func (u *updater) Install(f io.Reader) (version string, err error) {
 		return h.Version, explainUpdate(err)
 	}
 	u.log.Info("an update is installed", "version", h.Version, "flavour", h.Flavour, "sha256", h.SHA256, "floor", h.Floor)
-	err = u.store.Install(running, slots.Install{Version: h.Version, Size: h.Size, Image: opened, Floor: h.Floor})
+	err = u.store.Install(running, slots.Install{Version: h.Version, Size: h.Size, Image: opened, Floor: h.Floor,
+		Check: func(name string) error { return u.check(name, h) }})
 	if err != nil {
 		return h.Version, explainUpdate(err)
 	}

@@ -49,15 +49,19 @@ func explainUpdate(err error) *host.UpdateError {
 	case errors.Is(err, update.ErrUnsigned):
 		return &host.UpdateError{Code: "E_UPDATE_REFUSED", Text: "the update is signed by none of the keys that this appliance knows, or its header was altered", Hint: "take the file of a release; update.keys in the configuration adds keys of your own"}
 	case errors.Is(err, update.ErrOlder):
-		return &host.UpdateError{Code: "E_UPDATE_REFUSED", Text: err.Error(), Hint: "sallyport admin update rollback goes back to the version before"}
+		return &host.UpdateError{Code: "E_UPDATE_REFUSED", Text: err.Error(), Hint: "sallyport admin update status shows what runs, and the floor"}
 	case errors.Is(err, update.ErrFlavour):
 		return &host.UpdateError{Code: "E_UPDATE_REFUSED", Text: err.Error(), Hint: "take the update of this appliance's flavour, or of all"}
+	case errors.Is(err, update.ErrOther):
+		return &host.UpdateError{Code: "E_UPDATE_REFUSED", Text: err.Error(), Hint: "have it made again: sallyport-image update takes the version from the image"}
+	case errors.Is(err, errFirmware):
+		return &host.UpdateError{Code: "E_UPDATE_REFUSED", Text: err.Error(), Hint: "sign its unified kernel image with sallyport-image sign and your key, and make the update of that"}
 	case errors.Is(err, update.ErrFile):
 		return &host.UpdateError{Code: "E_UPDATE_FILE", Text: err.Error(), Hint: "fetch the file again, and compare it with SHA256SUMS"}
 	case errors.Is(err, slots.ErrTrial):
 		return &host.UpdateError{Code: "E_UPDATE_REFUSED", Text: err.Error(), Hint: "wait until sallyport admin update status says that it is good"}
 	case errors.Is(err, slots.ErrNoOther):
-		return &host.UpdateError{Code: "E_UPDATE_REFUSED", Text: "there is no earlier version to go back to", Hint: "install an update instead"}
+		return &host.UpdateError{Code: "E_UPDATE_REFUSED", Text: "there is no earlier version to go back to, or it is below the floor that the running one has set", Hint: "install a later version instead"}
 	case errors.Is(err, slots.ErrSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &host.UpdateError{Code: "E_UPDATE_SPACE", Text: err.Error(), Hint: "make room on the appliance's disk, or replace the machine by one of the new image"}
 	}

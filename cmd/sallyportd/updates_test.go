@@ -4,11 +4,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +28,8 @@ import (
 	"sallyport/frame"
 	"sallyport/host"
 	"sallyport/host/slots"
+	"sallyport/image/uki"
+	"sallyport/image/uki/ukitest"
 	"sallyport/image/update"
 )
 
@@ -77,7 +85,7 @@ func newUpdated(t *testing.T, loader slots.Loader, files ...string) *updated {
 	m.parent = &updater{
 		store: &slots.Store{Mount: func() (string, func() error, error) { return m.root, func() error { return nil }, nil }}, loader: loader,
 		version: "1.0.0", flavour: "kvm", keys: func() ([]ed25519.PublicKey, error) { return []ed25519.PublicKey{public}, nil },
-		restart: func() { m.restarted.Add(1) }, log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		check: func(string, update.Header) error { return nil }, restart: func() { m.restarted.Add(1) }, log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	m.updates = &updates{parent: parentOf{m}, keys: []ed25519.PublicKey{public}, folder: filepath.Join(t.TempDir(), "update"), grace: time.Minute,
 		free: func(string) (int64, error) { return m.free, nil }}
@@ -158,7 +166,7 @@ func TestUpdateInstalled(t *testing.T) {
 		t.Error(got)
 	}
 	s, err = m.Status(t.Context())
-	if err != nil || s.Next != "1.1.0" || s.Upload != nil || s.Floor != "1.0.0" || len(s.Slots) != 2 || s.Slots[0].State != "trial" || s.Slots[1].State != "good" {
+	if err != nil || s.Next != "1.1.0" || s.Upload != nil || s.Floor != "" || len(s.Slots) != 2 || s.Slots[0].State != "trial" || s.Slots[1].State != "good" {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if version, err := m.Rollback(t.Context()); err != nil || version != "1.0.0" {
@@ -333,4 +341,71 @@ func TestNotProved(t *testing.T) {
 			t.Error("what is good is restarted")
 		}
 	})
+}
+
+// TestUpdateImage: an image that is another than its header says, or that the firmware would stop at, is not installed.
+func TestUpdateImage(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{SerialNumber: big.NewInt(1)}, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := func(version string, sign bool) []byte {
+		b, err := uki.Build(ukitest.Program("stub"), []uki.Section{{Name: ".osrel", Data: fmt.Appendf(nil, "ID=sallyport\nVERSION_ID=%s\nIMAGE_VERSION=%[1]s\nVARIANT_ID=kvm\n", version)}})
+		if err == nil && sign {
+			b, err = uki.Sign(b, key, cert)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	// SecureBoot is 1, and db is a list of cert, by the UEFI specification (section 32.4.1).
+	secure, open := t.TempDir(), t.TempDir()
+	list := append([]byte{7, 0, 0, 0, 0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72}, make([]byte, 12+16)...)
+	binary.LittleEndian.PutUint32(list[20:], uint32(28+16+len(der)))
+	binary.LittleEndian.PutUint32(list[28:], uint32(16+len(der)))
+	for name, b := range map[string][]byte{"SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c": {6, 0, 0, 0, 1}, "db-d719b2cb-3d3a-4596-a3bc-dad00e67656f": append(list, der...)} {
+		if err := os.WriteFile(filepath.Join(secure, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		image     []byte
+		variables string
+		want      string // of what is said; empty: it is installed
+	}{
+		"plain":                     {image("1.1.0", false), open, ""},
+		"of another version":        {image("1.0.5", false), open, "VERSION_ID=1.0.5, not 1.1.0"},
+		"none":                      {[]byte("no image"), open, "not an EFI program"},
+		"signed, Secure Boot":       {image("1.1.0", true), secure, ""},
+		"unsigned, Secure Boot":     {image("1.1.0", false), secure, "none of the keys in the firmware's db"},
+		"altered after its signing": {bytes.Replace(image("1.1.0", true), []byte("stub"), []byte("stab"), 1), secure, "none of the keys in the firmware's db"},
+	} {
+		m := good(t)
+		m.parent.check = func(name string, h update.Header) error { return checkImage(name, h, c.variables) }
+		var b bytes.Buffer
+		if _, err := update.Write(&b, update.Header{Name: update.Name, Version: "1.1.0", Flavour: "kvm"}, bytes.NewReader(c.image), m.key); err != nil {
+			t.Fatal(err)
+		}
+		id, err := m.bring(t, b.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "sallyport_1.0.0.efi"
+		if c.want == "" {
+			want += " sallyport_1.1.0+2.efi"
+		}
+		_, err = m.Install(t.Context(), id)
+		if got := m.files(t); got != want || (err == nil) != (c.want == "") || err != nil && (code(err) != "E_UPDATE_REFUSED" || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, and there are %s", name, err, got)
+		}
+	}
 }

@@ -2,9 +2,9 @@
 // itself, and one that has yet to.
 //
 //	s := slots.Store{Mount: esp.Mount}
-//	err := s.Install(slots.Slot{Version: "1.4.0", Size: n}, image, running)  // beside what runs; the next start tries it
-//	err = s.Bless(loader)                                                    // it works: from now on it is the one
-//	version, err := s.Rollback(running, floor)                               // it does not: the next start takes the other
+//	err := s.Install(running, slots.Install{Version: "1.4.0", Size: n, Image: image, Floor: "1.4.0"}) // beside what runs; the next start tries it
+//	err = s.Bless(loader)                                                                            // it works: from now on it is the one, and its floor holds
+//	version, err := s.Rollback(running)                                                              // it does not: the next start takes the other
 //
 // # Names
 //

@@ -19,6 +19,7 @@ const (
 	folder    = "EFI/Linux"
 	temporary = "sallyport.tmp" // in the folder; not *.efi, so that the loader does not see it
 	floorFile = "EFI/sallyport/floor"
+	nextFloor = "EFI/sallyport/floor.next" // VERSION FLOOR: the floor once that version has proved itself
 
 	// spare is left free for what the loader and the firmware write, and for directories that grow.
 	spare = 1 << 20
@@ -142,11 +143,16 @@ type Install struct {
 	Version string
 	Size    int64     // of the image, in bytes
 	Image   io.Reader // whose io.EOF says that it was whole and genuine
-	Floor   string    // from now on nothing may be below it; may be empty
+	Floor   string    // once the version is blessed nothing may be below it; may be empty
+
+	// Check, if there is one, looks at the file that has been written, before it counts.
+	Check func(name string) error
 }
 
 // Install puts a version beside the running one. The next start tries it. All others go: the running one, and what may
 // replace it, is what there is room for.
+//
+// The floor waits for Bless. If the version is given up instead, what takes its place may be earlier than it.
 func (s *Store) Install(running Slot, in Install) error {
 	if !running.Blessed {
 		return ErrTrial
@@ -165,8 +171,8 @@ func (s *Store) Install(running Slot, in Install) error {
 		if err := write(root, in); err != nil {
 			return err
 		}
-		// Before the name, so that there is no moment at which the version counts and its floor does not.
-		if err := raiseFloor(root, in.Floor); err != nil {
+		// Before the name, so that there is no moment at which the version counts and its floor is not known.
+		if err := keepFloor(root, in.Version, in.Floor); err != nil {
 			return err
 		}
 		// An earlier attempt at the same version would be another entry of that version.
@@ -225,7 +231,13 @@ func write(root string, in Install) (err error) {
 	if n != in.Size {
 		return fmt.Errorf("an image of %d bytes, not %d", n, in.Size)
 	}
-	return f.Sync()
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if in.Check != nil {
+		return in.Check(path)
+	}
+	return nil
 }
 
 // remove removes the versions for which a function says so.
@@ -261,13 +273,41 @@ func syncFolder(dir string) error {
 	return d.Sync()
 }
 
-// raiseFloor writes a floor that is above the one that holds.
-func raiseFloor(root, floor string) error {
-	have, err := readFloor(root)
-	if err != nil || floor == "" || compare(floor, have) <= 0 {
+// keepFloor keeps the floor that a version brings, which may be none, until that is blessed.
+func keepFloor(root, version, floor string) error {
+	if floor == "" {
+		err := os.Remove(filepath.Join(root, nextFloor))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		return err
 	}
-	path := filepath.Join(root, floorFile)
+	return writeText(root, nextFloor, version+" "+floor)
+}
+
+// raiseFloor has the floor hold that a version has brought, if it is above the one that holds.
+func raiseFloor(root, version string) error {
+	b, err := readFile(filepath.Join(root, nextFloor), maxFloor)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	of, floor, ok := strings.Cut(strings.TrimSpace(string(b)), " ")
+	if err == nil && (!ok || !semver.IsValid("v"+floor)) {
+		err = fmt.Errorf("%.64q is no floor", b)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", nextFloor, err)
+	}
+	have, err := readFloor(root)
+	if err != nil || of != version || compare(floor, have) <= 0 {
+		return err
+	}
+	return writeText(root, floorFile, floor)
+}
+
+// writeText writes a line into a file so that there is either what was or what shall be.
+func writeText(root, name, text string) error {
+	path := filepath.Join(root, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
@@ -275,7 +315,7 @@ func raiseFloor(root, floor string) error {
 	if err != nil {
 		return err
 	}
-	if _, err = io.WriteString(f, floor+"\n"); err == nil {
+	if _, err = io.WriteString(f, text+"\n"); err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
@@ -287,8 +327,8 @@ func raiseFloor(root, floor string) error {
 	return syncFolder(filepath.Dir(path))
 }
 
-// Bless makes the version that the loader has counted down the one that is started for good. Where it has not counted,
-// there is nothing to do.
+// Bless makes the version that the loader has counted down the one that is started for good, and has the floor hold that it
+// has brought. Where the loader has not counted, there is nothing to do.
 func (s *Store) Bless(l Loader) error {
 	if l.CountPath == "" {
 		return nil
@@ -299,6 +339,10 @@ func (s *Store) Bless(l Loader) error {
 	}
 	blessed := Slot{Version: counted.Version, Blessed: true}
 	return s.on(func(root string) error {
+		// Before the name: with that the version has proved itself, and nobody is going to ask again.
+		if err := raiseFloor(root, counted.Version); err != nil {
+			return err
+		}
 		err := rename(root, counted.file, blessed.Name())
 		if errors.Is(err, fs.ErrNotExist) {
 			if _, there := os.Stat(filepath.Join(root, folder, blessed.Name())); there == nil {

@@ -193,34 +193,81 @@ func TestCut(t *testing.T) {
 	}
 }
 
+// TestFloor: a floor holds from the moment at which the version that brings it is blessed, and not before.
 func TestFloor(t *testing.T) {
 	s, root := partition(t, "sallyport_1.0.0.efi")
-	in := install("1.1.0", "new")
-	in.Floor = "1.1.0"
-	if err := s.Install(running("1.0.0"), in); err != nil {
-		t.Fatal(err)
+	holds := func(want string) {
+		t.Helper()
+		if _, floor, err := s.List(); err != nil || floor != want {
+			t.Errorf("floor %q, want %q, %v", floor, want, err)
+		}
 	}
-	in = install("1.2.0", "new")
-	in.Floor = "0.5.0" // lower than the one that holds
-	if err := s.Install(running("1.0.0"), in); err != nil {
-		t.Fatal(err)
+	prove := func(running, version, floor string) {
+		t.Helper()
+		in := install(version, "new")
+		in.Floor = floor
+		if err := s.Install(Slot{Version: running, Blessed: true}, in); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(root, folder, "sallyport_"+version+"+2.efi"), filepath.Join(root, folder, "sallyport_"+version+"+1-1.efi")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, floor, err := s.List(); err != nil || floor != "1.1.0" {
-		t.Errorf("floor %q, %v", floor, err)
+	bless := func(version string) {
+		t.Helper()
+		if err := s.Bless(Loader{CountPath: `\EFI\Linux\sallyport_` + version + "+1-1.efi"}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	fillWith(t, root, "sallyport_1.0.0.efi", "sallyport_1.2.0.efi")
-	if err := os.Remove(filepath.Join(root, folder, "sallyport_1.2.0+2.efi")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Rollback(running("1.2.0")); !errors.Is(err, ErrNoOther) {
+	prove("1.0.0", "1.5.0", "1.5.0") // which is given up
+	holds("")
+	prove("1.0.0", "1.1.0", "1.1.0")
+	holds("")
+	bless("1.1.0")
+	holds("1.1.0")
+	if _, err := s.Rollback(running("1.1.0")); !errors.Is(err, ErrNoOther) {
 		t.Errorf("rolled back below the floor: %v", err)
+	}
+	prove("1.1.0", "1.2.0", "0.5.0") // lower than the one that holds
+	bless("1.2.0")
+	holds("1.1.0")
+	prove("1.2.0", "1.3.0", "1.3.0")
+	prove("1.2.0", "1.3.0", "") // and then without
+	bless("1.3.0")
+	holds("1.1.0")
+
+	prove("1.3.0", "1.4.0", "1.4.0")
+	if err := os.WriteFile(filepath.Join(root, nextFloor), []byte("1.4.0 ?"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Bless(Loader{CountPath: `\EFI\Linux\sallyport_1.4.0+1-1.efi`}); err == nil {
+		t.Error("the floor of a version is damaged, and it is blessed without")
 	}
 	if err := os.WriteFile(filepath.Join(root, floorFile), []byte("?"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Install(running("1.2.0"), install("1.3.0", "new")); err == nil {
+	if _, _, err := s.List(); err == nil {
 		t.Error("a damaged floor is none")
 	}
+	if _, err := s.Rollback(running("1.4.0")); err == nil || errors.Is(err, ErrNoOther) {
+		t.Errorf("rolled back with a damaged floor: %v", err)
+	}
+}
+
+// TestCheck: what does not pass does not count, and leaves nothing.
+func TestCheck(t *testing.T) {
+	s, root := partition(t, "sallyport_1.0.0.efi")
+	bad, seen := errors.New("bad"), ""
+	in := install("1.1.0", "new")
+	in.Check = func(name string) error {
+		b, err := os.ReadFile(name)
+		seen = string(b)
+		return errors.Join(err, bad)
+	}
+	if err := s.Install(running("1.0.0"), in); !errors.Is(err, bad) || seen != "new" {
+		t.Errorf("%v; it saw %q", err, seen)
+	}
+	want(t, root, "sallyport_1.0.0.efi")
 }
 
 func TestRollback(t *testing.T) {

@@ -142,3 +142,44 @@ func TestBicepParameters(t *testing.T) {
 		}
 	}
 }
+
+// TestBicepRules: main.bicep lets in and out what rules.tf does, which Terraform evaluates in TestTerraformDocument.
+func TestBicepRules(t *testing.T) {
+	main, err := os.ReadFile("azure/main.bicep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	terraform, err := os.ReadFile("azure/rules.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bicep, hcl []string
+	plain := strings.NewReplacer("'", "", `"`, "", " ", "").Replace
+	for _, r := range regexp.MustCompile(`(?s)name: '([^']+)'\s+properties: \{\s+priority: ([^\n]+)\s+direction: '(\w+)'\s+access: '(\w+)'\s+protocol: '([^']+)'\s+`+
+		`sourceAddressPrefix: '([^']+)'\s+sourcePortRange: '\*'\s+destinationAddressPrefix: ([^\n]+)\s+destinationPortRanges: ([^\n]+)`).FindAllStringSubmatch(string(main), -1) {
+		bicep = append(bicep, plain(strings.Join(r[1:], ";")))
+	}
+	for _, r := range regexp.MustCompile(`\{ name = "([^"]+)", priority = ([^,]+), direction = "(\w+)", access = "(\w+)", protocol = "([^"]+)", source = "([^"]+)", `+
+		`destination = ([^,]+), ports = (.+) \}`).FindAllStringSubmatch(string(terraform), -1) {
+		hcl = append(hcl, plain(strings.Join(r[1:], ";")))
+	}
+	ports := regexp.MustCompile(`^(targets;.*;).*`) // which depend on the database, in the words of each
+	for _, rules := range [][]string{bicep, hcl} {
+		for i := range rules {
+			rules[i] = ports.ReplaceAllString(rules[i], "$1")
+		}
+		slices.Sort(rules)
+	}
+	if len(bicep) < 8 || !slices.Equal(bicep, hcl) {
+		t.Errorf("main.bicep has the rules\n%s\nand rules.tf\n%s", strings.Join(bicep, "\n"), strings.Join(hcl, "\n"))
+	}
+	for _, line := range []string{
+		"  public: concat(people, empty(privateSubnetId) ? targets : [], services, platform)\n",
+		"  private: concat(nobody, targets, services, platform)\n",
+		"properties: { securityRules: rules[nic] }",
+	} {
+		if !strings.Contains(string(main), line) {
+			t.Errorf("main.bicep has no %q", line)
+		}
+	}
+}

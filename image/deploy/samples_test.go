@@ -64,6 +64,9 @@ func checkConfig(t *testing.T, path string, data []byte) {
 		t.Errorf("%v", err)
 		return
 	}
+	if shown := filepath.Base(path) == "console.yaml"; shown != (c.Machine.Enrol != "") {
+		t.Errorf("%s enrols %q by a code on the console, which a cloud keeps and shows to others", path, c.Machine.Enrol)
+	}
 	if c.Listen.Address != "" || c.Uplink == "kernel" {
 		t.Errorf("%s listens or calls by the kernel, which has no address in these forms", path)
 	}

@@ -447,25 +447,44 @@ func TestTerraformDocument(t *testing.T) {
 			t.Errorf("it is not as it was written:\n%s", document)
 		}
 	})
+	inbound, targets, services := []string{"people", "vnet-in"}, []string{"targets", "names"}, []string{"platform", "service-0", "service-1", "out"}
 	for _, c := range []struct {
 		private         string
 		nics            string
 		public, targets []string
 	}{
-		{"", `["public"]`, []string{"people", "vnet-in", "targets", "names", "platform", "vnet-out"}, nil},
-		{"private", `["public","private"]`, []string{"people", "vnet-in"}, []string{"targets", "names", "platform", "vnet-out"}},
+		{"", `["public"]`, slices.Concat(inbound, targets, services), nil},
+		{"private", `["public","private"]`, slices.Concat(inbound, services), slices.Concat(inbound[1:], targets, services)},
 	} {
 		t.Run("rules of "+c.nics, func(t *testing.T) {
-			variables := []string{"configuration=" + samples + "/one-nic.yaml", "private_subnet_id=" + c.private}
+			variables := []string{"configuration=" + samples + "/one-nic.yaml", "private_subnet_id=" + c.private, `service_networks=["192.0.2.0/24","198.51.100.7/32"]`}
 			if got := evaluate(t, "local.nics", variables...); got != c.nics {
 				t.Errorf("NICs are %s", got)
 			}
-			var got map[string][]string
-			if err := json.Unmarshal([]byte(evaluate(t, "{ for nic, rules in local.rules : nic => rules[*].name }", variables...)), &got); err != nil {
+			var got map[string][]struct {
+				Name, Direction, Access, Protocol, Source, Destination string
+				Priority                                               int
+				Ports                                                  []string
+			}
+			if err := json.Unmarshal([]byte(evaluate(t, "local.rules", variables...)), &got); err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(got["public"], c.public) || c.targets != nil && !slices.Equal(got["private"], c.targets) {
-				t.Errorf("rules are %v", got)
+			for nic, want := range map[string][]string{"public": c.public, "private": c.targets} {
+				if want == nil {
+					continue
+				}
+				var names []string
+				for _, r := range got[nic] {
+					names = append(names, r.Name)
+				}
+				if !slices.Equal(names, want) {
+					t.Errorf("rules of %s are %v", nic, names)
+				}
+				// The last one leaves nothing to what Azure allows by itself, into the VNet least of all.
+				if last := got[nic][len(got[nic])-1]; last.Direction != "Outbound" || last.Access != "Deny" || last.Protocol != "*" || last.Source != "*" ||
+					last.Destination != "*" || last.Priority != 4000 || !slices.Equal(last.Ports, []string{"0-65535"}) {
+					t.Errorf("the last rule of %s is %+v", nic, last)
+				}
 			}
 		})
 	}

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"sallyport/image/gobuild"
 )
 
 // isNotice says of a file's name whether it has a licence or what one asks to be passed on.
@@ -19,9 +21,13 @@ var isNotice = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([-._
 // notices are the licences of all that a program is linked from, as most of them ask for: of Go itself, and of each module
 // those in its root and in the folders down to the packages that are used. A module without one stops the release.
 func (c Config) notices(ctx context.Context, p program) ([]byte, error) {
-	list := exec.CommandContext(ctx, "go", "list", "-deps", "-tags", tags, "-f",
+	list := exec.CommandContext(ctx, "go", "list", "-deps", "-tags", gobuild.Tags, "-f",
 		"{{with .Module}}{{if not .Main}}{{.Path}}\t{{.Version}}\t{{.Dir}}\t{{$.Dir}}{{end}}{{end}}", "./cmd/"+p.name)
-	list.Dir, list.Env = c.Source, p.environment()
+	env, err := gobuild.Environment(ctx, p.os, p.arch)
+	if err != nil {
+		return nil, err
+	}
+	list.Dir, list.Env = c.Source, env
 	var said bytes.Buffer
 	list.Stderr = &said
 	out, err := list.Output()

@@ -1,14 +1,11 @@
 package release
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 
+	"sallyport/image/gobuild"
 	"sallyport/image/sbom"
 )
 
@@ -23,15 +20,6 @@ func (p platform) executable(name string) string {
 		return name + ".exe"
 	}
 	return name
-}
-
-// tags leave out what our programs do not use: the command library's own manual pages are 300 KB of each.
-const tags = "urfave_cli_no_docs"
-
-// environment is that of the Go command: nothing in ours changes what it makes.
-func (p platform) environment() []string {
-	return append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.os, "GOARCH="+p.arch, "GOFLAGS=", "GOEXPERIMENT=",
-		"GOAMD64=v1", "GOARM64=v8.0", "GOFIPS140=off", "GOWORK=off")
 }
 
 // A program is one of cmd/ for a platform.
@@ -69,20 +57,8 @@ func (r *release) program(ctx context.Context, p program) (built, error) {
 	return built{file, binary}, err
 }
 
-// compile runs the Go command. Nothing of this computer gets into the program: not the path of its source (-trimpath), the
-// state of a repository (-buildvcs), or a linker's identification (-buildid).
+// compile compiles a program.
 func (c Config) compile(ctx context.Context, p program, file string) error {
-	absolute, err := filepath.Abs(file)
-	if err != nil {
-		return err
-	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", tags,
-		"-ldflags", "-s -w -buildid= -X main.version="+c.Version, "-o", absolute, "./cmd/"+p.name)
-	build.Dir, build.Env = c.Source, p.environment()
-	var said bytes.Buffer
-	build.Stderr = &said
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("compile %s for %s: %w: %s", p.name, p, err, strings.TrimSpace(said.String()))
-	}
-	return nil
+	return gobuild.Compile(ctx, gobuild.Config{Source: c.Source, Package: "./cmd/" + p.name, OS: p.os, Arch: p.arch, Out: file,
+		Variables: []string{"main.version=" + c.Version}})
 }

@@ -260,3 +260,31 @@ func TestNoSource(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPrermNames: what the service's user has called a file is never an option of what root runs.
+func TestPrermNames(t *testing.T) {
+	script, err := debian.ReadFile("debian/prerm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"netns/hub":              "",
+		"netns/--help":           "",
+		"bin/sallyportd":         "#!/bin/sh\necho \"$@\" >>\"" + dir + "/ran\"\n",
+		"bin/deb-systemd-invoke": "#!/bin/sh\n",
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700), os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := exec.Command("sh", "-c", strings.ReplaceAll(string(script), "/run/sallyport", dir), "prerm", "remove")
+	c.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
+	if said, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	ran, err := os.ReadFile(filepath.Join(dir, "ran"))
+	if want := "release -- --help\nrelease -- hub\n"; err != nil || string(ran) != want {
+		t.Errorf("it ran %q, not %q, %v", ran, want, err)
+	}
+}

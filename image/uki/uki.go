@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // A Section is a part of an EFI program, under a name of up to eight bytes.
@@ -133,6 +134,25 @@ func Sections(b []byte) ([]Section, error) {
 		sections = append(sections, Section{e.name, b[e.raw : e.raw+min(e.rawSize, e.size)]})
 	}
 	return sections, nil
+}
+
+// Release returns what a unified kernel image says of itself: its section .osrel, of the form of os-release(5).
+func Release(b []byte) (map[string]string, error) {
+	sections, err := Sections(b)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(sections, func(s Section) bool { return s.Name == ".osrel" })
+	if at < 0 {
+		return nil, errors.New("not a unified kernel image: it has no section .osrel")
+	}
+	words := map[string]string{}
+	for line := range strings.Lines(string(sections[at].Data)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			words[name] = strings.Trim(value, `"`)
+		}
+	}
+	return words, nil
 }
 
 // Signatures returns the signatures that an EFI program carries, each of which is a PKCS #7 message by Microsoft's "Windows

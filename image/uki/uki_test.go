@@ -17,41 +17,14 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-// program is a small EFI program with one section, of the form of systemd's stub.
-func program(text string) []byte {
-	le := binary.LittleEndian
-	const headers, place = 0x400, 0x80
-	b := make([]byte, headers)
-	copy(b, "MZ")
-	le.PutUint32(b[peOffset:], place)
-	copy(b[place:], "PE\x00\x00")
-	coff := b[place+4:]
-	le.PutUint16(coff, 0x8664)
-	le.PutUint16(coff[2:], 1)
-	le.PutUint32(coff[4:], 0x12345678) // time
-	le.PutUint16(coff[16:], 240)
-	le.PutUint16(coff[18:], 0x20e)
-	o := coff[coffSize:]
-	le.PutUint16(o, pe32Plus)
-	le.PutUint32(o[32:], 512) // alignments
-	le.PutUint32(o[36:], 512)
-	le.PutUint32(o[56:], 0x3000)
-	le.PutUint32(o[60:], headers)
-	le.PutUint16(o[68:], 10)  // an EFI application
-	le.PutUint32(o[108:], 16) // data directories
-	raw := align(len(text), 512)
-	copy(o[240:], entry{name: ".text", size: uint32(len(text)), address: 0x1000, rawSize: uint32(raw), raw: headers,
-		characteristics: 0x60000020}.append(nil))
-	b = append(b, text...)
-	return append(b, make([]byte, raw-len(text))...)
-}
+	"sallyport/image/uki/ukitest"
+)
 
 var parts = []Section{{".osrel", []byte("ID=sallyport\n")}, {".linux", bytes.Repeat([]byte("kernel"), 1000)}}
 
 func TestBuild(t *testing.T) {
-	stub := append(program("code"), "debugging symbols"...)
+	stub := append(ukitest.Program("code"), "debugging symbols"...)
 	got, err := Build(stub, parts)
 	if err != nil {
 		t.Fatal(err)
@@ -90,13 +63,28 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+func TestRelease(t *testing.T) {
+	b, err := Build(ukitest.Program("code"), []Section{{".osrel", []byte("ID=sallyport\nPRETTY_NAME=\"Sallyport 1.2.3\"\nVERSION_ID=1.2.3\n")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Release(b); err != nil || len(got) != 3 || got["ID"] != "sallyport" || got["PRETTY_NAME"] != "Sallyport 1.2.3" || got["VERSION_ID"] != "1.2.3" {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, b := range [][]byte{nil, ukitest.Program("code")} {
+		if got, err := Release(b); err == nil {
+			t.Errorf("no image, and it says %q", got)
+		}
+	}
+}
+
 func TestBuildRefuses(t *testing.T) {
 	many := make([]Section, 20)
 	for i := range many {
 		many[i] = Section{".x", []byte("x")}
 	}
 	key, cert := newKey(t)
-	signed, err := Sign(program("code"), key, cert)
+	signed, err := Sign(ukitest.Program("code"), key, cert)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,13 +92,13 @@ func TestBuildRefuses(t *testing.T) {
 		stub     []byte
 		sections []Section
 	}{
-		"too many":  {program("code"), many},
-		"long name": {program("code"), []Section{{".toolongname", []byte("x")}}},
-		"empty":     {program("code"), []Section{{".osrel", nil}}},
+		"too many":  {ukitest.Program("code"), many},
+		"long name": {ukitest.Program("code"), []Section{{".toolongname", []byte("x")}}},
+		"empty":     {ukitest.Program("code"), []Section{{".osrel", nil}}},
 		"signed":    {signed, parts},
 		"no stub":   {[]byte("#!/bin/sh"), parts},
-		"cut":       {program("code")[:0x400], parts},
-		"no table":  {program("code")[:0x180], parts},
+		"cut":       {ukitest.Program("code")[:0x400], parts},
+		"no table":  {ukitest.Program("code")[:0x180], parts},
 	} {
 		if _, err := Build(c.stub, c.sections); err == nil {
 			t.Errorf("%s: no error", name)
@@ -138,7 +126,7 @@ func newKey(t testing.TB) (*rsa.PrivateKey, *x509.Certificate) {
 func TestSign(t *testing.T) {
 	key, cert := newKey(t)
 	for _, behind := range []string{"", "odd"} { // a length that has to be filled up, too
-		b := append(program("code"), behind...)
+		b := append(ukitest.Program("code"), behind...)
 		signed, err := Sign(b, key, cert)
 		if err != nil {
 			t.Fatal(err)
@@ -161,7 +149,7 @@ func TestSign(t *testing.T) {
 				}
 			}
 			stripped, err := Strip(b)
-			if want, _ := Strip(program("code")); err != nil || behind == "" && !bytes.Equal(stripped, want) {
+			if want, _ := Strip(ukitest.Program("code")); err != nil || behind == "" && !bytes.Equal(stripped, want) {
 				t.Errorf("%d signatures: stripped it is another program, %v", n, err)
 			}
 		}
@@ -171,7 +159,7 @@ func TestSign(t *testing.T) {
 // TestAlteredProgram changes each byte of a signed program but those that a signature is not about.
 func TestAlteredProgram(t *testing.T) {
 	key, cert := newKey(t)
-	signed, err := Sign(program("code"), key, cert)
+	signed, err := Sign(ukitest.Program("code"), key, cert)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +192,7 @@ func TestSignRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Sign(program("code"), key, cert); err == nil || !strings.Contains(err.Error(), "RSA") {
+	if _, err := Sign(ukitest.Program("code"), key, cert); err == nil || !strings.Contains(err.Error(), "RSA") {
 		t.Errorf("an ECDSA key: %v", err)
 	}
 }
@@ -237,7 +225,7 @@ func TestOthersSignatures(t *testing.T) {
 	verify := func(name string) ([]byte, error) {
 		return exec.Command("sbverify", "--cert", certFile, name).CombinedOutput()
 	}
-	unsigned := program("code")
+	unsigned := ukitest.Program("code")
 	signed, err := Sign(unsigned, key, cert)
 	if err != nil {
 		t.Fatal(err)
@@ -265,11 +253,11 @@ func TestOthersSignatures(t *testing.T) {
 
 func FuzzProgram(f *testing.F) {
 	key, cert := newKey(f)
-	signed, err := Sign(program("code"), key, cert)
+	signed, err := Sign(ukitest.Program("code"), key, cert)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(program("code"))
+	f.Add(ukitest.Program("code"))
 	f.Add(signed)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		Signers(b)

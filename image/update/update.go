@@ -31,6 +31,7 @@ import (
 	"hash"
 	"io"
 	"regexp"
+	"strings"
 
 	"golang.org/x/mod/semver"
 )
@@ -58,15 +59,16 @@ var (
 	ErrUnsigned = errors.New("signed by none of the known keys")  // or altered in its header
 	ErrOlder    = errors.New("not later than what runs")          // or below the floor
 	ErrFlavour  = errors.New("for another flavour of the image")  // whose drivers this machine may need
-	ErrVersion  = errors.New("not a version such as 1.4.0")       // by Semantic Versioning 2.0.0
+	ErrVersion  = errors.New("not a version such as 1.4.0")       // or 1.4.0-rc.1, by Semantic Versioning 2.0.0
+	ErrOther    = errors.New("not what its header says")          // by what the image says of itself
 	ErrKey      = errors.New("not an Ed25519 public key, base64") // of 32 bytes
 )
 
 // A Header says what an update is.
 type Header struct {
 	Name    string `json:"name"`            // Name
-	Version string `json:"version"`         // by Semantic Versioning 2.0.0, without build metadata
-	Floor   string `json:"floor,omitempty"` // once installed, nothing older is taken any more; not later than Version
+	Version string `json:"version"`         // by Semantic Versioning 2.0.0, as CheckVersion has it
+	Floor   string `json:"floor,omitempty"` // once it has proved itself, nothing older is taken any more; not later than Version
 	Flavour string `json:"flavour"`         // of the image: all, kvm, azure …
 	SHA256  string `json:"sha256"`          // of the image, in hex
 	Size    int64  `json:"size"`            // of the image, in bytes; 1 to MaxSize
@@ -75,7 +77,10 @@ type Header struct {
 // A flavour and a version become parts of file names on FAT, whose names have at most 255 characters.
 var (
 	flavourForm = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
-	versionForm = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$`)
+
+	// Of Semantic Versioning's pre-releases these are the ones that the boot loader orders in the same way. It has 1.0.0-rc9
+	// before 1.0.0-rc10, and letters before numbers: what was installed would not be what starts.
+	versionForm = regexp.MustCompile(`^\d{1,9}\.\d{1,9}\.\d{1,9}(-[A-Za-z]+(\.\d{1,9})*)?$`)
 )
 
 const maxVersion = 48
@@ -90,6 +95,10 @@ func CheckVersion(v string) error {
 	}
 	return nil
 }
+
+// Ordered is a version as the boot loader orders it (UAPI Group Version Format Specification): 1.4.0~rc.1 comes before
+// 1.4.0, and 1.4.0-rc.1 would come after it.
+func Ordered(version string) string { return strings.Replace(version, "-", "~", 1) }
 
 // Compare orders two versions as Semantic Versioning does (section 11). One that is none is before all.
 func Compare(a, b string) int { return semver.Compare("v"+a, "v"+b) }
@@ -164,6 +173,19 @@ func (h Header) Fits(r Running) error {
 		return fmt.Errorf("%w: %s is below the floor %s that an earlier update has set", ErrOlder, h.Version, r.Floor)
 	case Compare(h.Version, r.Version) <= 0:
 		return fmt.Errorf("%w: %s, and %s runs", ErrOlder, h.Version, r.Version)
+	}
+	return nil
+}
+
+// Matches says whether an image is what the header says: nil, or an error that wraps ErrOther. The image's own words are its
+// os-release(5). By them the boot loader orders it, and not by the header.
+func (h Header) Matches(release map[string]string) error {
+	for _, word := range [][2]string{
+		{"ID", Name}, {"VERSION_ID", h.Version}, {"IMAGE_VERSION", Ordered(h.Version)}, {"VARIANT_ID", h.Flavour},
+	} {
+		if got := release[word[0]]; got != word[1] {
+			return fmt.Errorf("%w: the image has %s=%.64s, not %s", ErrOther, word[0], got, word[1])
+		}
 	}
 	return nil
 }

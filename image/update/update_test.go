@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -210,4 +211,52 @@ func FuzzOpen(f *testing.F) {
 			t.Errorf("%q is taken", b)
 		}
 	})
+}
+
+// TestOrder: the boot loader, which orders what is on the disk, and Compare, which says what is later, agree.
+func TestOrder(t *testing.T) {
+	versions := []string{"1.0.0-a", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.1.2", "1.0.0-alpha.2", "1.0.0-alpha.10", "1.0.0-alphabet", "1.0.0-dev",
+		"1.0.0-rc", "1.0.0-rc.9", "1.0.0-rc.10", "1.0.0", "1.0.1-rc.1", "1.0.1", "1.2.0", "1.10.0", "2.0.0-RC.1", "2.0.0-rc.1"}
+	for i, v := range versions {
+		if err := CheckVersion(v); err != nil {
+			t.Error(err)
+		}
+		if i > 0 && Compare(versions[i-1], v) >= 0 {
+			t.Errorf("%s is not before %s", versions[i-1], v)
+		}
+	}
+	for _, v := range []string{"1.0.0-1", "1.0.0-rc1", "1.0.0-rc-1", "1.0.0-rc.1a", "1.0.0-rc.a", "1.0.0-rc.01", "01.0.0", "1.0.0-", "1.0.0-rc.", "1.0.0+1", "1.0", "1.0.0-" + strings.Repeat("a", 48)} {
+		if err := CheckVersion(v); !errors.Is(err, ErrVersion) {
+			t.Errorf("%s: %v", v, err)
+		}
+	}
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("there is no systemd-analyze, which orders as systemd-boot does")
+	}
+	for i, v := range versions[1:] {
+		if said, err := exec.Command("systemd-analyze", "compare-versions", Ordered(versions[i]), "lt", Ordered(v)).CombinedOutput(); err != nil {
+			t.Errorf("%s is not before %s: %v %s", versions[i], v, err, said)
+		}
+	}
+}
+
+func TestMatches(t *testing.T) {
+	release := func(version, ordered, flavour string) map[string]string {
+		return map[string]string{"ID": "sallyport", "VERSION_ID": version, "IMAGE_VERSION": ordered, "VARIANT_ID": flavour}
+	}
+	h := Header{Name: Name, Version: "1.4.0-rc.1", Flavour: "kvm"}
+	if err := h.Matches(release("1.4.0-rc.1", "1.4.0~rc.1", "kvm")); err != nil {
+		t.Error(err)
+	}
+	for name, r := range map[string]map[string]string{
+		"version":  release("1.3.0", "1.3.0", "kvm"),
+		"order":    release("1.4.0-rc.1", "1.3.0", "kvm"),
+		"flavour":  release("1.4.0-rc.1", "1.4.0~rc.1", "all"),
+		"nothing":  nil,
+		"no image": {"ID": "debian", "VERSION_ID": "1.4.0-rc.1", "IMAGE_VERSION": "1.4.0~rc.1", "VARIANT_ID": "kvm"},
+	} {
+		if err := h.Matches(r); !errors.Is(err, ErrOther) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -35,6 +35,9 @@ param storePassword string = ''
 @description('The port of the database, which may be reached beside SSH and RDP.')
 param storePort int = 5432
 
+@description('Where HTTPS may go, for an identity provider or a certificate authority, as IPv4 networks.')
+param serviceNetworks array = []
+
 @description('How many appliances stand for one. More than one need storeUrl.')
 @minValue(1)
 param instances int = 1
@@ -66,9 +69,9 @@ var document = '${configuration}${addedFiles}${addedStore}'
 var nics = empty(privateSubnetId) ? [ 'public' ] : [ 'public', 'private' ]
 var subnets = { public: publicSubnetId, private: privateSubnetId }
 
-// The two rules that matter are people and targets. By itself Azure lets in and out whatever is in the VNet: the last of
-// each list ends that. A VM tells the platform that it is ready, and asks it for names.
-var publicRules = [
+// The two rules that matter are people and targets. By itself Azure lets in whatever is in the VNet, and out whatever goes
+// there or to the internet: vnet-in and out end that. A VM tells the platform that it is ready, and asks it for names.
+var people = [
   {
     name: 'people'
     properties: {
@@ -96,7 +99,22 @@ var publicRules = [
     }
   }
 ]
-var privateRules = [
+var nobody = [
+  {
+    name: 'vnet-in'
+    properties: {
+      priority: 4000
+      direction: 'Inbound'
+      access: 'Deny'
+      protocol: '*'
+      sourceAddressPrefix: '*'
+      sourcePortRange: '*'
+      destinationAddressPrefix: '*'
+      destinationPortRanges: [ '0-65535' ]
+    }
+  }
+]
+var targets = [
   {
     name: 'targets'
     properties: {
@@ -123,6 +141,8 @@ var privateRules = [
       destinationPortRanges: [ '53' ]
     }
   }
+]
+var platform = [
   {
     name: 'platform'
     properties: {
@@ -137,7 +157,7 @@ var privateRules = [
     }
   }
   {
-    name: 'vnet-out'
+    name: 'out'
     properties: {
       priority: 4000
       direction: 'Outbound'
@@ -145,13 +165,29 @@ var privateRules = [
       protocol: '*'
       sourceAddressPrefix: '*'
       sourcePortRange: '*'
-      destinationAddressPrefix: 'VirtualNetwork'
+      destinationAddressPrefix: '*'
       destinationPortRanges: [ '0-65535' ]
     }
   }
 ]
+var services = [for (network, i) in serviceNetworks: {
+  name: 'service-${i}'
+  properties: {
+    priority: 200 + i
+    direction: 'Outbound'
+    access: 'Allow'
+    protocol: 'Tcp'
+    sourceAddressPrefix: '*'
+    sourcePortRange: '*'
+    destinationAddressPrefix: network
+    destinationPortRanges: [ '443' ]
+  }
+}]
 // With one NIC it has all of them.
-var rules = { public: empty(privateSubnetId) ? concat(publicRules, privateRules) : publicRules, private: privateRules }
+var rules = {
+  public: concat(people, empty(privateSubnetId) ? targets : [], services, platform)
+  private: concat(nobody, targets, services, platform)
+}
 
 resource groups 'Microsoft.Network/networkSecurityGroups@2024-05-01' = [for nic in nics: {
   name: '${name}-${nic}'

@@ -49,6 +49,12 @@ variable "store_port" {
   default     = 5432
 }
 
+variable "service_networks" {
+  description = "Where HTTPS may go, for an identity provider or a certificate authority, as IPv4 networks."
+  type        = list(string)
+  default     = []
+}
+
 variable "idle_minutes" {
   description = "After how many minutes without a packet the load balancer forgets a connection, 4 to 100."
   type        = number

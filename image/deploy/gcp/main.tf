@@ -98,7 +98,7 @@ resource "google_compute_instance_template" "this" {
 
   metadata = {
     user-data                  = local.document
-    serial-port-logging-enable = "TRUE" # the console, on which the appliance says what it does
+    serial-port-logging-enable = "FALSE" # the console may show a code, which no log is to keep; it can be read without
   }
 
   disk {
