@@ -1,7 +1,6 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -69,7 +69,8 @@ func updateWorker(w *Worker, words []string) (string, error) {
 
 // fakeUpdater keeps what it is given.
 type fakeUpdater struct {
-	installed bytes.Buffer
+	mu        sync.Mutex
+	installed string        // last
 	entered   chan struct{} // closed by the first Install
 	leave     chan struct{} // Install waits for it; nil: it does not
 	restarted atomic.Bool
@@ -85,13 +86,23 @@ func (f *fakeUpdater) Install(r io.Reader) (string, error) {
 		close(f.entered)
 		<-f.leave
 	}
-	if _, err := io.Copy(&f.installed, r); err != nil {
+	b, err := io.ReadAll(r)
+	if err != nil {
 		return "", err
 	}
-	if f.installed.String() == "bad" {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.installed = string(b); f.installed == "bad" {
 		return "", fmt.Errorf("install: %w", &UpdateError{Code: "E_UPDATE_FILE", Text: "it is bad", Hint: "take another"})
 	}
 	return "1.1.0", nil
+}
+
+// last is what was installed last. The test hears of it by another process.
+func (f *fakeUpdater) last() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.installed
 }
 
 func (f *fakeUpdater) Rollback() (string, error) { return "", errors.New("the disk is gone") }
@@ -129,10 +140,9 @@ func TestUpdate(t *testing.T) {
 	r := withUpdater(t, f)
 	r.want("1.0.0 kvm next 1.0.0", "update status")
 	r.want("1.1.0", "update install %s", updateFile(t, "good"))
-	if f.installed.String() != "good" {
-		t.Errorf("installed %q", f.installed.String())
+	if got := f.last(); got != "good" {
+		t.Errorf("installed %q", got)
 	}
-	f.installed.Reset()
 	for range 50 { // who has an answer can ask for the next thing at once
 		r.want("1.0.0 kvm next 1.0.0", "update status")
 	}
@@ -177,8 +187,8 @@ func TestUpdateBusy(t *testing.T) {
 			t.Fatal("still busy")
 		}
 	}
-	if f.installed.String() != "good" {
-		t.Errorf("installed %q", f.installed.String())
+	if got := f.last(); got != "good" {
+		t.Errorf("installed %q", got)
 	}
 }
 
