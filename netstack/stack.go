@@ -41,6 +41,10 @@ const (
 	icmpPerSecond, icmpBurst = 100, 50
 )
 
+// neighbours are doubted sooner than RFC 4861 §10 has it, by which a gateway that has another MAC address without a word is
+// asked for it after 53 seconds, when TCP waits for as long again. Those that acknowledge something are not asked.
+var neighbours = stack.NUDConfigurations{BaseReachableTime: 5 * time.Second, DelayFirstProbeTime: time.Second}
+
 // A Stack is a network whose TCP, UDP and IP live in this process.
 type Stack struct {
 	name   string
@@ -93,6 +97,7 @@ func New(c Config) (*Stack, error) {
 			},
 			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC, udp.NewProtocol},
 			HandleLocal:        false, // what is for our own address is denied, not delivered
+			NUDConfigs:         neighbours,
 		}),
 	}
 	if err := s.configure(c); err != nil {

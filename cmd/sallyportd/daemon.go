@@ -367,7 +367,9 @@ func policyOptions(cfg *config.Config) policy.Options {
 
 // show is the certificate for a client.
 func (d *daemon) show(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	d.greeted.Do(func() { d.log.Info("the first client is answered") })
+	d.greeted.Do(func() { // the context ends with the handshake
+		context.AfterFunc(hello.Context(), func() { d.log.Info("the first client is answered") })
+	})
 	if d.acme != nil {
 		return d.acme.certificate(hello)
 	}

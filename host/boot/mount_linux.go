@@ -55,6 +55,9 @@ func Start() (*slog.Logger, error) {
 			return nil, fmt.Errorf("mount %s: %w", m.at, err)
 		}
 	}
+	if err := os.Chmod("/", 0o755); err != nil { // the kernel lets everybody write to the file system that it unpacks us into
+		return nil, err
+	}
 	kmsg, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
 	if err != nil {
 		return nil, err
