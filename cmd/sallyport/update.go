@@ -42,7 +42,7 @@ func (c *command) update() *cli.Command {
 	yes := &cli.BoolFlag{Name: "yes", Usage: "do not ask"}
 	rollback := &cli.Command{
 		Name: "rollback", Usage: "go back to the version before, and restart",
-		Description: "An update that waits for the next start is given up. Otherwise the version\nthat runs is, and the appliance restarts into the one before.",
+		Description: "An update that waits for the next start is given up. Otherwise the version\nthat runs is, and the appliance restarts into the one before. A version that\nis good may have closed the way back: update status shows the floor.",
 		Flags:       []cli.Flag{yes},
 		Action: func(x *cli.Context) error {
 			if err := none(x); err != nil {

@@ -16,7 +16,7 @@ import (
 
 // errFirmware means that the firmware is not going to start an image. It then does not try it and go on to the version
 // before: it stops, and somebody has to switch the machine off and on again.
-var errFirmware = errors.New("the firmware has Secure Boot on, and none of the keys in the firmware's db has signed this image")
+var errFirmware = errors.New("none of the keys in the firmware's db has signed this image, and Secure Boot is on")
 
 // checkImage says whether the image in the file name, whose bytes are those that were signed for updates, is what its header
 // says, and one that the firmware starts. variables is where the EFI variables are.
