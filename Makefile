@@ -41,7 +41,7 @@ system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/boot ./host/source ./host/disk ./netstack/...
 	$(ROOT) $(GO) test -timeout 30m ./image
 	$(ROOT) $(GO) test -timeout 30m -p 1 -parallel 4 ./tests/lab ./tests/release ./tests/system ./image/deploy
-	$(ROOT) $(GO) test -timeout 60m -p 1 ./tests/vm
+	$(ROOT) $(GO) test -timeout 60m -parallel 3 ./tests/vm
 
 # The image in QEMU, with two NICs and a real sshd behind the second one: its console, and a login through it.
 vm:
@@ -85,7 +85,7 @@ fuzz:
 	./tests/fuzz.sh $(FUZZTIME)
 
 # The long forms of the tests, for hours rather than minutes: a hundred million mutated frames, SOAK flows to which
-# everything happens at once, and the tests in namespaces time and again.
+# everything happens at once, the tests in namespaces time and again, and workers of the image that die fifty times in each way.
 SOAK  ?= 1000000
 TIMES ?= 10
 soak:
@@ -93,6 +93,7 @@ soak:
 	SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./frame -run 'TestMutatedFrames|TestSoak' -soak $(SOAK)
 	$(ROOT) $(GO) test -count=$(TIMES) -timeout 6h ./tests/system
 	$(ROOT) env SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./tests/system -run 'TestDatabaseAway|TestKilled'
+	$(ROOT) env SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h -parallel 3 ./tests/vm
 
 clean:
 	rm -rf bin tests/.cache

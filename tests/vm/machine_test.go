@@ -42,38 +42,75 @@ const (
 )
 
 // limit is for what takes seconds on a machine that does nothing else: an emulated processor on a busy one takes longer.
-const limit = 2 * time.Minute
+const limit = 5 * time.Minute
 
-// built is the image and the client's program, made once for all tests.
+// built is an image, and the client's program.
 type built struct {
 	dir string // of the image
 	bin string // of the client
 }
 
-// remove removes what was built.
-var remove = func() {}
+// work is the folder of all that is built, made by the first test that needs it.
+var work string
 
+// build makes what most tests boot.
 var build = sync.OnceValues(func() (b built, err error) {
-	dir, err := os.MkdirTemp("", "sallyport-vm-")
-	if err != nil {
+	if work, err = os.MkdirTemp("", "sallyport-vm-"); err != nil {
 		return built{}, err
 	}
-	if err := os.Chmod(dir, 0o755); err != nil {
+	if err := os.Chmod(work, 0o755); err != nil {
 		return built{}, err
 	}
-	b = built{dir: filepath.Join(dir, "image"), bin: filepath.Join(dir, "bin")}
-	compile := exec.Command("go", "build", "-o", b.bin+"/", "sallyport/cmd/sallyport")
-	if out, err := compile.CombinedOutput(); err != nil {
-		return built{}, fmt.Errorf("%w\n%s", err, out)
+	b = built{dir: filepath.Join(work, "image"), bin: filepath.Join(work, "bin")}
+	if err := compile("-o", b.bin+"/", "sallyport/cmd/sallyport"); err != nil {
+		return built{}, err
 	}
 	_, err = image.Build(context.Background(), image.Options{Flavour: "kvm", Out: b.dir})
 	return b, err
 })
 
+// doored makes the same image with a worker that has a door: testdata/door.go.txt is compiled with the daemon. So no test
+// needs code in what is shipped.
+var doored = sync.OnceValues(func() (built, error) {
+	b, err := build()
+	if err != nil {
+		return built{}, err
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return built{}, err
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {
+		filepath.Join(root, "cmd/sallyportd/door.go"): filepath.Join(root, "tests/vm/testdata/door.go.txt")}})
+	if err != nil {
+		return built{}, err
+	}
+	list, program := filepath.Join(work, "overlay.json"), filepath.Join(work, "sallyportd")
+	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+		return built{}, err
+	}
+	if err := compile("-overlay", list, "-trimpath", "-tags", "urfave_cli_no_docs", "-ldflags", "-s -w", "-o", program, "sallyport/cmd/sallyportd"); err != nil {
+		return built{}, err
+	}
+	b.dir = filepath.Join(work, "doored")
+	_, err = image.Build(context.Background(), image.Options{Flavour: "kvm", Out: b.dir, Daemon: program})
+	return b, err
+})
+
+// compile runs go build for a program that needs no other file.
+func compile(args ...string) error {
+	c := exec.Command("go", append([]string{"build"}, args...)...)
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %q: %w\n%s", args, err, out)
+	}
+	return nil
+}
+
 func TestMain(m *testing.M) {
 	os.Setenv("SALLYPORT_NO_AGENT", "1")
 	code := m.Run()
-	remove()
+	os.RemoveAll(work) // nothing, if no test has built anything
 	os.Exit(code)
 }
 
@@ -103,6 +140,7 @@ type options struct {
 	config string   // default: that of the form
 	access string   // default: ann may reach db-1
 	bare   bool     // the client is not enrolled
+	door   bool     // the worker has one
 	starts bool     // again, when it restarts
 	inside bool     // eth0 is the NIC in the VNet, not the public one
 
@@ -122,18 +160,23 @@ type machine struct {
 	sshd   *lab.SSHD
 	form   form
 	booted time.Time
+	took   time.Duration // to boot, until it showed a code
 }
 
 const access = `
 admins: [ann]
-targets: [{name: db-1, vnet: hub, address: 10.99.0.10, protocols: {ssh: 22}}]
-rules: [{name: all, who: [ann], targets: [db-1], protocols: [ssh]}]
+targets: [{name: db-1, vnet: hub, address: 10.99.0.10, protocols: {ssh: 22, tcp: 7}}]
+rules: [{name: all, who: [ann], targets: [db-1], protocols: [ssh, tcp]}]
 `
 
 // start boots a machine and, unless it is to be bare, waits until it serves and enrols the client.
 func start(t *testing.T, o options) *machine {
 	t.Helper()
-	b, err := build()
+	image := build
+	if o.door {
+		image = doored
+	}
+	b, err := image()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +331,8 @@ func (m *machine) person() *lab.Namespace {
 func (m *machine) enrol() {
 	m.t.Helper()
 	said := m.console(1, `--fingerprint ([0-9a-f]{64})\r?\n +code: ([0-9A-Z-]{19})\r?\n`)
-	m.t.Logf("the machine showed its code after %v", time.Since(m.booted).Round(100*time.Millisecond))
+	m.took = time.Since(m.booted)
+	m.t.Logf("the machine showed its code after %v", m.took.Round(100*time.Millisecond))
 	out, err := m.client(said[2]+"\n", "login", "https://"+m.form.public, "--user", "ann", "--code-file", "-", "--fingerprint", said[1])
 	if err != nil {
 		m.t.Fatalf("login: %v\n%s", err, out)
@@ -301,7 +345,7 @@ func (m *machine) client(stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), limit)
 	defer cancel()
 	cmd := m.person().Command(ctx, m.bin+"/sallyport", args...)
-	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+m.home, "HOME="+m.home)
+	cmd.Env = m.environment()
 	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -309,6 +353,10 @@ func (m *machine) client(stdin string, args ...string) (string, error) {
 		return stdout.String(), fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.String(), nil
+}
+
+func (m *machine) environment() []string {
+	return append(os.Environ(), "SALLYPORT_HOME="+m.home, "HOME="+m.home)
 }
 
 // ssh runs a command on the target, through the machine.
@@ -326,16 +374,117 @@ func (m *machine) comesIn() {
 	}
 }
 
-// command has QEMU's monitor do something.
-func (m *machine) command(name string) {
+// A flow echoes.
+type flow struct {
+	net.Conn
+	m *machine
+}
+
+// flows opens so many flows to the target, one after the other, and sees that they echo. They last as long as the test.
+func (m *machine) flows(n int) []flow {
 	m.t.Helper()
-	if err := qmp(m.dir+"/qmp", name); err != nil {
+	target, err := m.VNet.Listen("tcp", "0.0.0.0:7")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := target.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer context.AfterFunc(m.t.Context(), func() { c.Close() })()
+				io.Copy(c, c)
+				c.Close()
+			})
+		}
+	})
+	const here = "127.0.0.1:7007"
+	tunnel := m.person().Command(context.Background(), m.bin+"/sallyport", "--transport", "https", "tunnel", "db-1:7", "--protocol", "tcp", "--listen", here)
+	tunnel.Env = m.environment()
+	lab.Start(m.t, tunnel)
+	var open []flow
+	m.t.Cleanup(func() {
+		for _, f := range open {
+			f.Close()
+		}
+		target.Close()
+		serving.Wait()
+	})
+	for range n {
+		m.eventually("a flow is open", func() error {
+			c, err := m.person().DialContext(m.t.Context(), "tcp", here)
+			if err != nil {
+				return err
+			}
+			f := flow{c, m}
+			if err = errors.Join(f.say(), f.hear()); err != nil {
+				c.Close()
+				return err
+			}
+			open = append(open, f)
+			return nil
+		})
+	}
+	return open
+}
+
+// echo sees that a flow lives.
+func (f flow) echo() {
+	f.m.t.Helper()
+	if err := errors.Join(f.say(), f.hear()); err != nil {
+		f.m.t.Fatal(err)
+	}
+}
+
+// say writes a byte.
+func (f flow) say() error {
+	f.SetDeadline(time.Now().Add(limit))
+	_, err := f.Write([]byte{'e'})
+	return err
+}
+
+// hear waits until the byte is back.
+func (f flow) hear() error {
+	got := []byte{0}
+	f.SetDeadline(time.Now().Add(limit))
+	if _, err := io.ReadFull(f, got); err != nil || got[0] != 'e' {
+		return fmt.Errorf("a flow echoes %q: %w", got, err)
+	}
+	return nil
+}
+
+// goesOn waits until a byte that was said is heard, and tells how long that took after what has happened.
+func (f flow) goesOn(after string) {
+	f.m.t.Helper()
+	begin := time.Now()
+	if err := f.hear(); err != nil {
+		f.m.t.Fatalf("%s: %v", after, err)
+	}
+	f.m.t.Logf("%s: the flow goes on after %v", after, time.Since(begin).Round(10*time.Millisecond))
+}
+
+// besideMany checks that an ssh comes through beside many flows, and that they have not suffered.
+func (m *machine) besideMany() {
+	m.t.Helper()
+	many := m.flows(200)
+	m.comesIn()
+	for _, f := range many {
+		f.echo()
+	}
+}
+
+// command has QEMU do something (QEMU Machine Protocol).
+func (m *machine) command(name string, arguments map[string]any) {
+	m.t.Helper()
+	if err := qmp(m.dir+"/qmp", name, arguments); err != nil {
 		m.t.Fatal(err)
 	}
 }
 
-// qmp runs one command without arguments (QEMU Machine Protocol).
-func qmp(path, command string) error {
+func qmp(path, command string, arguments map[string]any) error {
 	c, err := net.Dial("unix", path)
 	if err != nil {
 		return err
@@ -343,8 +492,8 @@ func qmp(path, command string) error {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(limit))
 	answers := bufio.NewScanner(c)
-	for _, execute := range []string{"qmp_capabilities", command} {
-		if err := json.NewEncoder(c).Encode(map[string]string{"execute": execute}); err != nil {
+	for _, ask := range []map[string]any{{"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}} {
+		if err := json.NewEncoder(c).Encode(ask); err != nil {
 			return err
 		}
 		for {
@@ -358,7 +507,7 @@ func qmp(path, command string) error {
 				return err
 			}
 			if a.Error != nil {
-				return fmt.Errorf("QEMU refuses %s: %s", execute, a.Error)
+				return fmt.Errorf("QEMU refuses %s: %s", command, a.Error)
 			}
 			if a.Return != nil {
 				break
@@ -368,9 +517,10 @@ func qmp(path, command string) error {
 	return nil
 }
 
-// ends waits until the machine has switched itself off.
-func (m *machine) ends() {
+// powerOff presses the power button, and waits until the machine has switched itself off.
+func (m *machine) powerOff() {
 	m.t.Helper()
+	m.command("system_powerdown", map[string]any{})
 	select {
 	case <-m.qemu.Done():
 	case <-time.After(limit):

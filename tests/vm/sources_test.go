@@ -60,6 +60,7 @@ func (m *machine) volume(kind string) []string {
 
 // TestSources: the machine finds its configuration in each of the places, says where, and an ssh comes through it.
 func TestSources(t *testing.T) {
+	t.Parallel()
 	smbios := func(parts ...string) []string {
 		var args []string
 		for _, p := range parts {
@@ -79,6 +80,7 @@ func TestSources(t *testing.T) {
 		"iso":  {"CIDATA volume sr0, user-data", func(m *machine) []string { return m.volume("iso") }},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			m := start(t, options{form: forms[2], given: s.given})
 			m.console(1, `configuration from="?`+s.from)
 			m.comesIn()
@@ -92,12 +94,14 @@ var azure = []string{"-smbios", "type=1,manufacturer=Microsoft Corporation", "-s
 // TestCloud: a machine of a cloud's gets its configuration from the cloud's service, over the NIC that the kernel has no
 // address on, and tells Azure when it serves; and no flow over that NIC reaches the service.
 func TestCloud(t *testing.T) {
+	t.Parallel()
 	for name, tables := range map[string][]string{
 		"azure": azure,
 		"aws":   {"-smbios", "type=1,manufacturer=Amazon EC2"},
 		"gcp":   {"-smbios", "type=1,manufacturer=Google,product=Google Compute Engine"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var cloud *lab.Cloud
 			m := start(t, options{form: forms[2], inside: true, given: func(*machine) []string { return tables }, prepare: func(m *machine) {
 				doc := strings.Replace(oneDocument(), "    admins: [ann]", "    admins: [ann]\n    address_mode: on", 1)
@@ -132,8 +136,11 @@ func TestCloud(t *testing.T) {
 
 // TestReady: Azure is told that the machine is ready by the NIC that people come in by, be it the kernel's or a stack's.
 func TestReady(t *testing.T) {
+	t.Parallel()
 	for _, f := range forms[:2] {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			t.Parallel()
 			var cloud *lab.Cloud
 			m := start(t, options{form: f, bare: true, qemu: azure, prepare: func(m *machine) { cloud = m.Cloud(m.Router, "") }})
 			m.console(1, "the cloud knows that the machine is ready")
@@ -147,17 +154,18 @@ func TestReady(t *testing.T) {
 // TestBrokenDocument: what is wrong with a document is told on the console, with line and column, in the file that its
 // author knows; and the machine takes another once it is there.
 func TestBrokenDocument(t *testing.T) {
+	t.Parallel()
 	m := start(t, options{form: forms[2], bare: true, config: strings.Replace(document(forms[2]), "self_signed", "self_singed", 1)})
 	m.console(1, `/sallyport.yaml:2:7: unknown key .*self_singed.* in tls; did you mean .*self_signed`)
 	m.console(1, "the configuration is wrong; the machine waits for another")
-	m.command("system_powerdown")
-	m.ends()
+	m.powerOff()
 }
 
 // TestNoConfiguration: a machine that finds none shows a code on its console, takes a document from who knows it, and
-// serves by that.
+// serves by that; also after somebody has pressed the reset button, for it keeps it on its disk.
 func TestNoConfiguration(t *testing.T) {
-	m := start(t, options{form: forms[2], bare: true, inside: true, given: func(*machine) []string { return nil }, prepare: func(m *machine) {
+	t.Parallel()
+	m := start(t, options{form: forms[2], disk: true, memory: 320, starts: true, bare: true, inside: true, given: func(*machine) []string { return nil }, prepare: func(m *machine) {
 		m.DHCP(m.VNet.Namespace, lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.50/16"), Length: time.Hour})
 	}})
 	code := m.console(1, `code: ([0-9A-Z-]{19})\r?\n`)[1]
@@ -175,6 +183,10 @@ func TestNoConfiguration(t *testing.T) {
 	}
 	m.console(1, "configuration from=setup")
 	m.enrol()
+	m.comesIn()
+	m.command("system_reset", map[string]any{})
+	m.console(1, `configuration from="the data partition"`)
+	m.console(2, "serving listen=")
 	m.comesIn()
 }
 

@@ -6,7 +6,6 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,10 +43,8 @@ func broken(t *testing.T) string {
 	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command("go", "build", "-o", program, source)
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := compile("-o", program, source); err != nil {
+		t.Fatal(err)
 	}
 	return program
 }
@@ -85,6 +82,7 @@ func (m *machine) has(version, state string) {
 // TestUpdate: what is not genuine is refused. A version that does not live is tried twice, and then the one before serves
 // again by itself, with the state that it had. One that lives is blessed, and can be rolled back.
 func TestUpdate(t *testing.T) {
+	t.Parallel()
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -93,8 +91,10 @@ func TestUpdate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := start(t, options{disk: true, starts: true, memory: 512, config: document(forms[0]) + "update: {keys: [" + update.FormatKey(public) + "]}\n"})
+	m := start(t, options{disk: true, door: true, starts: true, memory: 512, config: document(forms[0]) + "update: {keys: [" + update.FormatKey(public) + "]}\n"})
 	m.comesIn()
+	m.confined("/data/state")
+	m.mounted("/data", "nosuid", "nodev", "noexec")
 	if s := m.status(); s.Version != "0.1.0-dev" || s.Next != s.Version || s.Trial {
 		t.Errorf("the first start: %+v", s)
 	}
