@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -81,13 +80,13 @@ func updateCommand(e env) *cli.Command {
 		Name: "update", Usage: "make the file that sallyport admin update takes",
 		UsageText: "sallyport-image update --uki FILE --key FILE [options]",
 		Description: "An appliance takes it that knows the key, is of the flavour, and runs an\nearlier version. Sign the unified kernel image for Secure Boot before that.\nVersion and flavour are those of the image.\n\n" +
-			"With the default floor nobody goes back once this version is good, neither\nan administrator nor who has taken the appliance over. A lower one leaves the\nway back open to the versions down to it.",
+			"Give a release that mends what is dangerous a floor: once it is good nobody\ngoes back below that, neither an administrator nor who has taken the\nappliance over. Without one the version before stays within reach.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "uki", Usage: "the unified kernel image, the *.efi of a build, in `FILE`"},
 			&cli.StringFlag{Name: "key", Usage: "the key of update-key in `FILE`"},
 			&cli.StringFlag{Name: "version", Usage: "`VERSION` that the image must be of"},
 			&cli.StringFlag{Name: "flavour", Usage: "`FLAVOUR` that the image must be of"},
-			&cli.StringFlag{Name: "floor", Usage: "nothing before `VERSION` is taken, not by rollback\neither, once this one is good; default: this one"},
+			&cli.StringFlag{Name: "floor", Usage: "nothing before `VERSION` is taken, not by rollback\neither, once this one is good; default: none"},
 			&cli.StringFlag{Name: "out", Usage: "write `FILE`, by default sallyport-VERSION.update"},
 		},
 		Action: func(c *cli.Context) (err error) {
@@ -158,6 +157,6 @@ func header(c *cli.Context, image []byte) (update.Header, error) {
 			return h, fmt.Errorf("%s is of the %s %s, not %s", name, flag, is, want)
 		}
 	}
-	h.Floor = cmp.Or(c.String("floor"), h.Version)
+	h.Floor = c.String("floor")
 	return h, nil
 }
