@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Reading has a child, confined like a worker, read what somebody else has made, such as a file system, and takes the text
+// A Reading has a child, confined like a worker and of a user who owns nothing, read what somebody else has made, such as a file system, and takes the text
 // that it makes of it. What goes wrong in the child, also an endless loop and a want of memory, is an error here.
 //
 //	text, err := host.Reading{Args: []string{"sallyportd", "volume"}, Input: f, Timeout: time.Minute}.Run(ctx)
@@ -19,14 +19,10 @@ import (
 type Reading struct {
 	Args    []string      // the child's command line, its name first
 	Input   *os.File      // open for reading only
-	RunAs   string        // the child's user, as in a Plan; default a number that is nobody's, not the worker's either
 	Timeout time.Duration // the child is killed then; default none
 	Limit   int           // bytes of the text
 	Output  *os.File      // the child's standard output and error; default the caller's own
 }
-
-// readsAs is a user and a group that own nothing. Nobody's number may be the worker's, to whom the state belongs.
-const readsAs = "65533:65533"
 
 // Run returns the child's text once the child has ended with status 0. Another status is an *ExitError.
 func (r Reading) Run(ctx context.Context) ([]byte, error) {
@@ -35,10 +31,7 @@ func (r Reading) Run(ctx context.Context) ([]byte, error) {
 		ctx, stop = context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("not done in %v", r.Timeout))
 		defer stop()
 	}
-	if r.RunAs == "" && os.Geteuid() == 0 {
-		r.RunAs = readsAs
-	}
-	who, err := lookupAccount(r.RunAs)
+	who, err := lookupAccount(strangerName())
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ type lateBus struct {
 	name string // below /sys/bus
 
 	// These drivers are loaded with the bus, wanted or not, and wait for their devices. Of VMBus and Xen they are all that a
-	// flavour may have; of virtio those of disks and NICs, which the machine may be waiting for.
+	// flavour may have; of virtio those of disks and NICs, which the machine may be waiting for; who has SCSI has it for the first disk.
 	drivers []string
 
 	// The driver does not wait for what the hypervisor offers: its devices appear by themselves.
@@ -25,7 +25,7 @@ type lateBus struct {
 var lateBuses = []lateBus{
 	{"vmbus", []string{"hv_storvsc", "hv_netvsc", "hv_utils", "hv_balloon", "hyperv_keyboard", "pci_hyperv", "sd_mod", "sr_mod"}, true},
 	{"xen", []string{"xen_blkfront", "xen_netfront"}, true},
-	{"virtio", []string{"virtio_blk", "virtio_net", "virtio_scsi", "sd_mod"}, false},
+	{"virtio", []string{"virtio_blk", "virtio_net"}, false},
 }
 
 const (
