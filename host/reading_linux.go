@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Reading has a child, confined like a worker and of a user who owns nothing, read what somebody else has made, such as a file system, and takes the text
-// that it makes of it. What goes wrong in the child, also an endless loop and a want of memory, is an error here.
+// A Reading has a child, confined like a worker and of a user who owns nothing, read what somebody else has made, such as a
+// file system, and takes the text that it makes of it. What goes wrong in the child, also an endless loop and a want of
+// memory, is an error here.
 //
 //	text, err := host.Reading{Args: []string{"sallyportd", "volume"}, Input: f, Timeout: time.Minute}.Run(ctx)
 //
