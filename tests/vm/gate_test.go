@@ -11,7 +11,7 @@ import (
 func TestInstructions(t *testing.T) {
 	t.Parallel()
 	const most = 3.0 // thousand millions
-	m := start(t, options{accel: "tcg,thread=single", cpus: 1, bare: true, qemu: []string{"-icount", "shift=0,sleep=on"}})
+	m := start(t, options{accel: "tcg,thread=single", bare: true, qemu: []string{"-icount", "shift=0,sleep=on"}})
 	m.console(1, `the kernel has vnet=none`) // from here on its socket listens
 	answered := make(chan error, 1)
 	go func() { answered <- m.answers() }()

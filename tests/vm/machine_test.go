@@ -24,7 +24,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -134,7 +133,7 @@ type options struct {
 	memory int      // MiB; default 256
 	disk   bool     // boots the disk with UEFI firmware
 	accel  string   // how QEMU runs the processor; default by KVM where that works, else "tcg"
-	cpus   int      // default 2
+	cpus   int      // default 1: more of them wait for each other where several machines share this computer's
 	append string   // more of the kernel's command line; without disk
 	qemu   []string // more arguments
 	config string   // default: that of the form
@@ -237,7 +236,7 @@ vnets:
 func (m *machine) boot(o options) {
 	m.t.Helper()
 	console := "stdio,id=console,mux=on,signal=off"
-	args := []string{"-machine", "q35", "-accel", cmp.Or(o.accel, processor()), "-cpu", "max", "-smp", fmt.Sprint(cmp.Or(o.cpus, min(2, runtime.NumCPU()))), "-m", fmt.Sprint(cmp.Or(o.memory, 256)),
+	args := []string{"-machine", "q35", "-accel", cmp.Or(o.accel, processor()), "-cpu", "max", "-smp", fmt.Sprint(cmp.Or(o.cpus, 1)), "-m", fmt.Sprint(cmp.Or(o.memory, 256)),
 		"-nodefaults", "-display", "none",
 		"-chardev", console, "-serial", "chardev:console",
 		"-qmp", "unix:" + m.dir + "/qmp,server=on,wait=off",
