@@ -53,7 +53,7 @@ func TestUpdateFile(t *testing.T) {
 		t.Fatalf("%q: %v", public, err)
 	}
 	for floor, args := range map[string][]string{
-		"": {},
+		"":      {},
 		"1.1.0": {"--version", "1.2.0", "--floor", "1.1.0", "--flavour", "kvm"},
 	} {
 		image(0, append([]string{"update", "--uki", in("uki.efi"), "--key", in("key"), "--out", in("out.update")}, args...)...)
