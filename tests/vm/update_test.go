@@ -129,11 +129,12 @@ func TestUpdate(t *testing.T) {
 			t.Fatalf("%s: %v\n%s", filepath.Base(file), err, out)
 		}
 	}
-	const serves = `sallyportd 0\.1\.0-dev [^\n]* starts`
+	const starts = `sallyportd 0\.1\.0-dev [^\n]* starts`
 	begin := time.Now()
 	install(file("bad", "0.9.0", private, version(t, "0.9.0", broken(t))))
 	m.console(2, `Attempted to kill init`)
-	m.console(2, serves)
+	m.console(2, starts)
+	m.console(2, "serving listen=")
 	m.comesIn()
 	t.Logf("a bad version was installed, tried twice and given up within %v", time.Since(begin).Round(time.Second))
 	m.has("0.9.0", "given-up")
@@ -150,7 +151,8 @@ func TestUpdate(t *testing.T) {
 	if out, err := m.client("", "admin", "update", "rollback", "--yes"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	m.console(3, serves)
+	m.console(3, starts)
+	m.console(4, "serving listen=")
 	m.comesIn()
 	m.has("1.0.0", "given-up")
 }
