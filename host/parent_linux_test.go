@@ -135,7 +135,7 @@ func (r *rig) pid() int {
 // logs wants a line in the parent's log, soon.
 func (r *rig) logs(text string) {
 	r.t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !r.log.has(text); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !r.log.has(text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("the log does not say %q", text)
 		}
