@@ -45,6 +45,7 @@ func (l *Lab) SSHD(n *Namespace, o SSHDOptions) *SSHD {
 	l.write(authorized, l.sshKey(s.KeyFile)+"\n")
 	config := filepath.Join(dir, "sshd_config")
 	l.write(config, strings.Join(append(o.Config,
+		"SetEnv HOME="+dir, // what the account's own shell does at its start takes as long as it likes
 		fmt.Sprintf("Port %d", o.Port),
 		"ListenAddress 0.0.0.0",
 		"ListenAddress ::",

@@ -116,7 +116,7 @@ vnets:
     prefixes: [10.77.2.0/24]
 `, prepare: func(m *machine) {
 			server = m.DHCP(m.VNet.Namespace, lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.4/16"), Length: length})
-			m.serveSSH(m.Router)
+			m.sshd = m.SSHD(m.Router, lab.SSHDOptions{})
 		}})
 	m.comesIn()
 	m.console(1, `the kernel has vnet=hub interfaces=\[eth0\] addresses=0 routes=0`)

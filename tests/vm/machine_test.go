@@ -192,7 +192,7 @@ func start(t *testing.T, o options) *machine {
 	m.form = o.form
 	m.bridge("eth0", "tap0", "br0")
 	m.bridge(l.VNet.Interface, "tap1", "br1")
-	m.serveSSH(l.VNet.Namespace)
+	m.sshd = m.SSHD(l.VNet.Namespace, lab.SSHDOptions{})
 	if o.prepare != nil {
 		o.prepare(m)
 	}
@@ -201,13 +201,6 @@ func start(t *testing.T, o options) *machine {
 		m.enrol()
 	}
 	return m
-}
-
-// serveSSH makes the target, whose shell has a home of its own: what that of this computer does when it starts takes up to a
-// minute where it waits for that of another test.
-func (m *machine) serveSSH(n *lab.Namespace) {
-	m.t.Helper()
-	m.sshd = m.SSHD(n, lab.SSHDOptions{Config: []string{"SetEnv HOME=" + m.dir}})
 }
 
 // bridge has a cable to the appliance end in a TAP instead.
