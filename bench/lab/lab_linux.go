@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -29,6 +32,7 @@ type lab struct {
 	target  *space
 	middle  *space // of the impaired way; nil without one
 	cables  int    // between gateway and target
+	doors   int    // cables between client and gateway, besides the first
 	ports   int    // given out
 	files   int    // that a process may have open
 }
@@ -138,6 +142,37 @@ func (l *lab) cable() (cable, error) {
 		return c, err
 	}
 	return c, l.target.address(c.peer, c.target+"/24")
+}
+
+// door lays a cable from the client to the gateway, whose NIC there is for whoever takes it and has the address own.
+func (l *lab) door() (own netip.Prefix, nic string, err error) {
+	n := l.doors
+	l.doors++
+	far := fmt.Sprintf("p%d", n)
+	nic = fmt.Sprintf("q%d", n)
+	client := fmt.Sprintf("10.51.%d.1", n)
+	own = netip.MustParsePrefix(fmt.Sprintf("10.51.%d.2/24", n))
+	return own, nic, errors.Join(connect(l.client, far, l.gateway, nic), l.client.address(far, client+"/24"),
+		l.client.ip(fmt.Sprintf("route replace %s dev %s src %s", own.Masked(), far, client)+cubic))
+}
+
+// sideDoor has the client reach the gateway's end of the cable that has the NIC peer at the target, by a bridge there. It
+// returns the address at that end.
+func (l *lab) sideDoor(peer string) (own string, err error) {
+	n := strings.TrimPrefix(peer, "b")
+	bridge, port, far := "r"+n, "s"+n, "n"+n
+	net, err := strconv.Atoi(n)
+	if err != nil {
+		return "", err
+	}
+	prefix := fmt.Sprintf("10.50.%d.", 10+net)
+	return prefix + "2", errors.Join(
+		connect(l.client, far, l.target, port),
+		l.target.ip("link add "+bridge+" type bridge forward_delay 0 mcast_snooping 0", "link set "+bridge+" up", "addr flush dev "+peer,
+			"link set "+peer+" master "+bridge, "link set "+port+" master "+bridge),
+		l.target.address(bridge, prefix+"3/24"),
+		l.client.address(far, prefix+"4/24"),
+		l.client.ip(fmt.Sprintf("route replace %s0/24 dev %s src %s4", prefix, far, prefix)+cubic))
 }
 
 // port gives a port out that nobody else of the lab has.

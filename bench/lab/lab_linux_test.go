@@ -59,7 +59,7 @@ func TestParsePeers(t *testing.T) {
 }
 
 func TestOnly(t *testing.T) {
-	all := append(append(references(), peers()...), sallyports("bin", Links)...)
+	all := append(append(references(), peers()...), sallyports("bin", Links, Doors)...)
 	chosen := func(only ...string) (candidates, measures []string, err error) {
 		r := &runner{Options: Options{Only: only}.withDefaults()}
 		for _, name := range namesOf(all) {
@@ -75,7 +75,7 @@ func TestOnly(t *testing.T) {
 		return candidates, measures, r.checkNames(all)
 	}
 	c, m, err := chosen("sallyport-quic-*", "nginx", "up-*")
-	if err != nil || len(c) != 1+len(Links) || !slices.Equal(m, []string{"up-1", "up-8"}) {
+	if err != nil || len(c) != 1+len(Links)+2 || !slices.Equal(m, []string{"up-1", "up-8"}) {
 		t.Errorf("%v, %v, %v", c, m, err)
 	}
 	if c, m, err := chosen(); err != nil || len(c) != len(all) || len(m) < 15 {

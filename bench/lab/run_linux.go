@@ -26,6 +26,7 @@ type Options struct {
 	Version   string   // of this program, for the report
 	Rounds    int      // default 5
 	Links     []string // of Links; default packet
+	Doors     []string // of Doors; default kernel
 	Only      []string // patterns of names of candidates and measures (path.Match); default all. direct always runs
 	PeersFile string   // further candidates, see docs/performance.md
 	Idle      []int    // numbers of idle flows; default 1,000
@@ -51,6 +52,9 @@ func (o Options) withDefaults() Options {
 	o.Rest = cmp.Or(o.Rest, 12*time.Second)
 	if len(o.Links) == 0 {
 		o.Links = []string{"packet"}
+	}
+	if len(o.Doors) == 0 {
+		o.Doors = []string{"kernel"}
 	}
 	if len(o.Idle) == 0 {
 		o.Idle = []int{1000}
@@ -157,7 +161,12 @@ func (r *runner) choose() error {
 			return fmt.Errorf("there is no link %q; there are %s", link, strings.Join(Links, ", "))
 		}
 	}
-	all = append(all, sallyports(r.Programs, r.Links)...)
+	for _, door := range r.Doors {
+		if !slices.Contains(Doors, door) {
+			return fmt.Errorf("there is no door %q; there are %s", door, strings.Join(Doors, ", "))
+		}
+	}
+	all = append(all, sallyports(r.Programs, r.Links, r.Doors)...)
 	if err := r.checkNames(all); err != nil {
 		return err
 	}

@@ -13,24 +13,41 @@ import (
 	"sallyport/bench"
 )
 
-// Links and Transports are what Sallyport can be measured with.
+// Links, Doors and Transports are what Sallyport can be measured with. By a door people come in: the kernel's sockets; a
+// stack of the appliance's own on the public NIC; or the VNet's stack, where the machine has one NIC.
 var (
 	Links      = []string{"packet", "tap", "wireguard", "kernel"}
+	Doors      = []string{"kernel", "stack", "vnet"}
 	Transports = []string{"https", "quic"}
 )
 
-// sallyports are the candidates that are ours: the programs in the folder, as they are shipped, one appliance each.
-func sallyports(folder string, links []string) []*candidate {
+// doorNames are what candidates of a door have in their names; people come in by the kernel unless that says otherwise.
+var doorNames = map[string]string{"kernel": "", "stack": "-by-stack", "vnet": "-by-vnet"}
+
+// sallyports are the candidates that are ours: the programs in the folder, as they are shipped, one appliance each. People come
+// in by the doors where the link is packet, and else by the kernel.
+func sallyports(folder string, links, doors []string) []*candidate {
 	var all []*candidate
 	for _, link := range links {
-		for _, transport := range Transports {
-			b := &bastion{bin: folder, link: link, transport: transport}
-			all = append(all, &candidate{
-				Candidate: bench.Candidate{Name: "sallyport-" + transport + "-" + link, Kind: bench.Ours,
-					Says: fmt.Sprintf("sallyportd with a %s link; sallyport tunnel over %s", link, transport)},
-				programs: []string{filepath.Join(folder, "sallyportd"), filepath.Join(folder, "sallyport")},
-				prepare:  b.prepare,
-			})
+		for _, door := range doors {
+			if door != "kernel" && link != "packet" {
+				continue
+			}
+			for _, transport := range Transports {
+				b := &bastion{bin: folder, link: link, door: door, transport: transport}
+				says := fmt.Sprintf("sallyportd with a %s link; sallyport tunnel over %s", link, transport)
+				switch door {
+				case "stack":
+					says += ", which comes in by a second userspace stack"
+				case "vnet":
+					says += ", which comes in by the VNet's stack: one NIC"
+				}
+				all = append(all, &candidate{
+					Candidate: bench.Candidate{Name: "sallyport-" + transport + "-" + link + doorNames[door], Kind: bench.Ours, Says: says},
+					programs:  []string{filepath.Join(folder, "sallyportd"), filepath.Join(folder, "sallyport")},
+					prepare:   b.prepare,
+				})
+			}
 		}
 	}
 	return all
@@ -40,14 +57,16 @@ func sallyports(folder string, links []string) []*candidate {
 type bastion struct {
 	bin       string // the programs' folder
 	link      string
+	door      string
 	transport string
 
-	l      *lab
-	dir    string
-	config string
-	port   int
-	homes  []string // of people who have signed in; the first is the one whose client is measured
-	ways   []string // where the clients of the others are dialled
+	l       *lab
+	dir     string
+	config  string
+	port    int
+	service string   // where the appliance is, with its port
+	homes   []string // of people who have signed in; the first is the one whose client is measured
+	ways    []string // where the clients of the others are dialled
 }
 
 // prepare writes the configuration that a careful administrator would, and no more: what is shipped is measured.
@@ -64,6 +83,10 @@ func (b *bastion) prepare(_ context.Context, l *lab, c *candidate) error {
 	if err != nil {
 		return err
 	}
+	listen, err := b.listen(c)
+	if err != nil {
+		return err
+	}
 	if _, err := write(b.dir, "access.yaml", fmt.Sprintf(`targets:
   - {name: target, vnet: hub, address: %s, protocols: {tcp: [%s]}}
 rules:
@@ -73,7 +96,7 @@ rules:
 	}
 	// The limit is above what the idle flows need; everything else is the default.
 	if b.config, err = write(b.dir, "sallyport.yaml", fmt.Sprintf(`name: bench
-listen: {address: "%s"}
+listen: {%s}
 tls: {self_signed: true}
 state: %s
 access: access.yaml
@@ -81,7 +104,7 @@ drain: {grace: 1s}
 limits: {flows: 100000}
 vnets:
   hub: %s
-`, at(gatewayService, b.port), filepath.Join(b.dir, "state"), vnet)); err != nil {
+`, listen, filepath.Join(b.dir, "state"), vnet)); err != nil {
 		return err
 	}
 	c.address = at(loopback, l.port())
@@ -114,6 +137,22 @@ func (b *bastion) attach(c *candidate) (vnet, target string, err error) {
 		c.linked = func(context.Context) error { return b.l.gateway.ip("link set " + nic + " master " + bridge) }
 	}
 	return fmt.Sprintf("{link: {%s: %s}, addresses: [%s], prefixes: [%s]}", b.link, nic, way.gateway, way.prefix), way.target, err
+}
+
+// listen lays what the door needs, and returns the configuration of it.
+func (b *bastion) listen(c *candidate) (string, error) {
+	b.service = at(gatewayService, b.port)
+	switch b.door {
+	case "stack":
+		own, people, err := b.l.door()
+		b.service = at(own.Addr().String(), b.port)
+		return fmt.Sprintf("link: {packet: %s}, addresses: [%s], port: %d", people, own, b.port), err
+	case "vnet":
+		own, err := b.l.sideDoor(c.peer)
+		b.service = at(own, b.port)
+		return fmt.Sprintf("vnet: hub, port: %d", b.port), err
+	}
+	return fmt.Sprintf("address: %q", b.service), nil
 }
 
 // attachTunnel has a tunnel end in the appliance, whose other end is at the target.
@@ -191,7 +230,7 @@ func (b *bastion) enrol(ctx context.Context, people int) error {
 			return fmt.Errorf("enrol-code printed %q: %w", out, err)
 		}
 		if _, err := b.l.client.run(ctx, environment(home), code.Code+"\n", b.bin+"/sallyport", "--transport", b.transport, "login",
-			"https://"+at(gatewayService, b.port), "--user", user, "--fingerprint", code.Fingerprint, "--code-file", "-"); err != nil {
+			"https://"+b.service, "--user", user, "--fingerprint", code.Fingerprint, "--code-file", "-"); err != nil {
 			return err
 		}
 		b.homes = append(b.homes, home)

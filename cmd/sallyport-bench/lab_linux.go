@@ -38,6 +38,7 @@ that were measured are met, 1 one is not or a measurement failed, 2 usage.`,
 			&cli.BoolFlag{Name: "quick", Usage: "less than a minute, for a collapse and nothing finer; its own --rounds, --idle and --length", DisableDefaultText: true},
 			&cli.StringSliceFlag{Name: "only", Usage: "candidates and measures whose names match `PATTERN`; direct always runs"},
 			&cli.StringSliceFlag{Name: "links", Value: cli.NewStringSlice("packet"), Usage: "how Sallyport is attached: `LINK` of " + strings.Join(lab.Links, ", ")},
+			&cli.StringSliceFlag{Name: "doors", Value: cli.NewStringSlice("kernel"), Usage: "how people come in where the link is packet: `DOOR` of " + strings.Join(lab.Doors, ", ")},
 			&cli.IntSliceFlag{Name: "idle", Value: cli.NewIntSlice(1000), Usage: "measure the memory of `N` idle flows"},
 			&cli.StringSliceFlag{Name: "impaired", Usage: "measure goodput by a `WAY` such as 50ms/1% (round trip/loss each way); all: nine of them"},
 			&cli.StringFlag{Name: "peers", Usage: "measure the candidates in `FILE` too"},
@@ -58,7 +59,7 @@ func runLab(c *cli.Context, e env) error {
 		return misused("lab takes no argument %q; put flags before arguments", c.Args().First())
 	}
 	o := lab.Options{
-		Programs: c.String("programs"), Version: "sallyport-bench " + version, Rounds: c.Int("rounds"), Links: c.StringSlice("links"),
+		Programs: c.String("programs"), Version: "sallyport-bench " + version, Rounds: c.Int("rounds"), Links: c.StringSlice("links"), Doors: c.StringSlice("doors"),
 		Only: c.StringSlice("only"), PeersFile: c.String("peers"), Idle: c.IntSlice("idle"), Chaoslink: c.String("chaoslink"), Length: c.Duration("length"),
 		Log: func(format string, args ...any) { fmt.Fprintf(e.stderr, format+"\n", args...) },
 	}
