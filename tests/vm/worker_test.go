@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -42,7 +43,7 @@ func (m *machine) loses(times int) {
 	}{
 		{"killed", `Out of memory: Killed process`, m.kill}, // as it is when memory is short
 		{"panicked", `panic: the test wants it`, func() { m.ask("panic").Close() }},
-		{"hung", `worker killed cause="worker hung: no answer for 15s"`, func() { m.ask("hang").Close() }},
+		{"hung", `worker killed cause="worker hung: no answer for 15s"`, func() { m.isHeard(); m.ask("hang").Close() }},
 	}
 	worst, deaths := make([]time.Duration, len(ways)), 0
 	for i := range times {
@@ -65,6 +66,18 @@ func (m *machine) loses(times int) {
 			m.t.Errorf("%s: it answered only %v after the worker's death", way.name, worst[j])
 		}
 	}
+}
+
+// isHeard waits until process 1 has heard that the latest worker serves: until then it has as long as a start may take.
+func (m *machine) isHeard() {
+	m.t.Helper()
+	m.eventually("process 1 hears that the worker serves", func() error {
+		said := m.qemu.Output()
+		if !strings.Contains(said[strings.LastIndex(said, "worker started"):], "worker lives state=serving") {
+			return errors.New("it has not")
+		}
+		return nil
+	})
 }
 
 // kill has the kernel kill what takes most memory. The keys are its own (SysRq over a serial line: a break and a letter).
