@@ -140,7 +140,6 @@ func TestReady(t *testing.T) {
 	for _, f := range forms[:2] {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			t.Parallel()
 			var cloud *lab.Cloud
 			m := start(t, options{form: f, bare: true, qemu: azure, prepare: func(m *machine) { cloud = m.Cloud(m.Router, "") }})
 			m.console(1, "the cloud knows that the machine is ready")
