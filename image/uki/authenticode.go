@@ -38,11 +38,7 @@ var obsolete = []byte("\x00<\x00<\x00<\x00O\x00b\x00s\x00o\x00l\x00e\x00t\x00e\x
 // Digest is what a signature of an EFI program is about: SHA-256 over the program without its checksum, and without the
 // signatures and where they are.
 func Digest(b []byte) ([]byte, error) {
-	h, err := parse(b)
-	if err != nil {
-		return nil, err
-	}
-	table, err := h.certificates(b)
+	h, table, err := signed(b)
 	if err != nil {
 		return nil, err
 	}
@@ -100,11 +96,7 @@ func Sign(b []byte, key crypto.Signer, cert *x509.Certificate) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := parse(b)
-	if err != nil {
-		return nil, err
-	}
-	table, err := h.certificates(b)
+	h, table, err := signed(b)
 	if err != nil {
 		return nil, err
 	}

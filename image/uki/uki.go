@@ -158,11 +158,7 @@ func Release(b []byte) (map[string]string, error) {
 // Signatures returns the signatures that an EFI program carries, each of which is a PKCS #7 message by Microsoft's "Windows
 // Authenticode Portable Executable Signature Format". They are parts of b, and nothing is said of whether they hold.
 func Signatures(b []byte) ([][]byte, error) {
-	h, err := parse(b)
-	if err != nil {
-		return nil, err
-	}
-	table, err := h.certificates(b)
+	_, table, err := signed(b)
 	if err != nil {
 		return nil, err
 	}
@@ -196,14 +192,18 @@ func (h header) certificates(b []byte) ([]byte, error) {
 	return b[at:], nil
 }
 
+// signed parses a program that may be signed, and returns its table of signatures too.
+func signed(b []byte) (h header, table []byte, err error) {
+	if h, err = parse(b); err == nil {
+		table, err = h.certificates(b)
+	}
+	return h, table, err
+}
+
 // Strip returns the program without signatures and with a length that is a multiple of eight, as signing makes it. The
 // checksum is zero then. Two programs that differ in their signatures only are the same when they are stripped.
 func Strip(b []byte) ([]byte, error) {
-	h, err := parse(b)
-	if err != nil {
-		return nil, err
-	}
-	table, err := h.certificates(b)
+	h, table, err := signed(b)
 	if err != nil {
 		return nil, err
 	}
