@@ -77,15 +77,9 @@ func (b *bastion) said(text string) {
 // events counts the lines of the audit log that tell of something: others are heads, which it signs as time goes by.
 func (b *bastion) events() (n int) {
 	b.t.Helper()
-	segments, err := filepath.Glob(filepath.Join(b.Dir, "state", "audit", "audit-*.jsonl"))
-	if err != nil || len(segments) == 0 {
-		b.t.Fatal(segments, err)
-	}
-	for _, path := range segments {
-		for line := range strings.Lines(readFile(b.t, path)) {
-			if !strings.Contains(line, `"event":"head"`) {
-				n++
-			}
+	for _, line := range b.auditLines() {
+		if !strings.Contains(line, `"event":"head"`) {
+			n++
 		}
 	}
 	return n
