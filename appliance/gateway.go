@@ -288,7 +288,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 		}
 	}()
 	accept, cancel := context.WithTimeout(ctx, g.Limits.withDefaults().Patience)
-	in, err := frame.Accept(accept, c, frame.Options{Governor: g.roomOf(p.User), Skipped: g.Metrics.frameSkipped})
+	in, err := frame.Accept(accept, c, g.options(p))
 	cancel()
 	if err != nil {
 		g.Breach(p, err)

@@ -84,7 +84,7 @@ var routes = []route{
 	{method: "GET", path: "/api/v1/policy/why", role: administrator, says: "how a request would be decided, and by which policies", answers: api.Why{}, do: call.why,
 		query: map[string]string{"user": "who asks", "device": "of theirs, whose scope counts", "groups": "theirs at the identity provider, with commas between", "target": "a name or an address", "vnet": "where an address lies",
 			"protocol": "ssh, rdp or tcp", "port": "default: the target's", "address": "that the target's name resolves to", "source": "where the person comes from",
-			"transport": "quic or https", "at": "when; default: now", "mfa_age": "how long ago a second factor was used; default: none was"}},
+			"transport": "quic, https or websocket", "at": "when; default: now", "mfa_age": "how long ago a second factor was used; default: none was"}},
 	{method: "POST", path: "/api/v1/policy/check", role: administrator, says: "what is wrong with access files, and whether their tests pass; nothing changes", most: maxAccessAsk,
 		asks: api.CheckPolicy{}, answers: api.PolicyCheck{}, do: asking(call.policyCheck)},
 	{method: "GET", path: "/api/v1/policy/test", role: administrator, says: "run the tests that stand in the access files", answers: api.PolicyTest{}, do: call.policyTest},

@@ -7,6 +7,7 @@ import (
 	"sallyport/appliance/api"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/auth/signin"
+	"sallyport/appliance/people"
 )
 
 // The API is there for browsers too, for those that have signed in: a browser makes a key of its own, which becomes a device
@@ -68,10 +69,7 @@ func (p *portal) serveAPI(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this request comes from another page", http.StatusForbidden)
 		return
 	}
-	device, err := "", error(auth.ErrSignedOut)
-	if secret := cookie(r, sessionCookie); secret != "" {
-		device, err = p.Browsers.Device(r.Context(), secret)
-	}
+	device, err := DeviceOf(p.Browsers, r)
 	if err == nil {
 		var h http.Handler
 		if h, err = p.API(device, r); err == nil {
@@ -80,4 +78,13 @@ func (p *portal) serveAPI(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	failure(w, err)
+}
+
+// DeviceOf is the device of the browser whose cookie a request shows, or auth.ErrSignedOut.
+func DeviceOf(b people.Browsers, r *http.Request) (string, error) {
+	secret := cookie(r, sessionCookie)
+	if secret == "" {
+		return "", auth.ErrSignedOut
+	}
+	return b.Device(r.Context(), secret)
 }

@@ -184,6 +184,11 @@ func (d *daemon) serve(ctx context.Context) error {
 		Balancers:   d.cfg.Listen.ProxyProtocol,
 		Breach:      d.gateway.Breach,
 	}
+	if d.portal != nil {
+		browsers := people.Browsers{Store: d.store}
+		server.Origin = d.cfg.Identity.URL
+		server.Browser = func(r *http.Request) (string, error) { return portal.DeviceOf(browsers, r) }
+	}
 	d.server.Store(server)
 	unwatch := d.registry.OnChange(func(device auth.Device, why error) {
 		if why == nil {
