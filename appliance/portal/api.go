@@ -68,16 +68,23 @@ func (p *portal) serveAPI(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this request comes from another page", http.StatusForbidden)
 		return
 	}
-	device, err := "", error(auth.ErrSignedOut)
-	if secret := cookie(r, sessionCookie); secret != "" {
-		device, err = p.Browsers.Device(r.Context(), secret)
+	h, err := p.browser(r)
+	if err != nil {
+		failure(w, err)
+		return
 	}
-	if err == nil {
-		var h http.Handler
-		if h, err = p.API(device, r); err == nil {
-			h.ServeHTTP(w, r)
-			return
-		}
+	h.ServeHTTP(w, r)
+}
+
+// browser is the API as the browser's device sees it, or why it is none.
+func (p *portal) browser(r *http.Request) (http.Handler, error) {
+	secret := cookie(r, sessionCookie)
+	if secret == "" {
+		return nil, auth.ErrSignedOut
 	}
-	failure(w, err)
+	device, err := p.Browsers.Device(r.Context(), secret)
+	if err != nil {
+		return nil, err
+	}
+	return p.API(device, r)
 }
