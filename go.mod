@@ -2,6 +2,8 @@ module sallyport
 
 go 1.26.3
 
+ignore ./appliance/portal/web/node_modules
+
 require (
 	github.com/CycloneDX/cyclonedx-go v0.12.0
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0

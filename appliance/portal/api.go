@@ -69,15 +69,21 @@ func (p *portal) serveAPI(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this request comes from another page", http.StatusForbidden)
 		return
 	}
-	device, err := DeviceOf(p.Browsers, r)
-	if err == nil {
-		var h http.Handler
-		if h, err = p.API(device, r); err == nil {
-			h.ServeHTTP(w, r)
-			return
-		}
+	h, err := p.browser(r)
+	if err != nil {
+		failure(w, err)
+		return
 	}
-	failure(w, err)
+	h.ServeHTTP(w, r)
+}
+
+// browser is the API as the browser's device sees it, or why it is none.
+func (p *portal) browser(r *http.Request) (http.Handler, error) {
+	device, err := DeviceOf(p.Browsers, r)
+	if err != nil {
+		return nil, err
+	}
+	return p.API(device, r)
 }
 
 // DeviceOf is the device of the browser whose cookie a request shows, or auth.ErrSignedOut.

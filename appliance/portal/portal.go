@@ -94,11 +94,11 @@ func New(c Config) (http.Handler, error) {
 			http.ServeFileFS(w, r, files, name)
 		})
 	}
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusSeeOther) })
 	mux.HandleFunc("POST /api/v1/login", p.startLogin)
 	mux.HandleFunc("POST /api/v1/login/poll", p.pollLogin)
 	p.signInPages(mux)
 	p.apiPages(mux)
+	p.appPages(mux)
 	p.setupPages(mux)
 	return p.guarded(mux), nil
 }
