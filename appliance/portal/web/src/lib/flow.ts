@@ -9,163 +9,27 @@
 //
 // What is refused rejects with a Refusal: code, message, hint.
 
-import { device, keepDevice, trusting, type Device } from './device';
-import { clip, refuse, Refusal } from './frame/errors';
-import { introduce, type Identity } from './frame/hello';
-import { concat, type Bytes } from './frame/keys';
-import { Socket, type Dial } from './frame/socket';
-import { Stream, type Connect, type State } from './frame/stream';
+import { kept, pin } from './device';
+import { Refusal } from './frame/errors';
+import type { Identity } from './frame/hello';
+import { connecting, dialPatience, identityOf, openWith, type Ask, type Flow } from './frame/open';
+import type { Dial } from './frame/socket';
 
 export { Refusal } from './frame/errors';
+export type { Ask, Flow } from './frame/open';
 export type { State } from './frame/stream';
-
-export interface Ask {
-  target: string;
-  protocol: string;
-  program?: string; // what of the appliance's speaks the protocol; absent: the bytes are the target's own
-  session?: string; // that the flow joins, 32 hex digits; absent: a new one
-  port?: number;
-  vnet?: string;
-  signal?: AbortSignal; // gives up while the flow is not open yet
-  onnotice?: (line: string) => void; // lines for the person: while an approval is waited for, too
-}
-
-export interface Flow {
-  readonly id: string; // hex, as are those of sessions
-  readonly session: string;
-  readonly target: string; // as the appliance calls it
-  readonly port: number;
-  readonly rule: string; // that allowed it
-  readonly idle: number; // milliseconds without a byte after which it ends; 0: no limit
-  readonly lifetime: number; // milliseconds after which it ends; 0: no limit
-  readonly state: State;
-  readonly delay: number; // of the way to the appliance, in milliseconds
-
-  // send waits while much is under way; b must not change until then. It rejects when the flow has ended.
-  send(b: Uint8Array): Promise<void>;
-
-  // end says that nothing more is sent; what the far side still says arrives.
-  end(): void;
-
-  // close ends the flow: what was sent still leaves.
-  close(): void;
-
-  // abort ends it at once, and says why.
-  abort(why: Refusal): void;
-
-  // onbytes gets what arrives, one piece after the other: what comes before it is set waits for it. A promise holds up what
-  // follows until it is kept.
-  onbytes: (b: Bytes) => void | Promise<void>;
-  onend: () => void; // the far side says no more
-  onstate: (s: State) => void;
-  onnotice: (line: string) => void;
-}
-
-const dialPatience = 10_000;
 
 // openFlow opens a flow as the device that this browser is.
 export async function openFlow(ask: Ask): Promise<Flow> {
   return openWith(connecting(ownDial, ownIdentity, whyNot), ask);
 }
 
-// openWith opens a flow by whatever connects.
-export async function openWith(connect: Connect, ask: Ask): Promise<Flow> {
-  const { session, signal, onnotice = () => {}, target, protocol, program, port, vnet } = ask;
-  const request = { target, protocol, ...(program && { program }), ...(port && { port }), ...(vnet && { vnet }), ...(session && { session: fromHex(session) }) };
-  const stream = await Stream.open(connect, request, signal ?? new AbortController().signal, onnotice);
-  const unwatch = watchNetwork(() => stream.wake());
-  const o = stream.opened;
-  let onbytes: Flow['onbytes'] = () => {};
-  let onstate: Flow['onstate'] = () => {};
-  stream.onstate = (s) => {
-    if (s.state === 'ended') unwatch();
-    onstate(s);
-  };
-  if (o.notice) onnotice(clip(o.notice));
-  return {
-    id: hex(o.flow),
-    session: hex(o.session),
-    target: o.target ?? target,
-    port: o.port ?? 0,
-    rule: o.rule ?? '',
-    idle: Number(o.idle ?? 0n),
-    lifetime: Number(o.lifetime ?? 0n),
-    get state() {
-      return stream.state;
-    },
-    get delay() {
-      return stream.roundTrip;
-    },
-    send: (b) => stream.send(b),
-    end: () => stream.end(),
-    close: () => stream.close(),
-    abort: (why) => stream.abort(why),
-    get onbytes() {
-      return onbytes;
-    },
-    set onbytes(f) {
-      onbytes = f;
-      stream.deliver((b) => onbytes(b));
-    },
-    get onend() {
-      return stream.onend;
-    },
-    set onend(f) {
-      stream.onend = f;
-    },
-    get onstate() {
-      return onstate;
-    },
-    set onstate(f) {
-      onstate = f;
-    },
-    get onnotice() {
-      return stream.onnotice;
-    },
-    set onnotice(f) {
-      stream.onnotice = f;
-    },
-  };
-}
-
-// connecting makes WebSockets whose HELLO is admitted. why says what a WebSocket that did not open means, for browsers do not.
-export function connecting(dial: Dial, identity: () => Promise<Identity>, why: () => Promise<Refusal | undefined>): Connect {
-  return async (signal) => {
-    const me = await identity();
-    let socket: Socket;
-    try {
-      socket = await Socket.dial(dial, dialPatience, signal);
-    } catch (err) {
-      throw (await why()) ?? err;
-    }
-    try {
-      const { bond } = await introduce(socket, me);
-      return { socket, bond };
-    } catch (err) {
-      socket.close();
-      throw err;
-    }
-  };
-}
-
 const ownDial: Dial = () => new WebSocket(`wss://${location.host}/v1/ws`);
 
 async function ownIdentity(): Promise<Identity> {
-  const me = await device();
+  const me = await kept();
   if (!me) throw signedOut();
-  return identityOf(me, keepDevice);
-}
-
-// identityOf is a device as HELLO needs it.
-export function identityOf(me: Device, keep: (d: Device) => Promise<void>): Identity {
-  return {
-    publicKey: me.publicKey,
-    sign: async (message) => new Uint8Array(await crypto.subtle.sign({ name: 'Ed25519' }, me.privateKey, message)),
-    trust: async (keys) => {
-      const pins = trusting(me.identity, keys.map((k) => concat(k)));
-      if (pins) await keep({ ...me, identity: pins });
-    },
-  };
+  return identityOf(me, (identity) => pin(me, identity));
 }
 
 const signedOut = (): Refusal => new Refusal({ code: 'E_SIGNED_OUT', sentence: 'this browser is not signed in any more', hint: 'sign in again' }, true);
@@ -180,29 +44,4 @@ async function whyNot(): Promise<Refusal | undefined> {
   } catch {
     return undefined; // it is the network
   }
-}
-
-// watchNetwork calls back when the network may be another, or the page was asleep.
-function watchNetwork(wake: () => void): () => void {
-  if (typeof window === 'undefined') return () => {};
-  const seen = (): void => {
-    if (document.visibilityState === 'visible') wake();
-  };
-  for (const event of ['online', 'offline', 'pageshow']) window.addEventListener(event, wake);
-  document.addEventListener('visibilitychange', seen);
-  document.addEventListener('resume', wake);
-  return () => {
-    for (const event of ['online', 'offline', 'pageshow']) window.removeEventListener(event, wake);
-    document.removeEventListener('visibilitychange', seen);
-    document.removeEventListener('resume', wake);
-  };
-}
-
-export function hex(b: Uint8Array): string {
-  return Array.from(b, (x) => x.toString(16).padStart(2, '0')).join('');
-}
-
-function fromHex(text: string): Uint8Array {
-  if (!/^([0-9a-f]{2})+$/.test(text)) throw refuse('E_NAME', 'a session is named by hex digits');
-  return Uint8Array.from(text.match(/../g)!, (x) => parseInt(x, 16));
 }

@@ -3,7 +3,7 @@
 //	const wire = new Messages(flow, { most: 1 << 20, take: (kind, body) => … });
 //	await wire.send(2, json({ cols, rows }));
 
-import type { Flow } from './flow';
+import type { Flow } from './frame/open';
 import { refuse } from './frame/errors';
 import type { Bytes } from './frame/keys';
 
