@@ -103,7 +103,7 @@ func TestAsleep(t *testing.T) {
 		b.Call("Page.setWebLifecycleState", map[string]any{"state": "active"})
 		begun := time.Now()
 		attached := goesOn(t, b)
-		t.Logf("asleep for %v, cut %v: goes on after %v, %s connections", long, cut, time.Since(begun).Round(time.Millisecond), attached)
+		t.Logf("asleep for %v, cut %v: goes on after %v, %s connections: %s", long, cut, time.Since(begun).Round(time.Millisecond), attached, b.Run("seen.lost.join()"))
 	}
 }
 

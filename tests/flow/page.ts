@@ -21,7 +21,7 @@ const connect = connecting(
 const open = (port: number): Promise<Flow> => openWith(connect, { target: 'echo', protocol: 'tcp', port });
 
 // seen is what the page tells the test.
-const seen = { said: '', received: 0, wrong: -1, attached: 0, state: '', broken: [] as string[] };
+const seen = { said: '', received: 0, wrong: -1, attached: 0, state: '', lost: [] as string[], broken: [] as string[] };
 Object.assign(window, { seen });
 document.addEventListener('securitypolicyviolation', (e) => seen.broken.push(e.violatedDirective));
 
@@ -31,6 +31,7 @@ async function watch(port: number): Promise<void> {
   flow.onstate = (s) => {
     seen.state = s.state;
     if (s.state === 'open') seen.attached = s.attached;
+    if (s.state === 'lost') seen.lost.push(s.why.message);
     if (s.state === 'ended') seen.said = s.why ? `${s.why.code}: ${s.why.message}` : 'in order';
   };
   flow.onbytes = (b) => {
