@@ -558,9 +558,10 @@ export class Stream {
     const ticket = this.ticket!;
     const stale = new AbortController();
     const began = performance.now();
-    this.hurry = () => {
+    const hurry = (): void => {
       if (performance.now() - began > hurried) stale.abort();
     };
+    this.hurry = hurry;
     const { socket, bond } = await this.connect(AbortSignal.any([this.ending.signal, stale.signal]), patience);
     try {
       this.limit = Math.max(this.limit, this.consumed + this.room);
@@ -580,7 +581,7 @@ export class Stream {
       socket.close();
       throw err;
     } finally {
-      this.hurry = undefined;
+      if (this.hurry === hurry) this.hurry = undefined; // else it was lost again already
     }
   }
 
