@@ -273,7 +273,9 @@ func (s *subject) shared(t Target, guest *question) (permits []*statement, err e
 	}
 	q := as.question(guest.stage, guest.protocol, guest.port, guest.address)
 	if v := q.ask(Connect); !v.allowed() {
-		return nil, q.refusal(t, v)
+		no := *q.refusal(t, v)
+		no.Code = CodeShare
+		return nil, &no
 	}
 	v := q.ask(Share)
 	at := joinHostPort(t.Name, q.port)
@@ -281,11 +283,13 @@ func (s *subject) shared(t Target, guest *question) (permits []*statement, err e
 	case v.allowed():
 		return v.permits, nil
 	case len(v.forbids) > 0:
-		return nil, &Refusal{Code: CodeDenied, Sentence: fmt.Sprintf("sharing %s is denied by %s", at, v.forbids[0]), Hint: v.forbids[0].hint, Rule: v.forbids[0].id}
+		return nil, &Refusal{Code: CodeShare, Sentence: fmt.Sprintf("sharing %s is denied by %s", at, v.forbids[0]), Hint: v.forbids[0].hint, Rule: v.forbids[0].id}
 	case len(v.broken) > 0:
-		return nil, broken("sharing "+at+" is denied", v.broken)
+		no := *broken("sharing "+at+" is denied", v.broken)
+		no.Code = CodeShare
+		return nil, &no
 	}
-	return nil, &Refusal{Code: CodeDenied, Sentence: "no rule or policy lets you share " + at, Hint: "ask an administrator for share in access.yaml"}
+	return nil, &Refusal{Code: CodeShare, Sentence: "no rule or policy lets you share " + at, Hint: "ask an administrator for share in access.yaml"}
 }
 
 // record settles whether the flow must be recorded, and refuses one that must be and cannot.

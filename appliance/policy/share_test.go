@@ -44,7 +44,7 @@ when { context has mfa_age && context.mfa_age < 600 && context.address.isInRange
 	if g.User != "guest:x-1" || !g.Timed || !slices.Equal(g.Approval, []string{"leads"}) || !slices.Equal(g.Principals, []string{"support", "guest:x-1"}) || g.Idle != 30*time.Minute {
 		t.Errorf("%+v", g)
 	}
-	if no := refused(t, p, ask("db-1", "rdp", Guest{Name: "guest:x-1", Source: home})); no.Code != CodeDenied || no.Sentence != "no rule or policy lets you share db-1:3389" {
+	if no := refused(t, p, ask("db-1", "rdp", Guest{Name: "guest:x-1", Source: home})); no.Code != CodeShare || no.Sentence != "no rule or policy lets you share db-1:3389" {
 		t.Errorf("another protocol: %+v", no)
 	}
 	// How the maker was counts for what they may share, and how the guest is for what the guest may do.
@@ -67,7 +67,7 @@ when { context has mfa_age && context.mfa_age < 600 && context.address.isInRange
 		t.Error("what may not be shared there is granted")
 	}
 	for name, maker := range map[string]Guest{"without a second factor": {Source: home}, "with an old one": {Source: home, MFA: true, MFAAge: time.Hour}} {
-		if no := refused(t, p, ask("db-2", "ssh", maker)); no.Code != CodeDenied {
+		if no := refused(t, p, ask("db-2", "ssh", maker)); no.Code != CodeShare {
 			t.Errorf("%s: %+v", name, no)
 		}
 	}
@@ -78,7 +78,7 @@ when { context has mfa_age && context.mfa_age < 600 && context.address.isInRange
 		t.Errorf("%+v", no)
 	}
 	broken := alone(t, sharing, `@id("broken") permit (principal, action == Action::"share", resource) when { context.port + 9223372036854775807 > 0 };`)
-	if no := refused(t, broken, ask("db-2", "ssh", Guest{})); no.Code != CodeDenied || no.Err == nil {
+	if no := refused(t, broken, ask("db-2", "ssh", Guest{})); no.Code != CodeShare || no.Err == nil {
 		t.Errorf("%+v", no)
 	}
 	forbidding := alone(t, sharing, `@id("no guests") @hint("ask lea") forbid (principal, action == Action::"share", resource);`)
