@@ -115,4 +115,5 @@ async function begin() {
   });
 }
 
+addEventListener("hashchange", () => location.reload()); // another link, in the tab of this one
 begin();
