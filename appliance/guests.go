@@ -85,6 +85,9 @@ func (g *Gateway) decideGuest(scope auth.Scope, p *policy.Policy, r policy.Reque
 
 // decideBy is decideGuest for a link that has been looked at.
 func (g *Gateway) decideBy(l auth.GuestLink, scope auth.Scope, p *policy.Policy, r policy.Request) (policy.Grant, error) {
+	if r.Protocol = cmp.Or(r.Protocol, l.Protocol); r.Protocol != l.Protocol {
+		return policy.Grant{}, frame.Refuse("E_DENIED", fmt.Sprintf("this link is for %s only", l.Protocol), "ask "+l.Maker+" for another")
+	}
 	if len(l.Programs) > 0 && !slices.Contains(l.Programs, r.Program) {
 		return policy.Grant{}, frame.Refuse("E_DENIED", fmt.Sprintf("this link is for %s only", strings.Join(l.Programs, " and ")), "open it in a browser")
 	}
