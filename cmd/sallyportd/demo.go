@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -211,9 +212,20 @@ tls: {self_signed: true}
 state: state
 access: access
 drain: {grace: 1s}
+identity: {url: %q}
 vnets:
   demo: {link: {kernel: {}}, prefixes: [%s]}
-`, d.tcp.Addr().String(), demoPrefix))
+`, d.tcp.Addr().String(), d.url(), demoPrefix))
+}
+
+// url is the appliance as browsers have it. What listens on loopback has the name that its certificate is for.
+func (d *demo) url() string {
+	at := d.tcp.Addr().(*net.TCPAddr)
+	host := at.IP.String()
+	if at.IP.IsLoopback() || at.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return "https://" + net.JoinHostPort(host, strconv.Itoa(at.Port))
 }
 
 func (d *demo) access() string {
@@ -225,7 +237,7 @@ func (d *demo) access() string {
 	}
 	b.WriteString("  - {name: vault, vnet: demo, address: 10.99.0.12, protocols: {ssh: 22}, labels: {env: demo, tier: secret}}\n")
 	b.WriteString("  - {name: payroll, vnet: demo, address: 10.99.0.13, protocols: {ssh: 22}}\n")
-	b.WriteString("rules:\n  - {name: demo targets, who: [ann], labels: {env: demo}, protocols: [ssh]}\n")
+	b.WriteString("rules:\n  - {name: demo targets, who: [ann], labels: {env: demo}, protocols: [ssh], share: true}\n")
 	return b.String()
 }
 
@@ -352,11 +364,19 @@ func (d *demo) transcript(ctx context.Context, cfg *config.Config, once bool) er
 	if once {
 		return nil
 	}
-	d.step("now by hand, in another terminal")
+	code, err := askForCode(ctx, cfg, api.AskCode{User: "ann", Valid: appliance.CodeLife})
+	if err != nil {
+		return err
+	}
+	d.step("now by hand: in a browser")
+	d.line("%s/login/code#%s", d.url(), code.Code)
+	d.line("(works once, within %d minutes, and signs in as ann; the certificate is the demo's own, so the browser warns)", int(appliance.CodeLife.Minutes()))
+	d.step("or in another terminal")
 	d.line("export SALLYPORT_HOME=%s", home.Dir())
 	d.line("export PATH=%s:$PATH", filepath.Dir(d.sibling()))
 	d.line("sallyport ls")
 	d.line("sallyport ssh -i %s %s@demo-1", filepath.Join(d.dir, "key"), d.user)
+	d.line("sallyport share demo-1 --for 30m")
 	d.line("sallyport sessions")
 	d.line("sallyport audit --follow")
 	d.line("sallyport admin policy why --user ann --target vault")
