@@ -91,7 +91,7 @@ func statusOf(c frame.Code) int {
 	switch c {
 	case "E_ADMIN":
 		return http.StatusForbidden
-	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN", "E_HOST_KEY_UNKNOWN", "E_NO_SIGN_IN", "E_VERSION_UNKNOWN", "E_APPROVAL_UNKNOWN", "E_ACCOUNT_UNKNOWN", "E_SIGNIN_UNKNOWN":
+	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN", "E_HOST_KEY_UNKNOWN", "E_NO_SIGN_IN", "E_VERSION_UNKNOWN", "E_APPROVAL_UNKNOWN", "E_GUEST_UNKNOWN", "E_ACCOUNT_UNKNOWN", "E_SIGNIN_UNKNOWN":
 		return http.StatusNotFound
 	case "E_CONFLICT", "E_ACCOUNT_TAKEN", "E_APPROVAL_DECIDED":
 		return http.StatusConflict
@@ -108,7 +108,15 @@ func (g *Gateway) targets(p frame.Peer) []api.Target {
 	if err != nil {
 		return list
 	}
-	for _, t := range g.policy.Load().Visible(p.User, standing.Groups...) {
+	user, groups := p.User, standing.Groups
+	if scope.Link != "" {
+		l, err := g.goodLink(scope.Link, time.Now())
+		if err != nil {
+			return list
+		}
+		user, groups = l.Maker, g.groupsOf(l.Maker)
+	}
+	for _, t := range g.policy.Load().Visible(user, groups...) {
 		t, ok := narrowed(t, scope)
 		if !ok {
 			continue

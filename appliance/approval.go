@@ -134,7 +134,7 @@ func (f *flow) newRequest(ctx context.Context, group, reason string) (auth.Appro
 		return asked, err
 	}
 	e := f.event(audit.ApprovalAsked)
-	e.Object, e.Why, e.Detail = one.ID, frame.Clip(reason, 500), map[string]string{"group": group}
+	e.Object, e.Why, e.Detail = one.ID, frame.Clip(reason, 500), with(e.Detail, "group", group)
 	return asked, f.gateway.demand(e)
 }
 
@@ -149,14 +149,14 @@ func errDenied(target string, a auth.Approval) error {
 // noApprovals refuses what is about approvals where there are none.
 var noApprovals = frame.Refuse("E_APPROVAL_UNKNOWN", "this appliance keeps no approvals", "")
 
-// mayDecide says whether the caller may decide a request: they are in its group, it is not their own, and their device has no
-// scope.
+// mayDecide says whether the caller may decide a request: they are in its group, it is neither their own nor their guest's, and
+// their device has no scope.
 func (c call) mayDecide(a auth.Approval) bool {
 	if c.gateway.scoped(c.peer) {
 		return false
 	}
 	standing, err := c.gateway.standing(c.peer.Device)
-	return err == nil && a.User != c.peer.User && c.gateway.policy.Load().Member(c.peer.User, standing.Groups, a.Group)
+	return err == nil && a.User != c.peer.User && c.gateway.hostOf(a.Device) != c.peer.User && c.gateway.policy.Load().Member(c.peer.User, standing.Groups, a.Group)
 }
 
 // approvals lists the requests that the caller may decide, and their own.
@@ -232,8 +232,8 @@ func (c call) decideApproval(ask api.DecideApproval) (any, error) {
 	if a.Approved && !ask.Approve && (c.mayDecide(a) || c.gateway.isAdmin(c.peer)) {
 		return c.withdraw(a, ask.Why)
 	}
-	if a.User == c.peer.User {
-		return nil, frame.Refuse("E_DENIED", "nobody decides their own request", "somebody else in "+a.Group+" must")
+	if a.User == c.peer.User || c.gateway.hostOf(a.Device) == c.peer.User {
+		return nil, frame.Refuse("E_DENIED", "nobody decides their own request, or their guest's", "somebody else in "+a.Group+" must")
 	}
 	if !c.mayDecide(a) {
 		return nil, auth.ErrApprovalUnknown // which looks the same

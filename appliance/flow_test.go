@@ -36,6 +36,7 @@ type site struct {
 	*Gateway
 	t    *testing.T
 	vnet *memoryVNet
+	kept *auth.Memory // what the registry has of devices
 	reg  *auth.Registry
 	book *notebook
 	peer frame.Peer
@@ -78,7 +79,8 @@ func newSite(t *testing.T) *site {
 		"outside.corp.example": {netip.MustParseAddr("8.8.8.8")},
 	}
 	var err error
-	if s.reg, err = auth.Open(t.Context(), t.TempDir(), new(auth.Memory), time.Now); err != nil {
+	s.kept = new(auth.Memory)
+	if s.reg, err = auth.Open(t.Context(), t.TempDir(), s.kept, time.Now); err != nil {
 		t.Fatal(err)
 	}
 	s.book = new(notebook)

@@ -80,6 +80,8 @@ type Gateway struct {
 	People    People        // nil: nobody signs in, and all devices have enrolled with codes
 	Tokens    *token.Signer // makes access tokens; nil likewise
 	Locks     Locks
+	Guests    *auth.Guests    // nil: there are no guest links
+	URL       string          // of the appliance's pages; empty: it has none
 	Approvals *auth.Approvals // nil: nobody approves anything, and what needs it is refused
 	Access    Access          // nil: the access files are not in a database
 	Accounts  Accounts
@@ -120,6 +122,7 @@ type Limits struct {
 	Detached       int           // flows without a connection at once; default 2000
 	Approval       time.Duration // that a request waits for somebody's yes; default 10 minutes
 	Approved       time.Duration // that a yes may last at most; default 8 hours
+	Guest          time.Duration // that a guest link may be good at most; default 24 hours
 	Bench          int           // people who measure at once; default 2
 	BenchRate      int64         // bytes a second that each of them may move, both directions together; default 62,500,000
 }
@@ -134,6 +137,7 @@ func (l Limits) withDefaults() Limits {
 	l.Detached = cmp.Or(l.Detached, 2000)
 	l.Approval = cmp.Or(l.Approval, 10*time.Minute)
 	l.Approved = cmp.Or(l.Approved, 8*time.Hour)
+	l.Guest = cmp.Or(l.Guest, 24*time.Hour)
 	l.Bench = cmp.Or(l.Bench, 2)
 	l.BenchRate = cmp.Or(l.BenchRate, 500e6/8)
 	return l
@@ -193,6 +197,9 @@ func lifetimeOver(lifetime time.Duration) error {
 // EndLocked ends the live flows that a new lock bars.
 func (g *Gateway) EndLocked(l auth.Lock) {
 	g.live.each(func(f *flow) {
+		if l.Kind == auth.LockUser && l.Name == g.hostOf(f.peer.Device) {
+			f.end(reasonError(auth.ErrGuestLink))
+		}
 		if l.Kind == auth.LockUser && l.Name == f.peer.User || l.Kind == auth.LockDevice && l.Name == f.peer.Device || l.Kind == auth.LockTarget && f.leadsTo(l.Name) {
 			f.end(reasonError(l.Refusal()))
 		}
@@ -202,7 +209,11 @@ func (g *Gateway) EndLocked(l auth.Lock) {
 // barred says why a person with a device may not go on, whatever the rules say: the device is revoked or has expired, its
 // sign-in is over, or there is a lock.
 func (g *Gateway) barred(p frame.Peer) error {
-	if _, err := g.Devices.ScopeOf(p.Device); err != nil {
+	scope, err := g.Devices.ScopeOf(p.Device)
+	if err == nil {
+		err = g.invited(scope, time.Now())
+	}
+	if err != nil {
 		return err
 	}
 	if _, err := g.standing(p.Device); err != nil {

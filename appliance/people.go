@@ -14,6 +14,8 @@ import (
 type People interface {
 	// Standing is what holds now for a device, or why it may not go on. It does not wait for a database.
 	Standing(device string) (auth.Standing, error)
+	// GroupsOf are the groups that identity providers have named of a person, in the sign-ins that last.
+	GroupsOf(user string) []string
 	// SignOut ends the sign-in of a device, if it has one.
 	SignOut(ctx context.Context, device string) error
 }
@@ -41,6 +43,7 @@ func (g *Gateway) SignInEnded(n auth.SignIn, why error) {
 	g.record(audit.Event{Kind: audit.SignInEnded, User: n.User, Device: n.Device, Why: reason.Sentence})
 	g.Log.Info("sign-in ended", "user", n.User, "device", n.Device, "cause", string(reason.Code))
 	g.EndDevice(n.Device, why)
+	g.GuestsChanged() // whose maker may have been in other groups by it
 }
 
 // SignInRefused notes that somebody has not signed in in a browser.

@@ -27,6 +27,8 @@ func (g gone) Standing(device string) (auth.Standing, error) {
 	return auth.Standing{}, nil
 }
 
+func (gone) GroupsOf(string) []string { return nil }
+
 func (gone) SignOut(context.Context, string) error { return nil }
 
 // watchers are policies by which wes sees the sessions of others and kim ends them, to db-1, and neither may do more.
@@ -54,6 +56,9 @@ var questions = map[string]question{
 	"GET approvals":          {ann: "200", others: "200"},
 	"POST approvals":         {body: `{"target":"db-1"}`, ann: "200", others: "400 E_TARGET_UNKNOWN", but: map[string]string{"bob": "200", "robot": "200"}},
 	"POST approvals/{id}":    {body: `{"approve":true}`, ann: "404 E_APPROVAL_UNKNOWN", others: "404 E_APPROVAL_UNKNOWN", but: map[string]string{"lea": "200"}},
+	"GET guests":             {ann: "200", others: "200", but: map[string]string{"robot": "400 E_DENIED"}},
+	"POST guests":            {body: `{"target":"db-1"}`, ann: "400 E_SHARE", others: "400 E_TARGET_UNKNOWN", but: map[string]string{"bob": "400 E_SHARE", "robot": "400 E_DENIED"}},
+	"DELETE guests/{id}":     {ann: "404 E_GUEST_UNKNOWN", others: "404 E_GUEST_UNKNOWN"},
 	"POST logout":            {ann: "200", others: "200"},
 	"POST ssh/certificate":   {body: `{"target":"db-1","key":"none"}`, ann: "400 E_USAGE", others: "400 E_USAGE"},
 	"GET devices":            {ann: "200"},
@@ -95,6 +100,7 @@ var questions = map[string]question{
 func TestRoutesByRole(t *testing.T) {
 	s, _ := approving(t, 0)
 	s.SetPolicy(s.parse("groups: {leads: [lea]}\n"+siteAccess, watchers))
+	hosting(t, s)
 	out := gone{}
 	s.People = out
 	if err := s.Locks.Lock(t.Context(), auth.Lock{Kind: auth.LockUser, Name: "carl"}); err != nil {

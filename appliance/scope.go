@@ -31,6 +31,9 @@ func (g *Gateway) decide(p *policy.Policy, r policy.Request, device string) (pol
 	if scope.Over(r.Time) { // which may be a time to come
 		return policy.Grant{}, auth.ErrDeviceExpired
 	}
+	if scope.Link != "" {
+		return g.decideGuest(scope, p, r)
+	}
 	return decideWithin(scope, p, r)
 }
 
@@ -170,6 +173,9 @@ func describe(s auth.Scope) map[string]string {
 	}
 	if len(s.Protocols) > 0 {
 		detail["protocols"] = strings.Join(s.Protocols, ",")
+	}
+	if s.Link != "" {
+		detail["link"] = s.Link
 	}
 	if !s.Until.IsZero() {
 		detail["expires"] = s.Until.UTC().Format(time.RFC3339)

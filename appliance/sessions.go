@@ -54,12 +54,17 @@ func (g *Gateway) sessions(p frame.Peer, all bool) ([]api.Session, error) {
 	list := []api.Session{}
 	may := g.mayWith(policy.ViewSession, p)
 	g.live.each(func(f *flow) {
-		if g.owns(p, f.peer.User, f.peer.Device) || all && may(f) {
+		if f.isOf(p) || all && may(f) {
 			list = append(list, f.listed())
 		}
 	})
 	slices.SortFunc(list, func(a, b api.Session) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.ID, b.ID)) })
 	return list, nil
+}
+
+// isOf says whether the flow is somebody's own, or that of a guest whom they have let in.
+func (f *flow) isOf(p frame.Peer) bool {
+	return f.gateway.owns(p, f.peer.User, f.peer.Device) || p.User == f.gateway.hostOf(f.peer.Device) && !f.gateway.scoped(p)
 }
 
 // listed is the flow's session as the API shows it.
@@ -69,6 +74,9 @@ func (f *flow) listed() api.Session {
 		Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Port: f.grant.Port, Rule: f.grant.Rule,
 		Transport: now.Transport, Source: now.Remote.Addr().String(), Client: frame.Clip(now.Software, 64), Since: f.begun.UTC(),
 		IdleLimit: f.grant.Idle, Ends: f.grant.Expires, Bandwidth: f.grant.Bandwidth}
+	if link, guest := f.gateway.linkOf(f.peer.Device); guest {
+		l.GuestOf, l.Link = link.Maker, link.ID
+	}
 	if addr := f.addr.Load(); addr != nil {
 		l.Address = addr.Addr().String()
 	}
@@ -127,7 +135,7 @@ func (g *Gateway) choose(p frame.Peer, ask api.EndSessions) (chosen []*flow, err
 	var mine []*flow
 	may := g.mayWith(policy.KillSession, p)
 	g.live.each(func(f *flow) {
-		if g.owns(p, f.peer.User, f.peer.Device) || may(f) {
+		if f.isOf(p) || may(f) {
 			mine = append(mine, f)
 		}
 	})

@@ -57,7 +57,17 @@ func (f *flow) event(kind string) audit.Event {
 	if addr := f.addr.Load(); addr != nil {
 		e.Address = addr.String()
 	}
+	if l, guest := f.gateway.linkOf(f.peer.Device); guest {
+		e.Detail = map[string]string{"guest_of": l.Maker, "link": l.ID}
+	}
 	return e
+}
+
+// with is what an event says in detail, and one thing more.
+func with(detail map[string]string, key, value string) map[string]string {
+	more := map[string]string{key: value}
+	maps.Copy(more, detail)
+	return more
 }
 
 // sessionID is the session's id in hex; empty for a question that no session comes of.

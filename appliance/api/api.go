@@ -68,6 +68,8 @@ type Session struct {
 	Flow      string    `json:"flow"`    // as the log calls it
 	User      string    `json:"user"`
 	Device    string    `json:"device"`
+	GuestOf   string    `json:"guest_of,omitempty"` // who has let them in
+	Link      string    `json:"link,omitempty"`     // by which guest link
 	Target    string    `json:"target"`
 	Address   string    `json:"address,omitempty"` // of the target; none before it is known
 	VNet      string    `json:"vnet"`

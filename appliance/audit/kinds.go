@@ -34,6 +34,11 @@ const (
 	ApprovalGiven   = "approval.given"
 	ApprovalRefused = "approval.refused"
 
+	GuestMade    = "guest.made"
+	GuestOpened  = "guest.opened"
+	GuestRefused = "guest.refused"
+	GuestRevoked = "guest.revoked"
+
 	AccountCreated  = "account.created"
 	AccountSetUp    = "account.setup"
 	AccountReady    = "account.ready"
@@ -70,6 +75,7 @@ var levels = map[string]slog.Level{
 	SessionKilled:   slog.LevelWarn,
 	TargetIdentity:  slog.LevelError,
 	ApprovalRefused: slog.LevelWarn,
+	GuestRefused:    slog.LevelWarn,
 	DeviceRevoked:   slog.LevelWarn,
 	AccountDisabled: slog.LevelWarn,
 	AccountRemoved:  slog.LevelWarn,

@@ -137,6 +137,9 @@ func (r *Registry) Add(ctx context.Context, d Device) (Device, error) {
 	return d, nil
 }
 
+// Learn takes in a device that somebody has just put into the store, before Watch tells of it.
+func (r *Registry) Learn(d Device) { r.learn(d) }
+
 // Lookup returns the device of an id, or ErrUnknownDevice or ErrRevoked.
 func (r *Registry) Lookup(id string) (Device, error) {
 	d, known := r.device(id)

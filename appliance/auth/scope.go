@@ -16,6 +16,7 @@ type Scope struct {
 	Targets   []string  // names; none: all
 	Protocols []string  // none: all
 	Until     time.Time // the device's end; zero: it has none
+	Link      string    // the guest link that it came by, whose maker's rights are narrowed; empty: its person's are
 }
 
 // The bounds of a scope.
@@ -29,11 +30,13 @@ const (
 var scopeProtocols = []string{"ssh", "rdp", "tcp"}
 
 // IsZero says whether the scope narrows nothing.
-func (s Scope) IsZero() bool { return len(s.Targets)+len(s.Protocols) == 0 && s.Until.IsZero() }
+func (s Scope) IsZero() bool {
+	return len(s.Targets)+len(s.Protocols) == 0 && s.Until.IsZero() && s.Link == ""
+}
 
 // Equal says whether both narrow alike.
 func (s Scope) Equal(other Scope) bool {
-	return slices.Equal(s.Targets, other.Targets) && slices.Equal(s.Protocols, other.Protocols) && s.Until.Equal(other.Until)
+	return slices.Equal(s.Targets, other.Targets) && slices.Equal(s.Protocols, other.Protocols) && s.Until.Equal(other.Until) && s.Link == other.Link
 }
 
 // Over says whether the device has come to its end.
@@ -66,6 +69,9 @@ func (s Scope) String() string {
 	if !s.Until.IsZero() {
 		words = append(words, "until "+s.Until.UTC().Format("2006-01-02 15:04 MST"))
 	}
+	if s.Link != "" {
+		words = append(words, "as a guest by link "+s.Link)
+	}
 	return strings.Join(words, " ")
 }
 
@@ -93,7 +99,7 @@ func (s Scope) Check(now time.Time) error {
 // sorted is the scope without repetitions.
 func (s Scope) sorted() Scope {
 	tidy := func(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
-	return Scope{Targets: tidy(s.Targets), Protocols: tidy(s.Protocols), Until: s.Until.Truncate(time.Microsecond)}
+	return Scope{Targets: tidy(s.Targets), Protocols: tidy(s.Protocols), Until: s.Until.Truncate(time.Microsecond), Link: s.Link}
 }
 
 // barred says why a device may not go on at a time, or nil.

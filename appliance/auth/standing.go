@@ -93,6 +93,19 @@ func (s *SignIns) Standing(id string) (Standing, error) {
 	return Standing{SignIn: id, Groups: n.Groups, MFA: n.MFA, Expires: n.Expires}, nil
 }
 
+// GroupsOf are the groups that providers have named of a person, in all of their sign-ins that last.
+func (s *SignIns) GroupsOf(user string) []string {
+	now := s.clock()
+	var groups []string
+	for _, n := range s.List() {
+		if n.User == user && now.Before(n.Expires) {
+			groups = append(groups, n.Groups...)
+		}
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
+}
+
 // List are the sign-ins that last, the oldest first.
 func (s *SignIns) List() []SignIn {
 	s.mu.RLock()

@@ -525,12 +525,15 @@ func (c *checker) checkLimits() {
 	}
 }
 
-// checkApprovals keeps what somebody says yes to within what is remembered.
+// checkApprovals keeps what somebody says yes to within what is remembered, and what people let others do within a month.
 func (c *checker) checkApprovals() {
 	for key, d := range map[string]time.Duration{"approval": c.Limits.Approval, "approved": c.Limits.Approved} {
 		if d > 24*time.Hour {
 			c.Fault(c.At("limits", key), "", "limits.%s must be at most 24h", key)
 		}
+	}
+	if c.Limits.GuestLink > 30*24*time.Hour || c.Limits.GuestLink < time.Minute {
+		c.Fault(c.At("limits", "guest_link"), "", "limits.guest_link must be 1m to 720h")
 	}
 }
 

@@ -259,6 +259,7 @@ type Limits struct {
 	Detached        int           `yaml:"detached"`        // flows without a connection at once; default 2000
 	Approval        time.Duration `yaml:"approval"`        // that a request waits for somebody's yes; default 10m
 	Approved        time.Duration `yaml:"approved"`        // that a yes may last at most; default 8h
+	GuestLink       time.Duration `yaml:"guest_link"`      // that one may be good at most; default 24h
 	Bench           int           `yaml:"bench"`           // people who measure at once; default 2
 	BenchMbit       int           `yaml:"bench_mbit"`      // Mbit/s that each of them may move; default 500
 }
@@ -306,6 +307,7 @@ func (c Config) withDefaults() Config {
 	c.Limits.Detached = cmp.Or(c.Limits.Detached, 2000)
 	c.Limits.Approval = cmp.Or(c.Limits.Approval, 10*time.Minute)
 	c.Limits.Approved = cmp.Or(c.Limits.Approved, 8*time.Hour)
+	c.Limits.GuestLink = cmp.Or(c.Limits.GuestLink, 24*time.Hour)
 	c.Limits.Bench = cmp.Or(c.Limits.Bench, 2)
 	c.Limits.BenchMbit = cmp.Or(c.Limits.BenchMbit, 500)
 	return c

@@ -56,7 +56,7 @@ access: policy/access.yaml
 metrics: {listen: "127.0.0.1:9090"}
 run_as: sallyport
 drain: {grace: 5m}
-limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, approval: 1m, approved: 1h, bench: 4, bench_mbit: 1000}
+limits: {flows: 100, flows_per_user: 10, unauthenticated: 20, dial_timeout: 3s, resolve_timeout: 2s, grace: 5m, detached: 50, approval: 1m, approved: 1h, guest_link: 48h, bench: 4, bench_mbit: 1000}
 ssh: {first_use: confirm}
 update: {keys: ["AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA="]}
 identity_key: fleet.key
@@ -97,7 +97,7 @@ func TestDefaults(t *testing.T) {
 			DNS:       []netip.Addr{netip.MustParseAddr("10.0.0.2")},
 		}},
 		Access: "/etc/sallyport/access.yaml", Drain: Drain{30 * time.Second}, Grants: Grants{5 * time.Minute}, SSH: SSH{"accept"},
-		Limits: Limits{10000, 256, 64, 10 * time.Second, 5 * time.Second, time.Hour, 2000, 10 * time.Minute, 8 * time.Hour, 2, 500},
+		Limits: Limits{10000, 256, 64, 10 * time.Second, 5 * time.Second, time.Hour, 2000, 10 * time.Minute, 8 * time.Hour, 24 * time.Hour, 2, 500},
 		Audit:  Audit{Sync: 100 * time.Millisecond, KeepDays: 365, KeepMB: 4096},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -127,7 +127,7 @@ func TestFull(t *testing.T) {
 		},
 		Access: "conf/policy/access.yaml", Metrics: Metrics{"127.0.0.1:9090"}, RunAs: "sallyport", Drain: Drain{5 * time.Minute}, Grants: Grants{5 * time.Minute}, SSH: SSH{"confirm"},
 		Update: Update{[]UpdateKey{{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32}}},
-		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, time.Minute, time.Hour, 4, 1000},
+		Limits: Limits{100, 10, 20, 3 * time.Second, 2 * time.Second, 5 * time.Minute, 50, time.Minute, time.Hour, 48 * time.Hour, 4, 1000},
 		Time:   Time{Servers: []string{"ntp.example", "192.0.2.1:1123", "2001:db8::1"}},
 		Banner: "what you do here is written down", IdentityKey: "conf/fleet.key",
 		Identity: Identity{URL: "https://bastion.example", Lasts: 8 * time.Hour, Refresh: 5 * time.Minute, Token: 2 * time.Minute, Local: Local{true}, Providers: []Provider{

@@ -16,6 +16,7 @@ const (
 	Download     = "download"
 	Drive        = "drive"
 	RecordExempt = "record_exempt" // from the recording that a policy demands
+	Share        = "share"         // to let guests in by a link
 	ViewSession  = "view_session"
 	KillSession  = "kill_session"
 	Admin        = "admin"
@@ -36,15 +37,15 @@ var channels = map[string][]string{
 }
 
 // actions lists all, in the order of their bits in an actionSet.
-var actions = []string{Connect, ClipboardIn, ClipboardOut, Upload, Download, Drive, RecordExempt, ViewSession, KillSession, Admin, Bench}
+var actions = []string{Connect, ClipboardIn, ClipboardOut, Upload, Download, Drive, RecordExempt, Share, ViewSession, KillSession, Admin, Bench}
 
 // An actionSet is the actions that a policy is about.
 type actionSet uint16
 
 const (
-	anyAction   actionSet = 1<<11 - 1
-	usesTargets actionSet = 1<<6 - 1           // the members of use
-	onTargets             = usesTargets | 1<<6 // with record_exempt
+	anyAction   actionSet = 1<<12 - 1
+	usesTargets actionSet = 1<<6 - 1                  // the members of use
+	onTargets             = usesTargets | 1<<6 | 1<<7 // with record_exempt and share
 )
 
 func actionBit(name string) actionSet {

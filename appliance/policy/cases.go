@@ -92,6 +92,8 @@ func (p *Policy) run(t testCase) (by []string, err error) {
 	switch t.action {
 	case Admin, ViewSession, KillSession:
 		return p.Allows(t.action, t.request)
+	case Share:
+		t.request.Guest = NewGuest(t.request)
 	}
 	g, err := p.Decide(t.request)
 	if err == nil && t.request.Address.IsValid() {
@@ -100,14 +102,19 @@ func (p *Policy) run(t testCase) (by []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.action != Connect && !slices.Contains(g.Channels, t.action) {
+	if t.action != Connect && t.action != Share && !slices.Contains(g.Channels, t.action) {
 		return nil, &Refusal{Code: CodeDenied, Sentence: t.action + " is not allowed"}
 	}
 	return g.Policies, nil
 }
 
+// NewGuest is the guest of a link that the person of a request makes.
+func NewGuest(r Request) *Guest {
+	return &Guest{Source: r.Source, Transport: r.Transport, MFA: !r.MFA.IsZero(), MFAAge: max(0, r.Time.Sub(r.MFA))}
+}
+
 // testable lists the actions that a test can ask for.
-var testable = []string{Connect, ClipboardIn, ClipboardOut, Upload, Download, Drive, ViewSession, KillSession, Admin}
+var testable = []string{Connect, ClipboardIn, ClipboardOut, Upload, Download, Drive, Share, ViewSession, KillSession, Admin}
 
 // test checks one test of the file.
 func (c *checker) test(file string, i int, t testForm) testCase {

@@ -13,6 +13,9 @@ import (
 // index looks at it; what it cannot, such as several people, comes first among the conditions.
 func (r ruleForm) policy() *ast.Policy {
 	p := ast.Permit().ActionIn(actionUID(use))
+	if r.Share {
+		p.ActionInSet(actionUID(use), actionUID(Share))
+	}
 	allowPeople(p, r.Who)
 	if r.namesTargets() {
 		r.allowTargets(p)

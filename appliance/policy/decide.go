@@ -1,10 +1,12 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cedar-policy/cedar-go/types"
 )
@@ -226,6 +228,17 @@ func (s *subject) decideOn(t Target, protocol string, port uint16, addr netip.Ad
 		Rule: v.permits[0].id, Timed: s.looksAt(changing), request: r, address: addr.Unmap(),
 	}
 	permits := v.permits
+	if r.Guest != nil {
+		shared, err := s.shared(t, q)
+		if err != nil {
+			return Grant{}, err
+		}
+		permits = slices.Concat(permits, shared)
+		g.User, g.Timed = cmp.Or(r.Guest.Name, r.User), true
+		if r.Guest.Approval != "" {
+			g.Approval = []string{r.Guest.Approval}
+		}
+	}
 	for _, channel := range channels[protocol] {
 		v := q.ask(channel)
 		switch {
@@ -249,6 +262,34 @@ func (s *subject) decideOn(t Target, protocol string, port uint16, addr netip.Ad
 		g.Expires = r.Time.Add(g.Lifetime)
 	}
 	return g, nil
+}
+
+// shared asks whether the maker of a link, as they were then, may connect and share, and returns what permits it.
+func (s *subject) shared(t Target, guest *question) (permits []*statement, err error) {
+	as, by := *s, s.request.Guest
+	as.request.Source, as.request.Transport, as.request.MFA = by.Source, by.Transport, time.Time{}
+	if by.MFA {
+		as.request.MFA = as.request.Time.Add(-by.MFAAge)
+	}
+	q := as.question(guest.stage, guest.protocol, guest.port, guest.address)
+	if v := q.ask(Connect); !v.allowed() {
+		no := *q.refusal(t, v)
+		no.Code = CodeShare
+		return nil, &no
+	}
+	v := q.ask(Share)
+	at := joinHostPort(t.Name, q.port)
+	switch {
+	case v.allowed():
+		return v.permits, nil
+	case len(v.forbids) > 0:
+		return nil, &Refusal{Code: CodeShare, Sentence: fmt.Sprintf("sharing %s is denied by %s", at, v.forbids[0]), Hint: v.forbids[0].hint, Rule: v.forbids[0].id}
+	case len(v.broken) > 0:
+		no := *broken("sharing "+at+" is denied", v.broken)
+		no.Code = CodeShare
+		return nil, &no
+	}
+	return nil, &Refusal{Code: CodeShare, Sentence: "no rule or policy lets you share " + at, Hint: "ask an administrator for share in access.yaml"}
 }
 
 // record settles whether the flow must be recorded, and refuses one that must be and cannot.

@@ -45,7 +45,7 @@ func TestDocsHaveEveryKeyAndCode(t *testing.T) {
 		}
 	}
 	for _, code := range []string{CodeTargetUnknown, CodeDenied, CodePortDenied, CodePort, CodeName, CodeAddressMode, CodeForbiddenAddress,
-		CodePortal, CodeRecording} {
+		CodePortal, CodeRecording, CodeShare} {
 		if !strings.Contains(text, "\n| `"+code+"` |") {
 			t.Errorf("docs/access.md has no row for %s", code)
 		}

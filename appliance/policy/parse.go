@@ -67,6 +67,7 @@ type ruleForm struct {
 	Record     bool              `yaml:"record"`
 	Approval   string            `yaml:"approval"`
 	Principals []string          `yaml:"principals"`
+	Share      bool              `yaml:"share"`
 	Hint       string            `yaml:"hint"`
 }
 

@@ -134,7 +134,7 @@ func TestKeys(t *testing.T) {
 		"":        {"admins", "bench", "address_mode", "zone", "motd", "groups", "targets", "rules", "tests"},
 		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys", "host_ca"},
 		"rules": {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime", "grace",
-			"bandwidth", "record", "approval", "principals", "hint"},
+			"bandwidth", "record", "approval", "principals", "share", "hint"},
 		"tests": {"name", "user", "groups", "action", "target", "vnet", "protocol", "port", "address", "portal", "source", "transport", "at",
 			"mfa_age", "allow", "by", "code"},
 	}

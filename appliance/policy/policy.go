@@ -144,6 +144,20 @@ type Request struct {
 	Transport string     // quic, https or websocket
 	MFA       time.Time  // when a second factor was used to sign in; zero: none was
 	Time      time.Time
+	Program   string // of the appliance's, that speaks the target's protocol itself; empty where the flow is opaque
+	Guest     *Guest // who comes by a link of User's; nil: User comes
+}
+
+// A Guest is somebody who has no rights of their own, and may do what the maker of a link may and may share. Source,
+// transport and second factor of the Request are the guest's, those here the maker's when they made the link: that they
+// may share is asked as of then, in the groups and by the rules of now.
+type Guest struct {
+	Name      string // whom the grant is for; empty: nobody comes yet
+	Source    netip.Addr
+	Transport string
+	MFA       bool
+	MFAAge    time.Duration
+	Approval  string // a group of which somebody must agree; may be empty
 }
 
 // A Grant is what the policy allowed for one request.

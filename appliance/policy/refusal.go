@@ -23,6 +23,7 @@ const (
 	CodeForbiddenAddress = "E_FORBIDDEN_ADDRESS" // an address that no policy can allow
 	CodePortal           = "E_PORTAL"            // allowed in the portal, and not by a native client
 	CodeRecording        = "E_RECORDING"         // to be recorded, and there is no recording
+	CodeShare            = "E_SHARE"             // whoever makes or has made a guest link may not, or not that
 )
 
 // A Refusal is the policy's no: one plain sentence without a full stop, and what to do.

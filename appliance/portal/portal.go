@@ -58,6 +58,7 @@ type Config struct {
 	// API is the appliance's API as a device sees it.
 	API      func(device string, r *http.Request) (http.Handler, error)
 	Browsers people.Browsers
+	Guests   Guests        // nil: there are no guest links
 	Lasts    time.Duration // a sign-in
 
 	// SetUp is told who has set their account up, from where.
@@ -67,7 +68,7 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-//go:embed pages.html style.css script.js
+//go:embed pages.html style.css script.js guest.js
 var files embed.FS
 
 // maxBody bounds a request's body: a passkey's answer is the largest.
@@ -91,7 +92,7 @@ func New(c Config) (http.Handler, error) {
 	}
 	p := &portal{Config: c, pages: pages}
 	mux := http.NewServeMux()
-	for _, name := range []string{"style.css", "script.js"} {
+	for _, name := range []string{"style.css", "script.js", "guest.js"} {
 		mux.HandleFunc("GET /login/"+name, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Cache-Control", "max-age=300")
 			http.ServeFileFS(w, r, files, name)
@@ -103,6 +104,9 @@ func New(c Config) (http.Handler, error) {
 	p.apiPages(mux)
 	p.appPages(mux)
 	p.setupPages(mux)
+	if p.Guests != nil {
+		p.guestPages(mux)
+	}
 	return p.guarded(mux), nil
 }
 

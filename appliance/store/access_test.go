@@ -164,14 +164,17 @@ func TestPrune(t *testing.T) {
 		must(t, s.SetLock(ctx, Lock{Kind: LockUser, Name: "ann", Created: start}))
 		must(t, s.SetLock(ctx, Lock{Kind: LockUser, Name: "bob", Created: start, Until: start.Add(time.Minute)}))
 		must(t, s.AddSignIn(ctx, SignIn{ID: "s", Created: start, Expires: start.Add(time.Minute)}))
+		must(t, s.AddGuestLink(ctx, GuestLink{ID: "g", Hash: []byte("g"), Created: start, Expires: start.Add(time.Minute), Uses: 1}, 1))
+		_, err := s.OpenGuestLink(ctx, []byte("g"), device(1, ""), "", start)
+		must(t, err)
 		must(t, s.Ask(ctx, Approval{ID: "a", Asked: start, Expires: start.Add(time.Minute)}))
 		for after, want := range []struct {
 			after time.Duration
 			left  map[string]int
 		}{
-			{time.Second, map[string]int{"once": 1, "locks": 2, "signins": 1, "approvals": 1}},
+			{time.Second, map[string]int{"once": 1, "locks": 2, "signins": 1, "approvals": 1, "guest_links": 1, "guest_uses": 1}},
 			{time.Hour, map[string]int{"once": 0, "locks": 1, "signins": 1, "approvals": 1}},
-			{keptFor + time.Hour, map[string]int{"once": 0, "locks": 1, "signins": 0, "approvals": 0}},
+			{keptFor + time.Hour, map[string]int{"once": 0, "locks": 1, "signins": 0, "approvals": 0, "guest_links": 0, "guest_uses": 0}},
 		} {
 			must(t, s.Prune(ctx, start.Add(want.after)))
 			for table, n := range want.left {

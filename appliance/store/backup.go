@@ -49,7 +49,7 @@ type part struct {
 }
 
 // tables are those of a backup, those first that others refer to. What has changed is not in it: nobody waits for that.
-var tables = []string{"accounts", "credentials", "devices", "codes", "signins", "once", "locks", "approvals", "access_versions",
+var tables = []string{"accounts", "credentials", "devices", "codes", "signins", "once", "locks", "approvals", "guest_links", "guest_uses", "access_versions",
 	"keypairs", "hostkeys", "audit"}
 
 // dropped are tables of earlier versions, whose rows are not put back.

@@ -19,6 +19,8 @@ func (s *Store) Prune(ctx context.Context, now time.Time) error {
 			{"DELETE FROM once WHERE expires < $1", at},
 			{"DELETE FROM locks WHERE ends > 0 AND ends < $1", at},
 			{"DELETE FROM signins WHERE expires < $1 OR ended > 0 AND ended < $1", long},
+			{"DELETE FROM guest_links WHERE expires < $1", long},
+			{"DELETE FROM devices WHERE expires > 0 AND expires < $1 AND person LIKE 'guest:%'", long},
 			{"DELETE FROM approvals WHERE expires < $1", long},
 		} {
 			if _, err := c.exec(old.query, old.at); err != nil {

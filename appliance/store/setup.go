@@ -48,7 +48,7 @@ func (c *change) changeAccount(a AccountChange, at time.Time) error {
 	return nil
 }
 
-// endAccount ends the sign-ins of an account, revokes its devices and forgets its set-up link.
+// endAccount ends the sign-ins of an account, revokes its devices and guest links, and forgets its set-up link.
 func (c *change) endAccount(name string, at time.Time) error {
 	if err := c.endSignIns("account", name, at); err != nil {
 		return err
@@ -57,6 +57,9 @@ func (c *change) endAccount(name string, at time.Time) error {
 		return err
 	}
 	if _, err := c.exec("DELETE FROM codes WHERE person = $1 AND used = 0", name); err != nil {
+		return err
+	}
+	if err := c.noteEach(OfGuest, "UPDATE guest_links SET revoked = $1 WHERE maker = $2 AND revoked = 0 RETURNING id", micros(at), name); err != nil {
 		return err
 	}
 	return c.noteEach(OfDevice, "UPDATE devices SET revoked = $1 WHERE person = $2 AND revoked = 0 RETURNING id", micros(at), name)

@@ -16,6 +16,7 @@ const (
 	OfAccess   = "access"
 	OfKey      = "key"
 	OfHostKey  = "hostkey"
+	OfGuest    = "guest"
 )
 
 // A Change says that something is not any more as it was. The zero Change says that anything may be so.

@@ -389,7 +389,9 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 			"source": "127.0.0.1", "since": since, "idle_ns": 90 * time.Second, "idle_limit_ns": 30 * time.Minute, "ends": since.Add(time.Hour)}}
 		if r.URL.Query().Has("all") {
 			list = append(list, object{"session": "a1a2a3a4a5a6a7a8a9b0b1b2b3b4b5b6", "user": "bob", "device": "dev-9", "target": "pinned", "protocol": "ssh", "port": 22, "transport": "quic",
-				"source": "127.0.0.2", "since": since})
+				"source": "127.0.0.2", "since": since},
+				object{"session": "b1a2a3a4a5a6a7a8a9b0b1b2b3b4b5b6", "user": "guest:7q2k9f4m-1", "guest_of": User, "link": "7q2k9f4m", "device": "dev-8", "target": "echo", "protocol": "ssh", "port": 22,
+					"transport": "https", "source": "127.0.0.3", "since": since})
 		}
 		reply(200, list)
 	case r.Method == "POST" && r.URL.Path == "/api/v1/sessions/end":
@@ -435,6 +437,21 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 		reply(200, object{"id": "0123456789abcdef0123456789abcdef", "user": "bob", "target": "echo:22", "expires": since})
 	case r.Method == "POST" && strings.HasPrefix(r.URL.Path, "/api/v1/approvals/"):
 		reply(404, object{"code": "E_APPROVAL_UNKNOWN", "error": "there is no such request", "hint": "sallyport approvals lists those that wait"})
+	case r.Method == "GET" && r.URL.Path == "/api/v1/guests":
+		reply(200, []object{{"id": "7q2k9f4m", "maker": User, "target": "echo", "protocol": "ssh", "created": since, "expires": since, "uses": 3, "used": 1, "sign_in": true, "approval": "leads"},
+			{"id": "8q2k9f4m", "maker": "bob", "target": "pinned\x1b", "protocol": "ssh", "created": since, "expires": since, "uses": 1, "used": 1},
+			{"id": "9q2k9f4m", "maker": User, "target": "echo", "protocol": "rdp", "created": since, "expires": since, "uses": 1, "revoked": since}})
+	case r.Method == "POST" && r.URL.Path == "/api/v1/guests":
+		var ask api.AskGuest
+		if json.NewDecoder(r.Body).Decode(&ask); ask.Target != "echo" {
+			reply(400, object{"code": "E_SHARE", "error": "no rule or policy lets you share pinned:22", "hint": "ask an administrator for share in access.yaml"})
+			return
+		}
+		reply(200, object{"id": "7q2k9f4m", "link": "https://bastion.example/guest#" + strings.Repeat("A", 43), "maker": User, "target": ask.Target, "protocol": "ssh", "uses": max(1, ask.Uses), "expires": since})
+	case r.Method == "DELETE" && r.URL.Path == "/api/v1/guests/7q2k9f4m":
+		reply(200, object{})
+	case r.Method == "DELETE" && strings.HasPrefix(r.URL.Path, "/api/v1/guests/"):
+		reply(404, object{"code": "E_GUEST_UNKNOWN", "error": "there is no such guest link", "hint": "sallyport share ls lists yours"})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/policy/why":
 		allowed := r.URL.Query().Get("user") == User
 		reply(200, object{"allowed": allowed, "text": "ann → echo: allowed by \"all\"\n  permit\x1b \"all\"\n", "policies": []object{}})

@@ -79,19 +79,20 @@ func (c *command) complete() *cli.Command {
 		Action: func(x *cli.Context) error {
 			words := x.Args().Slice()
 			commands := visible(x.App.Commands)
+			targets := false
 			for _, w := range words {
 				for _, command := range commands {
 					if command.HasName(w) {
-						if takesTarget(w) {
-							return c.completeTargets(x.Context)
-						}
-						commands = command.Subcommands
+						commands, targets = command.Subcommands, takesTarget(w)
 						break
 					}
 				}
 			}
 			for _, command := range commands {
 				fmt.Fprintln(c.Stdout, command.Name)
+			}
+			if targets {
+				return c.completeTargets(x.Context)
 			}
 			return nil
 		},
@@ -100,7 +101,7 @@ func (c *command) complete() *cli.Command {
 
 func takesTarget(command string) bool {
 	switch command {
-	case "ssh", "rdp", "tunnel", "proxy", "bench", "known-hosts":
+	case "ssh", "rdp", "tunnel", "proxy", "bench", "known-hosts", "share":
 		return true
 	}
 	return false

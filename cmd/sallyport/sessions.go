@@ -60,7 +60,7 @@ func (c *command) sessions() *cli.Command {
 						return c.print(ended)
 					}
 					for _, s := range ended {
-						c.say(fmt.Sprintf("ended %s of %s to %s", shortID(s.ID), frame.Clip(s.User, 64), frame.Clip(s.Target, 64)))
+						c.say(fmt.Sprintf("ended %s of %s to %s", shortID(s.ID), frame.Clip(whose(s), 160), frame.Clip(s.Target, 64)))
 					}
 					if len(ended) == 0 {
 						c.say("no session fits")
@@ -122,7 +122,7 @@ func shortID(id string) string { return frame.Clip(id, 12) }
 func sessionRows(sessions []api.Session) [][]string {
 	rows := [][]string{{"SESSION", "USER", "TARGET", "PROTOCOL", "TRANSPORT", "FROM", "SINCE", "IDLE", "ENDS", "RTT", "UP", "DOWN", "STATE"}}
 	for _, s := range sessions {
-		rows = append(rows, []string{shortID(s.ID), s.User, fmt.Sprintf("%s:%d", s.Target, s.Port), s.Protocol, s.Transport, s.Source, when(s.Since),
+		rows = append(rows, []string{shortID(s.ID), whose(s), fmt.Sprintf("%s:%d", s.Target, s.Port), s.Protocol, s.Transport, s.Source, when(s.Since),
 			idle(s), when(s.Ends), rtt(s.RTT), size(s.Up), size(s.Down), state(s)})
 	}
 	return rows

@@ -89,7 +89,7 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		Metrics: appliance.NewMetrics(), Version: version, Settings: func() []api.Setting { return settings(d.cfg) },
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
 			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout,
-			Approval: d.cfg.Limits.Approval, Approved: d.cfg.Limits.Approved, Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached,
+			Approval: d.cfg.Limits.Approval, Approved: d.cfg.Limits.Approved, Guest: d.cfg.Limits.GuestLink, Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached,
 			Bench: d.cfg.Limits.Bench, BenchRate: int64(d.cfg.Limits.BenchMbit) * 1e6 / 8},
 	}
 	if d.cfg.Access != config.InDatabase {
@@ -141,6 +141,10 @@ func (d *daemon) build(ctx context.Context) (err error) {
 	if d.gateway.Approvals, err = auth.OpenApprovals(ctx, approvalStore{d.store}, time.Now, d.gateway.ApprovalsChanged); err != nil {
 		return err
 	}
+	if d.gateway.Guests, err = auth.OpenGuests(ctx, guestStore{d.store}, d.registry, time.Now, d.gateway.GuestsChanged); err != nil {
+		return err
+	}
+	d.gateway.URL = d.cfg.Identity.URL
 	return d.openPeople(ctx)
 }
 
@@ -154,6 +158,9 @@ func (d *daemon) close() {
 	}
 	if d.gateway != nil && d.gateway.Approvals != nil {
 		d.gateway.Approvals.Close()
+	}
+	if d.gateway != nil && d.gateway.Guests != nil {
+		d.gateway.Guests.Close()
 	}
 	if d.registry != nil {
 		if err := d.registry.Close(); err != nil {

@@ -229,7 +229,7 @@ func (d *demo) access() string {
 	}
 	b.WriteString("  - {name: vault, vnet: demo, address: 10.99.0.12, protocols: {ssh: 22}, labels: {env: demo, tier: secret}}\n")
 	b.WriteString("  - {name: payroll, vnet: demo, address: 10.99.0.13, protocols: {ssh: 22}}\n")
-	b.WriteString("rules:\n  - {name: demo targets, who: [ann], labels: {env: demo}, protocols: [ssh]}\n")
+	b.WriteString("rules:\n  - {name: demo targets, who: [ann], labels: {env: demo}, protocols: [ssh], share: true}\n")
 	return b.String()
 }
 
@@ -368,6 +368,7 @@ func (d *demo) transcript(ctx context.Context, cfg *config.Config, once bool) er
 	d.line("export PATH=%s:$PATH", filepath.Dir(d.sibling()))
 	d.line("sallyport ls")
 	d.line("sallyport ssh -i %s %s@demo-1", filepath.Join(d.dir, "key"), d.user)
+	d.line("sallyport share demo-1 --for 30m")
 	d.line("sallyport sessions")
 	d.line("sallyport audit --follow")
 	d.line("sallyport admin policy why --user ann --target vault")

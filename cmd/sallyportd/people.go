@@ -36,6 +36,9 @@ func (s standings) Standing(device string) (auth.Standing, error) {
 	return s.signIns.Standing(s.SignInOf(device))
 }
 
+// GroupsOf implements appliance.People.
+func (s standings) GroupsOf(user string) []string { return s.signIns.GroupsOf(user) }
+
 // SignOut implements appliance.People.
 func (s standings) SignOut(ctx context.Context, device string) error {
 	id := s.SignInOf(device)
@@ -109,7 +112,7 @@ func (d *daemon) openSignIn() error {
 		}}
 	}
 	d.portal, err = portal.New(portal.Config{Name: d.cfg.Name, URL: cfg.URL, Service: signin.New(c), Providers: names, Accounts: accounts, Passwords: hasher,
-		Passkeys: c.Passkeys, Enrol: d.enrol, EnrolByCode: d.enrolByCode, Identity: [][]byte{d.identity.Public()}, API: d.browserAPI, Browsers: people.Browsers{Store: d.store}, Banner: d.cfg.Banner, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
+		Passkeys: c.Passkeys, Enrol: d.enrol, EnrolByCode: d.enrolByCode, Identity: [][]byte{d.identity.Public()}, API: d.browserAPI, Guests: guests{d}, Browsers: people.Browsers{Store: d.store}, Banner: d.cfg.Banner, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
 		SetUp: func(user string, source netip.Addr) { d.gateway.AccountSetUp(user, source.String()) }})
 	return err
 }
@@ -156,14 +159,9 @@ func (d *daemon) clientSecret(p config.Provider) (string, error) {
 
 // enrol makes the device of a confirmed login its person's: the sign-in first, without which the device may do nothing.
 func (d *daemon) enrol(ctx context.Context, e signin.Enrolment) (auth.Device, error) {
-	n, err := d.people.Add(ctx, e, d.cfg.Identity.Lasts)
+	n, err := d.begin(ctx, e)
 	if err != nil {
 		return auth.Device{}, err
-	}
-	d.signIns.Learn(n)
-	if n, err = d.people.SignIn(ctx, n.ID); err != nil || !n.Ended.IsZero() { // by somebody, meanwhile
-		d.signIns.Learn(auth.SignIn{ID: e.SignIn, Ended: time.Now()})
-		return auth.Device{}, errors.Join(signin.ErrLocked, err)
 	}
 	before := d.registry.SignInOf(n.Device)
 	device, err := d.registry.Add(ctx, auth.Device{User: n.User, Name: e.Name, Platform: e.Platform, Key: e.Key, SignIn: n.ID})
@@ -172,9 +170,7 @@ func (d *daemon) enrol(ctx context.Context, e signin.Enrolment) (auth.Device, er
 		err = d.trail.Write(audit.Event{Kind: audit.DeviceEnrolled, User: n.User, Device: device.ID, Object: device.Name, Source: e.Source.String(), Detail: detail})
 	}
 	if err != nil {
-		if ended := d.signIns.End(ctx, n.ID); ended != nil {
-			d.log.Warn("a sign-in that came to nothing is not ended in the database", "user", n.User, "cause", ended)
-		}
+		d.undo(ctx, n)
 		return auth.Device{}, err
 	}
 	if before != "" && before != n.ID {
@@ -182,11 +178,36 @@ func (d *daemon) enrol(ctx context.Context, e signin.Enrolment) (auth.Device, er
 			d.log.Warn("the sign-in of before is not ended in the database", "user", n.User, "cause", err)
 		}
 	}
+	d.noteLogin(ctx, n)
+	d.log.Info("device enrolled", "user", n.User, "device", device.ID, "name", device.Name, "source", e.Source, "by", e.Person.Method)
+	return device, nil
+}
+
+// begin begins the sign-in of a confirmed login.
+func (d *daemon) begin(ctx context.Context, e signin.Enrolment) (auth.SignIn, error) {
+	n, err := d.people.Add(ctx, e, d.cfg.Identity.Lasts)
+	if err != nil {
+		return n, err
+	}
+	d.signIns.Learn(n)
+	if n, err = d.people.SignIn(ctx, n.ID); err != nil || !n.Ended.IsZero() { // by somebody, meanwhile
+		d.signIns.Learn(auth.SignIn{ID: e.SignIn, Ended: time.Now()})
+		return n, errors.Join(signin.ErrLocked, err)
+	}
+	return n, nil
+}
+
+// undo ends a sign-in that has come to nothing.
+func (d *daemon) undo(ctx context.Context, n auth.SignIn) {
+	if err := d.signIns.End(ctx, n.ID); err != nil {
+		d.log.Warn("a sign-in that came to nothing is not ended in the database", "user", n.User, "cause", err)
+	}
+}
+
+func (d *daemon) noteLogin(ctx context.Context, n auth.SignIn) {
 	if err := d.store.NoteLogin(ctx, n.User, n.Began); err != nil {
 		d.log.Warn("a login is not noted", "user", n.User, "cause", err)
 	}
-	d.log.Info("device enrolled", "user", n.User, "device", device.ID, "name", device.Name, "source", e.Source, "by", e.Person.Method)
-	return device, nil
 }
 
 // enrolByCode makes a device of a browser whose person has a one-time code.

@@ -14,6 +14,7 @@ type scopeForm struct {
 	Targets   []string  `json:"targets,omitempty"`
 	Protocols []string  `json:"protocols,omitempty"`
 	Until     time.Time `json:"until,omitzero"`
+	Link      string    `json:"link,omitempty"`
 }
 
 // scopeText is empty for a scope that narrows nothing.
@@ -21,7 +22,7 @@ func scopeText(s auth.Scope) string {
 	if s.IsZero() {
 		return ""
 	}
-	text, _ := json.Marshal(scopeForm{s.Targets, s.Protocols, s.Until.UTC()}) // texts and times always have a form
+	text, _ := json.Marshal(scopeForm{s.Targets, s.Protocols, s.Until.UTC(), s.Link}) // texts and times always have a form
 	return string(text)
 }
 
@@ -36,7 +37,7 @@ func parseScope(text string) (auth.Scope, error) {
 	if err := d.Decode(&form); err != nil {
 		return auth.Scope{}, fmt.Errorf("a scope in the database does not parse: %w", err)
 	}
-	return auth.Scope{Targets: form.Targets, Protocols: form.Protocols, Until: form.Until}, nil
+	return auth.Scope{Targets: form.Targets, Protocols: form.Protocols, Until: form.Until, Link: form.Link}, nil
 }
 
 // deviceScope is the scope of a device without its end, as the database has it.

@@ -109,7 +109,7 @@ targets:
   - {name: demo-2, vnet: demo, address: 10.99.0.12, protocols: {ssh: 22}, labels: {tier: secret}}
 rules:
   - {name: operators, who: ["group:ops"], targets: [demo-1, demo-2], protocols: [ssh]}
-  - {name: bob, who: [bob, carol], targets: [demo-1, demo-2], protocols: [ssh]}
+  - {name: bob, who: [bob, carol], targets: [demo-1, demo-2], protocols: [ssh], share: true}
 `
 
 // newEntrance starts one, with further keys of identity.
@@ -574,10 +574,18 @@ func (e *entrance) betrayed() {
 	e.witness.hide(oidcprovider.ClientSecret)
 	e.witness.hide(issued...)
 	e.witness.mu.Lock()
-	defer e.witness.mu.Unlock()
 	if len(issued) < 4 || len(e.witness.secrets) < 30 || len(e.witness.addresses) < 30 {
 		e.t.Errorf("only %d tokens of the provider, %d secrets, %d addresses", len(issued), len(e.witness.secrets), len(e.witness.addresses))
 	}
+	e.witness.mu.Unlock()
+	e.secretsAreKept()
+}
+
+// secretsAreKept looks for the secrets that the witness knows.
+func (e *entrance) secretsAreKept() {
+	e.t.Helper()
+	e.witness.mu.Lock()
+	defer e.witness.mu.Unlock()
 	search := func(place, text string) {
 		for _, secret := range e.witness.secrets {
 			if strings.Contains(text, secret) {
@@ -585,7 +593,7 @@ func (e *entrance) betrayed() {
 			}
 		}
 	}
-	err = filepath.WalkDir(filepath.Join(e.demo.dir, "state"), func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(e.demo.dir, "state"), func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}

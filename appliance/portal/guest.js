@@ -1,0 +1,119 @@
+// What a guest link does in a browser. Its secret stands behind # in the address, and reaches no server and no log there; it
+// is kept for this tab alone, for who has to sign in between. The key that the browser makes never leaves it: it lies in
+// IndexedDB as an object that signs, and whose private half no script can read.
+"use strict";
+
+const secretKey = "sallyport-guest";
+
+// keyDatabase is where the browser's device key is: one record, which the pages that speak the frame protocol read.
+const keyDatabase = {name: "sallyport", version: 1, store: "device", record: "device"};
+
+function takeSecret() {
+  const secret = location.hash.slice(1);
+  if (secret !== "") {
+    history.replaceState(null, "", location.pathname);
+    sessionStorage.setItem(secretKey, secret);
+  }
+  return sessionStorage.getItem(secretKey) || "";
+}
+
+async function post(path, body) {
+  const answer = await fetch(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
+  const text = await answer.text();
+  let said;
+  try {
+    said = JSON.parse(text);
+  } catch {
+    said = {error: text.trim() || "the appliance does not answer"};
+  }
+  if (answer.ok) return said;
+  const err = new Error(said.error + (said.hint ? "; " + said.hint : ""));
+  err.code = said.code;
+  throw err;
+}
+
+const at = (id) => document.getElementById(id);
+
+function complain(err) {
+  at("guest-wait").hidden = true;
+  at("guest-error").textContent = err.message;
+  at("guest-error").hidden = false;
+}
+
+const protocols = {ssh: "terminal (SSH)", rdp: "remote desktop (RDP)"};
+
+function ask(view) {
+  at("guest-wait").hidden = true;
+  at("guest-maker").textContent = view.maker;
+  at("guest-target").textContent = view.target;
+  at("guest-protocol").textContent = protocols[view.protocol] || view.protocol;
+  at("guest-until").textContent = new Date(view.expires).toLocaleString(undefined, {dateStyle: "medium", timeStyle: "short"});
+  at("guest-group").textContent = view.approval || "";
+  at("guest-approval").hidden = !view.approval;
+  at("guest-instead").hidden = !view.instead;
+  at("guest-ask").hidden = false;
+}
+
+function done(request) {
+  return new Promise((resolve, reject) => {
+    request.addEventListener("success", () => resolve(request.result));
+    request.addEventListener("error", () => reject(request.error));
+  });
+}
+
+// keep does something with what is kept of keys.
+async function keep(change) {
+  const opening = indexedDB.open(keyDatabase.name, keyDatabase.version);
+  opening.addEventListener("upgradeneeded", () => opening.result.createObjectStore(keyDatabase.store));
+  const db = await done(opening);
+  try {
+    await done(change(db.transaction(keyDatabase.store, "readwrite").objectStore(keyDatabase.store)));
+  } finally {
+    db.close();
+  }
+}
+
+function base64url(bytes) {
+  return btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+async function open(secret) {
+  const pair = await crypto.subtle.generateKey({name: "Ed25519"}, false, ["sign", "verify"]);
+  await keep((keys) => keys.put(pair, "guest")); // who cannot keep a key has used nothing
+  const key = base64url(await crypto.subtle.exportKey("raw", pair.publicKey));
+  const platform = navigator.userAgentData?.platform || "browser";
+  const view = await post("/guest/open", {secret, key, name: "a guest's browser", platform: platform.slice(0, 64)});
+  await keep((keys) => keys.put(pair, keyDatabase.record)); // in the place of another, which the cookie is not for any more
+  await keep((keys) => keys.delete("guest"));
+  sessionStorage.removeItem(secretKey);
+  location.replace("/connect/" + encodeURIComponent(view.target));
+}
+
+async function begin() {
+  const secret = takeSecret();
+  if (secret === "") {
+    complain(new Error("this link is not whole; ask who gave it to you for all of it"));
+    return;
+  }
+  try {
+    ask(await post("/guest/look", {secret}));
+  } catch (err) {
+    complain(err);
+    return;
+  }
+  const button = at("guest-open");
+  button.addEventListener("click", async () => {
+    at("guest-error").hidden = true;
+    button.disabled = true;
+    try {
+      await open(secret);
+    } catch (err) {
+      if (err.code === "E_LOGIN_AGAIN") at("guest-sign-in").hidden = false;
+      else complain(err);
+      button.disabled = false;
+    }
+  });
+}
+
+addEventListener("hashchange", () => location.reload()); // another link, in the tab of this one
+begin();
