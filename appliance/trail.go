@@ -52,7 +52,7 @@ func (f *flow) event(kind string) audit.Event {
 		Protocol: frame.Clip(cmp.Or(f.grant.Protocol, f.open.Protocol), 16), Port: cmp.Or(f.grant.Port, f.open.Port)}
 	e.Policies = f.grant.Policies
 	if d := f.decided.Load(); d != nil {
-		e.Policies = *d
+		e.Policies = d.policies
 	}
 	if addr := f.addr.Load(); addr != nil {
 		e.Address = addr.String()
@@ -68,6 +68,15 @@ func with(detail map[string]string, key, value string) map[string]string {
 	more := map[string]string{key: value}
 	maps.Copy(more, detail)
 	return more
+}
+
+// openEvent tells that the flow is open, and by which program the appliance speaks to its target, if by one.
+func (f *flow) openEvent() audit.Event {
+	e := f.event(audit.FlowOpen)
+	if f.open.Program != "" {
+		e.Detail = with(e.Detail, "program", f.open.Program)
+	}
+	return e
 }
 
 // sessionID is the session's id in hex; empty for a question that no session comes of.
