@@ -25,6 +25,7 @@ type Browser struct {
 	out     *bufio.Reader
 	id      int
 	session string
+	said    []string // by pages, on their consoles; a test that fails shows the last of it
 }
 
 // patience is for all that a test does with a browser.
@@ -59,6 +60,11 @@ func New(t *testing.T) *Browser {
 	say.Close()
 	b := &Browser{t: t, in: in, out: bufio.NewReaderSize(out, 1<<20)}
 	t.Cleanup(func() {
+		if t.Failed() {
+			for _, line := range b.said[max(0, len(b.said)-40):] {
+				t.Log("page: ", line)
+			}
+		}
 		b.session = ""
 		b.Call("Browser.close", nil)
 		cmd.Wait()
@@ -71,6 +77,8 @@ func New(t *testing.T) *Browser {
 	var attached struct{ SessionID string }
 	b.Into(&attached, "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true})
 	b.session = attached.SessionID
+	b.Call("Page.enable", nil)
+	b.Call("Runtime.enable", nil)
 	return b
 }
 
@@ -99,11 +107,16 @@ func (b *Browser) Try(method string, params any) (json.RawMessage, error) {
 		}
 		var said struct {
 			ID     int
+			Method string
+			Params json.RawMessage
 			Result json.RawMessage
 			Error  *struct{ Message string }
 		}
 		if err := json.Unmarshal(text[:len(text)-1], &said); err != nil {
 			b.t.Fatal(err)
+		}
+		if said.Method == "Runtime.consoleAPICalled" || said.Method == "Runtime.exceptionThrown" {
+			b.said = append(b.said, string(said.Params[:min(len(said.Params), 600)]))
 		}
 		if said.ID != b.id {
 			continue // an event
@@ -124,6 +137,9 @@ func (b *Browser) Call(method string, params any) json.RawMessage {
 	}
 	return result
 }
+
+// Go goes to a page, and returns before it is there.
+func (b *Browser) Go(url string) { b.Call("Page.navigate", map[string]any{"url": url}) }
 
 // Into is Call, and decodes the result.
 func (b *Browser) Into(v any, method string, params any) {
@@ -146,7 +162,7 @@ func (b *Browser) Run(script string) string {
 // TryRun is Run, and reports that the page went away while the script ran.
 func (b *Browser) TryRun(script string) (string, error) {
 	b.t.Helper()
-	result, err := b.Try("Runtime.evaluate", map[string]any{"expression": script, "returnByValue": true})
+	result, err := b.Try("Runtime.evaluate", map[string]any{"expression": script, "returnByValue": true, "awaitPromise": true})
 	if err != nil {
 		return "", err
 	}
