@@ -219,6 +219,7 @@ func TestProgramEnds(t *testing.T) {
 			defer second.Close()
 			io.WriteString(second, "go")
 			hears(t, second, "go")
+			io.WriteString(second, "!")
 			go c.end(s, fmt.Sprintf("%x", opened.Session))
 			for _, f := range []*frame.Stream{first, second} {
 				rest, err := io.ReadAll(f)
@@ -250,6 +251,9 @@ func after(do func(*Session) error) func(context.Context, *Session) error {
 			return err
 		}
 		second.Write(b)
+		if _, err := io.ReadFull(second, b[:1]); err != nil { // they are heard: a panic may overtake what was written
+			return err
+		}
 		return do(s)
 	}
 }

@@ -49,6 +49,7 @@ type house struct {
 	clock    time.Time
 	handler  http.Handler
 	door     *door
+	browsers people.Browsers
 }
 
 func newHouse(t *testing.T) *house {
@@ -62,7 +63,7 @@ func newHouseAt(t *testing.T, address, host string) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	h := &house{t: t, db: db, accounts: &people.Accounts{Store: db, Box: people.NewBox([32]byte{1})}, key: passkeytest.New(t, host), clock: time.Now(), door: &door{links: map[string]*auth.GuestLink{}}}
+	h := &house{t: t, db: db, accounts: &people.Accounts{Store: db, Box: people.NewBox([32]byte{1})}, key: passkeytest.New(t, host), clock: time.Now(), door: &door{links: map[string]*auth.GuestLink{}}, browsers: people.Browsers{Store: db}}
 	waiting := pending.NewMemory(pending.Config{})
 	rp, err := passkey.New(passkey.Config{Host: host, Origins: []string{address}, Waiting: waiting})
 	if err != nil {
@@ -78,7 +79,7 @@ func newHouseAt(t *testing.T, address, host string) *house {
 			return auth.Device{ID: auth.DeviceID(e.Key), User: e.Person.User}, nil
 		},
 		SetUp:    func(string, netip.Addr) {},
-		Browsers: people.Browsers{Store: db}, Guests: h.door, Lasts: time.Hour,
+		Browsers: h.browsers, Guests: h.door, Lasts: time.Hour, EnrolByCode: enrolByCode, Identity: [][]byte{make([]byte, 32)},
 		API: func(device string, _ *http.Request) (http.Handler, error) {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				fmt.Fprintf(w, "%s %s as %s", r.Method, r.URL.Path, device)
