@@ -48,6 +48,7 @@ want sfdisk fdisk
 want openssl openssl
 want node nodejs
 want npm npm
+want chromium chromium
 want lintian lintian
 want mandoc mandoc
 want man man-db
