@@ -45,6 +45,7 @@ var allowed = map[string][]string{
 	"appliance/auth/token":               {"appliance/auth"},
 	"appliance/auth/totp":                {"appliance/auth"},
 	"appliance/config":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
+	"appliance/desktop":                  {"appliance", "appliance/audit", "appliance/credssp", "appliance/policy", "appliance/rdp", "appliance/rdp/der", "frame"},
 	"appliance/hostkey":                  {},
 	"appliance/people":                   {"appliance/auth", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/pending", "appliance/auth/signin", "appliance/store"},
 	"appliance/portal":                   {"appliance/api", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/signin", "appliance/auth/totp", "appliance/people"},

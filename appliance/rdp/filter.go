@@ -1,7 +1,6 @@
 package rdp
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,9 +18,10 @@ type Rules struct {
 	Width, Height  int  // of the desktop, in pixels; 0: as the client asks for it
 	Autologon      bool // the target logs on without showing a dialog
 
-	// What the target is told of the user. Without a user it is what the client says.
+	// What the target is told of the user, unless the browser does CredSSP: then it is what the client says, without the
+	// password, which the target has by then.
 	Domain, User string
-	Password     []byte // UTF-16; the filter does not keep it
+	Password     []byte // UTF-16; the filter wipes it
 }
 
 // A Filter is between the two sides of a connection. Both directions share it.
@@ -297,7 +297,10 @@ func (f *Filter) desktop(client bool, pdu []byte, s sendData) (on, back [][]byte
 		if len(s.data) < 4 {
 			return nil, nil, errors.New("a licence is cut off")
 		}
-		if flags := binary.LittleEndian.Uint16(s.data); flags&secLicense != 0 {
+		if !isShare(s.data) {
+			if binary.LittleEndian.Uint16(s.data)&secLicense == 0 {
+				return nil, nil, errors.New("a licence does not parse")
+			}
 			return pass, nil, nil
 		}
 		if client {
@@ -337,10 +340,12 @@ func (f *Filter) userInfo(b []byte) ([]byte, error) {
 		info.flags |= infoAutologon
 	}
 	info.texts[infoShell], info.texts[infoDirectory] = nil, nil
-	if f.rules.User != "" {
+	info.texts[infoPassword] = f.rules.Password
+	if !f.rules.BrowserCredSSP {
 		info.texts[infoDomain], info.texts[infoUser] = UTF16(f.rules.Domain), UTF16(f.rules.User)
-		info.texts[infoPassword] = bytes.Clone(f.rules.Password)
 	}
+	b = info.append(nil)
+	clear(f.rules.Password)
 	f.rules.Password = nil
-	return info.append(nil), nil
+	return b, nil
 }

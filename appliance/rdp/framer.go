@@ -15,6 +15,7 @@ type Framer struct {
 	r       *bufio.Reader
 	buf     []byte
 	credssp bool // CredSSP is under way
+	latest  bool // the latest PDU was its
 	verdict bool // which ends with a word of four bytes
 }
 
@@ -34,12 +35,12 @@ func (f *Framer) Next() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.credssp {
+	if f.latest = f.credssp; f.credssp {
 		switch {
 		case first[0] == der.Sequence:
 			return f.message()
 		case first[0] == 3 && !f.verdict:
-			f.credssp = false
+			f.credssp, f.latest = false, false
 		case f.verdict:
 			f.credssp, f.verdict = false, false
 			return f.take(4)
@@ -76,7 +77,7 @@ func (f *Framer) Next() ([]byte, error) {
 }
 
 // Authenticating says whether the latest PDU was CredSSP's.
-func (f *Framer) Authenticating() bool { return f.credssp }
+func (f *Framer) Authenticating() bool { return f.latest }
 
 func (f *Framer) message() ([]byte, error) {
 	for n := 2; ; n++ {

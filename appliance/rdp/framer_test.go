@@ -36,7 +36,7 @@ func TestFramer(t *testing.T) {
 		{"TLS", pdus, TLS, true, "rdp 0300000802f08028, rdp 04040102, rdp 008005aabb"},
 		{"the client's CredSSP", "3003020106" + pdus, CredSSPEx, false, "credssp 3003020106, rdp 0300000802f08028, rdp 04040102, rdp 008005aabb"},
 		{"the server's", "3003020106" + pdus, CredSSP, true, "credssp 3003020106, rdp 0300000802f08028, rdp 04040102, rdp 008005aabb"},
-		{"the server's with a verdict", "3003020106" + "00000000" + pdus, CredSSPEx, true, "credssp 3003020106, rdp 00000000, rdp 0300000802f08028, rdp 04040102, rdp 008005aabb"},
+		{"the server's with a verdict", "3003020106" + "00000000" + pdus, CredSSPEx, true, "credssp 3003020106, credssp 00000000, rdp 0300000802f08028, rdp 04040102, rdp 008005aabb"},
 	} {
 		got, err := frames(t, NewFramer(iotest.OneByteReader(bytes.NewReader(unhex(c.stream))), c.selected, c.server))
 		if strings.Join(got, ", ") != c.want || err != io.EOF {

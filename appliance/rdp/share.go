@@ -17,6 +17,12 @@ const (
 	capabilityBitmap = 2
 )
 
+// isShare tells data of that kind from a licence, in whose place a share has its length: what follows is version 1 here,
+// and nothing there.
+func isShare(b []byte) bool {
+	return len(b) >= 6 && int(binary.LittleEndian.Uint16(b)) == len(b) && b[2]&0xf0 == 0x10
+}
+
 // shareKind is the kind of a PDU of that channel, and of its data if it is some.
 func shareKind(b []byte) (kind, data byte) {
 	if len(b) < 6 {

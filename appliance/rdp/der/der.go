@@ -13,6 +13,7 @@ import (
 // Tags.
 const (
 	Integer     = 0x02
+	BitString   = 0x03
 	OctetString = 0x04
 	UTF8String  = 0x0c
 	Sequence    = 0x30
