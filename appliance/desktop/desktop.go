@@ -106,6 +106,11 @@ func (d *desk) run(ctx context.Context) {
 func (d *desk) finish(why error) {
 	d.finished.Do(func() {
 		d.close()
+		select {
+		case <-d.side.Done(): // nobody is there to be told
+			return
+		default:
+		}
 		if errors.Is(why, errSuperseded) {
 			d.side.End(why) // at once: it may be a window that nobody looks at any more
 			return

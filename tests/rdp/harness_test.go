@@ -58,6 +58,7 @@ type bastion struct {
 	start   map[string]any // the first message of the next flow
 	session []byte         // of the latest flow; the next one joins it
 	heard   []message      // of the latest flow
+	vanish  bool           // flows stay when their page is gone, as they do without a connection
 	reset   frame.Reason   // why a flow ended that had another after it
 }
 
@@ -231,7 +232,11 @@ func (b *bastion) flow(w http.ResponseWriter, r *http.Request) {
 	for {
 		_, p, err := socket.Read(context.Background())
 		if err != nil || send(1, p) != nil {
-			stream.CloseWrite() // the flow stays, as one does whose page is gone
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if !b.vanish {
+				stream.CloseWrite()
+			}
 			return
 		}
 	}
