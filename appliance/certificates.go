@@ -1,16 +1,19 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"sallyport/appliance/audit"
 	"sallyport/appliance/hostkey"
+	"sallyport/appliance/policy"
 	"sallyport/frame"
 )
 
@@ -91,4 +94,12 @@ func (f *flow) recordIdentity(why error, m hostkey.MismatchError) {
 	e.Detail = map[string]string{"shown": m.Shown, "known": known}
 	f.gateway.recordOf(f.peer.User, e)
 	f.log(slog.LevelWarn, "target shows another identity", "shown", m.Shown, "known", known, "why", why)
+}
+
+// credSSP says who proves a password to a target that has desktops.
+func credSSP(t policy.Target) string {
+	if !slices.ContainsFunc(t.Offers, func(o policy.Offer) bool { return o.Protocol == policy.RDP }) {
+		return ""
+	}
+	return cmp.Or(t.Desktop.CredSSP, "appliance")
 }

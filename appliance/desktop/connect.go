@@ -132,7 +132,8 @@ func (d *desk) serve(ctx context.Context) error {
 	if !late.Stop() {
 		return context.Cause(ctx)
 	}
-	d.say(stateMessage{State: "open", Certificate: fingerprint(certificates), CredSSP: o.credssp})
+	d.say(stateMessage{State: "open", Certificate: fingerprint(certificates), CredSSP: o.credssp,
+		In: d.side.May(policy.ClipboardIn), Out: d.side.May(policy.ClipboardOut), Resize: d.side.Grant.Desktop.DisplayControl})
 	return d.relay(o, begin)
 }
 

@@ -30,6 +30,9 @@ type stateMessage struct {
 	State       string `json:"state"`
 	Certificate string `json:"certificate,omitempty"`
 	CredSSP     string `json:"credssp,omitempty"`
+	In          bool   `json:"clipboard_in,omitempty"`
+	Out         bool   `json:"clipboard_out,omitempty"`
+	Resize      bool   `json:"resize,omitempty"`
 }
 
 type noticeMessage struct {

@@ -314,7 +314,7 @@ func (f *Filter) desktop(client bool, pdu []byte, s sendData) (on, back [][]byte
 	kind, data := shareKind(s.data)
 	switch {
 	case !client && kind == shareDemandActive:
-		width, _, err := desktopSize(s.data)
+		width, err := desktopWidth(s.data)
 		if err != nil {
 			return nil, nil, err
 		}

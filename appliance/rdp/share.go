@@ -34,31 +34,31 @@ func shareKind(b []byte) (kind, data byte) {
 	return kind, data
 }
 
-// desktopSize is the size that a server's Demand Active says the desktop has.
-func desktopSize(b []byte) (width, height int, err error) {
+// desktopWidth is the width that a server's Demand Active says the desktop has.
+func desktopWidth(b []byte) (width int, err error) {
 	bad := errors.New("the target's capabilities do not parse")
 	if len(b) < 14 {
-		return 0, 0, bad
+		return 0, bad
 	}
 	source := int(binary.LittleEndian.Uint16(b[10:]))
 	if len(b) < 14+source+4 {
-		return 0, 0, bad
+		return 0, bad
 	}
 	n, rest := binary.LittleEndian.Uint16(b[14+source:]), b[14+source+4:]
 	for range n {
 		if len(rest) < 4 {
-			return 0, 0, bad
+			return 0, bad
 		}
 		kind, size := binary.LittleEndian.Uint16(rest), int(binary.LittleEndian.Uint16(rest[2:]))
 		if size < 4 || size > len(rest) {
-			return 0, 0, bad
+			return 0, bad
 		}
 		if kind == capabilityBitmap && size >= 16 {
-			width, height = int(binary.LittleEndian.Uint16(rest[12:])), int(binary.LittleEndian.Uint16(rest[14:]))
+			width = int(binary.LittleEndian.Uint16(rest[12:]))
 		}
 		rest = rest[size:]
 	}
-	return width, height, nil
+	return width, nil
 }
 
 // widenSlow is widen for an update on the desktop's channel.

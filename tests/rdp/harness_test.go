@@ -211,6 +211,10 @@ func (b *bastion) flow(w http.ResponseWriter, r *http.Request) {
 	session := b.session
 	b.heard = nil
 	b.mu.Unlock()
+	if err != nil {
+		b.t.Errorf("%v: %v", b.start, err)
+		return
+	}
 	client, far := frametest.Pipe(0)
 	peer := frame.Peer{Transport: "https", User: "ann", Device: "dev-1", Remote: netip.MustParseAddrPort("192.0.2.1:5")}
 	b.work.Go(func() { b.Flow(context.Background(), far, peer) })
