@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 TAGS     = urfave_cli_no_docs
 ROOT     = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 
-.PHONY: build run test check unit system namespaces machines bench bench-baseline bench-once packages fuzz soak clean cross image vm
+.PHONY: build run test check unit system namespaces machines bench bench-baseline bench-once packages fuzz soak clean cross image vm web
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/ ./cmd/... ./tests/chaoslink
@@ -15,6 +15,11 @@ build:
 FLAVOUR ?= all
 image:
 	$(GO) run ./cmd/sallyport-image build --flavour $(FLAVOUR) --version $(VERSION) --out bin/image/$(FLAVOUR) $(ARGS)
+
+# The portal's application, into appliance/portal/web/dist, which is committed: who builds the appliance needs no Node.
+# package-lock.json says by which packages, to the byte.
+web:
+	cd appliance/portal/web && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm run build
 
 # The main job on an embedded default: an appliance with two demo targets and a client. ARGS=--once ends it by itself.
 run: build

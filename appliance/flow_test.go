@@ -475,7 +475,7 @@ func TestAPI(t *testing.T) {
 		"target=rebound&port=&protocol=ssh&": {Target: "rebound", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators"},
 	} {
 		var grant api.Grant
-		if status := ask("GET", "grant?"+query, &grant); status != 200 || grant != want {
+		if status := ask("GET", "grant?"+query, &grant); status != 200 || grant.Target != want.Target || grant.VNet != want.VNet || grant.Protocol != want.Protocol || grant.Port != want.Port || grant.Rule != want.Rule {
 			t.Errorf("grant %s: %d %+v", query, status, grant)
 		}
 	}

@@ -47,7 +47,8 @@ var allowed = map[string][]string{
 	"appliance/config":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/hostkey":                  {},
 	"appliance/people":                   {"appliance/auth", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/pending", "appliance/auth/signin", "appliance/store"},
-	"appliance/portal":                   {"appliance/api", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/signin", "appliance/auth/totp", "appliance/people"},
+	"appliance/portal":                   {"appliance/api", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/signin", "appliance/auth/totp", "appliance/people", "appliance/portal/web"},
+	"appliance/portal/web":               {},
 	"appliance/policy":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy/yamlfile":          {"appliance/policy/spell"},
 	"appliance/policy/spell":             {},
@@ -81,6 +82,7 @@ var only = map[string]struct {
 }{
 	"github.com/CycloneDX":         {[]string{"image/sbom"}, "how a bill of materials looks is one package's business"},
 	"github.com/quic-go/quic-go":   {[]string{"transport"}, "QUIC is the transport's business"},
+	"github.com/coder/websocket":   {[]string{"transport"}, "so are WebSockets"},
 	"gvisor.dev/gvisor":            {[]string{"netstack", "netstack/link"}, "the stack is the netstack's business"},
 	"golang.zx2c4.com/wireguard":   {[]string{"netstack/link", "bench/lab"}, "tunnels are links; the lab measures another's beside ours"},
 	"github.com/insomniacslk":      {[]string{"netstack/dhcp"}, "leases are one package's business"},

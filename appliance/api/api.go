@@ -38,6 +38,7 @@ type Target struct {
 	Labels    map[string]string `json:"labels,omitempty"`
 	HostKeys  []string          `json:"host_keys,omitempty"` // as in authorized_keys; the target must show one of them
 	HostCA    []string          `json:"host_ca,omitempty"`   // or a certificate by one of these
+	Latest    *Reach            `json:"latest,omitempty"`    // attempt at it, by anybody, since the appliance has started
 }
 
 // A Grant is what the rules allow for a request. Whether the target can be reached, only a flow shows.
@@ -47,6 +48,13 @@ type Grant struct {
 	Protocol string `json:"protocol"`
 	Port     uint16 `json:"port"`
 	Rule     string `json:"rule"`
+
+	Channels  []string      `json:"channels,omitempty"` // that may be used beside keyboard and screen: clipboard_in, upload …
+	Idle      time.Duration `json:"idle_ns,omitempty"`  // ends it when no byte moves
+	Lifetime  time.Duration `json:"lifetime_ns,omitempty"`
+	Bandwidth int64         `json:"bandwidth_bits,omitempty"` // a second, each way
+	Approval  []string      `json:"approval,omitempty"`       // somebody of each of these groups must agree first
+	Record    bool          `json:"record,omitempty"`
 }
 
 // A Bench is how fast the appliance lets people measure.

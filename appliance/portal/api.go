@@ -1,12 +1,14 @@
 package portal
 
 import (
+	"crypto/ed25519"
 	"net/http"
 	"time"
 
 	"sallyport/appliance/api"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/auth/signin"
+	"sallyport/appliance/people"
 )
 
 // The API is there for browsers too, for those that have signed in: a browser makes a key of its own, which becomes a device
@@ -17,6 +19,7 @@ const sessionCookie = "__Host-sallyport-session"
 
 func (p *portal) apiPages(mux *http.ServeMux) {
 	mux.HandleFunc("POST /login/browser", p.enrolBrowser)
+	mux.HandleFunc("POST /login/code", p.enrolByCode)
 	mux.HandleFunc("POST /login/leave", p.leaveBrowser)
 	mux.HandleFunc("/api/v1/", p.serveAPI)
 }
@@ -37,18 +40,56 @@ func (p *portal) enrolBrowser(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		device, err = p.Enrol(r.Context(), e)
 	}
-	var secret string
 	if err == nil {
-		secret, err = p.Browsers.Remember(r.Context(), device.ID, time.Now().Add(p.Lasts))
+		err = p.remember(w, r, device)
 	}
 	if err != nil {
 		p.Refused(e.Person.User, source(r), err)
 		failure(w, err)
-		return
 	}
+}
+
+// remember gives a browser the cookie that stands for its device, and tells it what it is.
+func (p *portal) remember(w http.ResponseWriter, r *http.Request, device auth.Device) error {
+	secret, err := p.Browsers.Remember(r.Context(), device.ID, time.Now().Add(p.Lasts))
+	if err != nil {
+		return err
+	}
+	state := api.LoginState{State: "enrolled", User: device.User, Device: device.ID, Identity: p.identity()}
 	dropCookie(w, visitCookie)
 	setCookie(w, sessionCookie, secret, p.Lasts, http.SameSiteStrictMode)
-	answer(w, http.StatusCreated, api.LoginState{State: "enrolled", User: device.User, Device: device.ID})
+	answer(w, http.StatusCreated, state)
+	return nil
+}
+
+// identity is the keys by which browsers know the appliance.
+func (p *portal) identity() (keys []string) {
+	for _, key := range p.Identity {
+		keys = append(keys, b64.EncodeToString(key))
+	}
+	return keys
+}
+
+// enrolByCode makes a device of a browser that has a one-time code: the code says whose, and for what.
+func (p *portal) enrolByCode(w http.ResponseWriter, r *http.Request) {
+	var in api.CodeLogin
+	if !ask(w, r, &in) {
+		return
+	}
+	key, err := b64.DecodeString(in.Key)
+	signature, unread := b64.DecodeString(in.Signature)
+	if err != nil || unread != nil || len(key) != ed25519.PublicKeySize || !ed25519.Verify(key, api.CodeMessage(p.URL, in.Code), signature) {
+		failure(w, signin.ErrProof)
+		return
+	}
+	device, err := p.EnrolByCode(auth.Enrolment{Code: in.Code, Key: key, Name: in.Name, Platform: in.Platform, Source: source(r)}, r)
+	if err == nil {
+		err = p.remember(w, r, device)
+	}
+	if err != nil {
+		p.Refused("", source(r), err)
+		failure(w, err)
+	}
 }
 
 // leaveBrowser makes the cookie worthless. The device is given up by POST /api/v1/logout.
@@ -68,16 +109,28 @@ func (p *portal) serveAPI(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this request comes from another page", http.StatusForbidden)
 		return
 	}
-	device, err := "", error(auth.ErrSignedOut)
-	if secret := cookie(r, sessionCookie); secret != "" {
-		device, err = p.Browsers.Device(r.Context(), secret)
+	h, err := p.browser(r)
+	if err != nil {
+		failure(w, err)
+		return
 	}
-	if err == nil {
-		var h http.Handler
-		if h, err = p.API(device, r); err == nil {
-			h.ServeHTTP(w, r)
-			return
-		}
+	h.ServeHTTP(w, r)
+}
+
+// browser is the API as the browser's device sees it, or why it is none.
+func (p *portal) browser(r *http.Request) (http.Handler, error) {
+	device, err := DeviceOf(p.Browsers, r)
+	if err != nil {
+		return nil, err
 	}
-	failure(w, err)
+	return p.API(device, r)
+}
+
+// DeviceOf is the device of the browser whose cookie a request shows, or auth.ErrSignedOut.
+func DeviceOf(b people.Browsers, r *http.Request) (string, error) {
+	secret := cookie(r, sessionCookie)
+	if secret == "" {
+		return "", auth.ErrSignedOut
+	}
+	return b.Device(r.Context(), secret)
 }

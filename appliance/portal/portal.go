@@ -52,6 +52,9 @@ type Config struct {
 
 	// Enrol makes the device of a confirmed login its person's.
 	Enrol func(context.Context, signin.Enrolment) (auth.Device, error)
+	// EnrolByCode makes the device of who has a one-time code that person's.
+	EnrolByCode func(auth.Enrolment, *http.Request) (auth.Device, error)
+	Identity    [][]byte // the keys by which browsers know the appliance, Ed25519
 	// API is the appliance's API as a device sees it.
 	API      func(device string, r *http.Request) (http.Handler, error)
 	Browsers people.Browsers
@@ -95,11 +98,11 @@ func New(c Config) (http.Handler, error) {
 			http.ServeFileFS(w, r, files, name)
 		})
 	}
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusSeeOther) })
 	mux.HandleFunc("POST /api/v1/login", p.startLogin)
 	mux.HandleFunc("POST /api/v1/login/poll", p.pollLogin)
 	p.signInPages(mux)
 	p.apiPages(mux)
+	p.appPages(mux)
 	p.setupPages(mux)
 	if p.Guests != nil {
 		p.guestPages(mux)
@@ -192,6 +195,9 @@ func (p *portal) failed(w http.ResponseWriter, r *http.Request, name, user strin
 	p.Refused(p.known(r, user), source(r), err)
 	v.Error, v.User = e, user
 	if slices.Contains([]string{signin.ErrVisit.Code, oidc.ErrRefused.Code}, e.Code) {
+		if name == "device" {
+			v.To = "/login/device"
+		}
 		name = "again"
 	}
 	p.show(w, name, statusOf(e), v)
@@ -228,6 +234,7 @@ const (
 	visitCookie   = "__Host-sallyport-visit"
 	browserCookie = "__Host-sallyport-browser"
 	knownCookie   = "__Host-sallyport-known"
+	guestCookie   = "__Host-sallyport-guest" // somebody signs in to open a guest link
 )
 
 func setCookie(w http.ResponseWriter, name, value string, life time.Duration, mode http.SameSite) {

@@ -18,7 +18,6 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -205,27 +204,20 @@ func (d *demo) close() {
 
 // configuration is the appliance's. Its format has no word for a VNet in memory: demoSupply brings it.
 func (d *demo) configuration() (*config.Config, error) {
-	return config.Parse(filepath.Join(d.dir, "sallyport.yaml"), fmt.Appendf(nil, `
+	cfg, err := config.Parse(filepath.Join(d.dir, "sallyport.yaml"), fmt.Appendf(nil, `
 name: demo
 listen: {address: %q}
 tls: {self_signed: true}
 state: state
 access: access
 drain: {grace: 1s}
-identity: {url: %q}
 vnets:
   demo: {link: {kernel: {}}, prefixes: [%s]}
-`, d.tcp.Addr().String(), d.url(), demoPrefix))
-}
-
-// url is the appliance as browsers have it. What listens on loopback has the name that its certificate is for.
-func (d *demo) url() string {
-	at := d.tcp.Addr().(*net.TCPAddr)
-	host := at.IP.String()
-	if at.IP.IsLoopback() || at.IP.IsUnspecified() {
-		host = "localhost"
+`, d.tcp.Addr().String(), demoPrefix))
+	if err == nil { // which wants a name, since passkeys belong to names; the demo has none
+		cfg.Identity = config.Identity{URL: "https://" + d.tcp.Addr().String(), Lasts: 12 * time.Hour, Refresh: 15 * time.Minute, Token: 10 * time.Minute}
 	}
-	return "https://" + net.JoinHostPort(host, strconv.Itoa(at.Port))
+	return cfg, err
 }
 
 func (d *demo) access() string {
@@ -364,13 +356,13 @@ func (d *demo) transcript(ctx context.Context, cfg *config.Config, once bool) er
 	if once {
 		return nil
 	}
-	code, err := askForCode(ctx, cfg, api.AskCode{User: "ann", Valid: appliance.CodeLife})
+	link, err := askForCode(ctx, cfg, api.AskCode{User: "ann", Valid: appliance.CodeLife})
 	if err != nil {
 		return err
 	}
-	d.step("now by hand: in a browser")
-	d.line("%s/login/code#%s", d.url(), code.Code)
-	d.line("(works once, within %d minutes, and signs in as ann; the certificate is the demo's own, so the browser warns)", int(appliance.CodeLife.Minutes()))
+	d.step("now by hand, in a browser")
+	d.line("https://%s/login/code#%s", address, link.Code)
+	d.line("(signs it in as ann, once, within %v; the certificate is the demo's own, so the browser asks first)", appliance.CodeLife)
 	d.step("or in another terminal")
 	d.line("export SALLYPORT_HOME=%s", home.Dir())
 	d.line("export PATH=%s:$PATH", filepath.Dir(d.sibling()))

@@ -1,0 +1,56 @@
+package portal
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"sallyport/appliance/auth"
+	"sallyport/appliance/portal/web"
+)
+
+// appPolicy is what the pages of the application may load: what is the appliance's own, and WebAssembly, which shows desktops.
+const appPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+
+// appPaths are where the application's pages are, for who has signed in: web/src/lib/routes.ts says what is there.
+var appPaths = []string{"/{$}", "/targets", "/connect/", "/session/", "/files/", "/sessions", "/account", "/approvals", "/admin/", "/downloads"}
+
+func (p *portal) appPages(mux *http.ServeMux) {
+	mux.Handle("GET /assets/", web.Assets())
+	for _, path := range appPaths {
+		mux.HandleFunc("GET "+path, p.app)
+	}
+	for _, path := range []string{"/login/browser", "/login/code"} { // on the way in
+		mux.HandleFunc("GET "+path, p.appPage)
+	}
+}
+
+// app answers who has signed in with the application, and leads others to the sign-in and back.
+func (p *portal) app(w http.ResponseWriter, r *http.Request) {
+	_, err := p.browser(r)
+	var e *auth.Error
+	if errors.As(err, &e) && e.Code != auth.ErrControlDown.Code {
+		to := "/login"
+		if next := localPath(r.URL.RequestURI()); next != "/" {
+			to += "?next=" + url.QueryEscape(next)
+		}
+		http.Redirect(w, r, to, http.StatusSeeOther)
+		return
+	}
+	p.appPage(w, r) // which says itself what is amiss with the database
+}
+
+func (p *portal) appPage(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Security-Policy", appPolicy)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Write(web.Page())
+}
+
+// localPath is a path of this appliance, or / for what might lead elsewhere.
+func localPath(next string) string {
+	if len(next) > 512 || !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsAny(next, "\\\r\n\t") {
+		return "/"
+	}
+	return next
+}
