@@ -88,7 +88,8 @@ func (g *Gateway) decideBy(l auth.GuestLink, scope auth.Scope, p *policy.Policy,
 	if r.Protocol = cmp.Or(r.Protocol, l.Protocol); r.Protocol != l.Protocol {
 		return policy.Grant{}, frame.Refuse("E_DENIED", fmt.Sprintf("this link is for %s only", l.Protocol), "ask "+l.Maker+" for another")
 	}
-	if len(l.Programs) > 0 && !slices.Contains(l.Programs, r.Program) {
+	asked := r.Opaque || r.Program != "" // and it is not only wondered whether there is any way
+	if len(l.Programs) > 0 && asked && !slices.Contains(l.Programs, r.Program) {
 		return policy.Grant{}, frame.Refuse("E_DENIED", fmt.Sprintf("this link is for %s only", strings.Join(l.Programs, " and ")), "open it in a browser")
 	}
 	as := &policy.Guest{Name: r.User, Transport: l.Transport, MFA: !l.MFA.IsZero(), MFAAge: max(0, l.Created.Sub(l.MFA)), Approval: l.Approval}
@@ -181,9 +182,6 @@ func (g *Gateway) holds(l auth.GuestLink, user string, from netip.Addr) error {
 		return worthless(l, l.Maker+" or "+l.Target+" is locked")
 	}
 	r := policy.Request{User: cmp.Or(user, "guest:"+l.ID), Target: l.Target, Protocol: l.Protocol, Source: from, Transport: "https", Time: now}
-	if len(l.Programs) > 0 {
-		r.Program = l.Programs[0]
-	}
 	if l.SignIn {
 		r.MFA = now
 	}

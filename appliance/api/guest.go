@@ -66,4 +66,5 @@ type GuestView struct {
 	Instead  bool      `json:"instead,omitempty"` // the browser is signed in, and would not be any more
 	User     string    `json:"user,omitempty"`    // once it is open: who they are, and Device likewise
 	Device   string    `json:"device,omitempty"`
+	Identity []string  `json:"identity,omitempty"` // once it is open: as in LoginState
 }

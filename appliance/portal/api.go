@@ -55,14 +55,19 @@ func (p *portal) remember(w http.ResponseWriter, r *http.Request, device auth.De
 	if err != nil {
 		return err
 	}
-	state := api.LoginState{State: "enrolled", User: device.User, Device: device.ID}
-	for _, key := range p.Identity {
-		state.Identity = append(state.Identity, b64.EncodeToString(key))
-	}
+	state := api.LoginState{State: "enrolled", User: device.User, Device: device.ID, Identity: p.identity()}
 	dropCookie(w, visitCookie)
 	setCookie(w, sessionCookie, secret, p.Lasts, http.SameSiteStrictMode)
 	answer(w, http.StatusCreated, state)
 	return nil
+}
+
+// identity is the keys by which browsers know the appliance.
+func (p *portal) identity() (keys []string) {
+	for _, key := range p.Identity {
+		keys = append(keys, b64.EncodeToString(key))
+	}
+	return keys
 }
 
 // enrolByCode makes a device of a browser that has a one-time code: the code says whose, and for what.

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/netip"
 	"time"
@@ -87,6 +88,9 @@ func (p *portal) openGuest(w http.ResponseWriter, r *http.Request) {
 		}
 		secret, err = p.Browsers.Remember(r.Context(), device.ID, until)
 	}
+	if errors.Is(err, signin.ErrVisit) {
+		setCookie(w, guestCookie, "waits", visitLife, http.SameSiteLaxMode) // it must come along from a provider's page
+	}
 	if err != nil {
 		notIn(w, r, began, err)
 		return
@@ -94,7 +98,7 @@ func (p *portal) openGuest(w http.ResponseWriter, r *http.Request) {
 	dropCookie(w, visitCookie)
 	setCookie(w, sessionCookie, secret, time.Until(until), http.SameSiteStrictMode)
 	v := guestView(o.Link)
-	v.User, v.Device = device.User, device.ID
+	v.User, v.Device, v.Identity = device.User, device.ID, p.identity()
 	answer(w, http.StatusCreated, v)
 }
 

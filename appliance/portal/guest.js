@@ -5,8 +5,8 @@
 
 const secretKey = "sallyport-guest";
 
-// keyDatabase is where the browser's device key is: one record, which the pages that speak the frame protocol read.
-const keyDatabase = {name: "sallyport", version: 1, store: "device", record: "device"};
+// Where the browser's device key is, in the form in which the pages of the application read it: web/src/lib/device.ts.
+const keyDatabase = {name: "sallyport", version: 1, store: "device", record: "key"};
 
 function takeSecret() {
   const secret = location.hash.slice(1);
@@ -74,16 +74,20 @@ async function keep(change) {
 }
 
 function base64url(bytes) {
-  return btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+function octets(text) {
+  return Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
 }
 
 async function open(secret) {
-  const pair = await crypto.subtle.generateKey({name: "Ed25519"}, false, ["sign", "verify"]);
-  await keep((keys) => keys.put(pair, "guest")); // who cannot keep a key has used nothing
-  const key = base64url(await crypto.subtle.exportKey("raw", pair.publicKey));
-  const platform = navigator.userAgentData?.platform || "browser";
-  const view = await post("/guest/open", {secret, key, name: "a guest's browser", platform: platform.slice(0, 64)});
-  await keep((keys) => keys.put(pair, keyDatabase.record)); // in the place of another, which the cookie is not for any more
+  const {publicKey: made, privateKey} = await crypto.subtle.generateKey("Ed25519", false, ["sign", "verify"]);
+  const publicKey = new Uint8Array(await crypto.subtle.exportKey("raw", made));
+  await keep((keys) => keys.put({publicKey, privateKey}, "guest")); // who cannot keep a key has used nothing
+  const view = await post("/guest/open", {secret, key: base64url(publicKey), name: "a guest's browser", platform: "browser"});
+  // In the place of another key, which the cookie is not for any more.
+  await keep((keys) => keys.put({id: view.device, user: view.user, publicKey, privateKey, identity: (view.identity || []).map(octets)}, keyDatabase.record));
   await keep((keys) => keys.delete("guest"));
   sessionStorage.removeItem(secretKey);
   location.replace("/connect/" + encodeURIComponent(view.target));

@@ -215,7 +215,7 @@ func TestGuestSignsIn(t *testing.T) {
 	h.want(200, "One more step")(h.post("/login/password", url.Values{"user": {"carl"}, "password": {secretSentence}}))
 	h.want(403, signin.ErrVisit.Code)(h.opens("signed")) // half of it is nothing
 	h.clock = h.clock.Add(time.Minute)
-	h.want(200, "Go on")(h.post("/login/factor", url.Values{"method": {"totp"}, "code": {h.code(secret)}}))
+	h.want(200, `url=/guest"`)(h.post("/login/factor", url.Values{"method": {"totp"}, "code": {h.code(secret)}}))
 	h.want(201, `"user":"carl"`)(h.opens("signed"))
 }
 
@@ -263,16 +263,17 @@ func TestGuestInChromium(t *testing.T) {
 	c.run(`window.found = ""; (async () => {
 		const open = indexedDB.open("sallyport");
 		const db = await new Promise(r => open.onsuccess = () => r(open.result));
-		const get = db.transaction("device").objectStore("device").get("device");
+		const get = db.transaction("device").objectStore("device").get("key");
 		const pair = await new Promise(r => get.onsuccess = () => r(get.result));
-		const raw = new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey));
+		const raw = pair.publicKey;
 		const refused = await crypto.subtle.exportKey("pkcs8", pair.privateKey).then(() => "exported", e => e.name);
 		const mine = await crypto.subtle.sign("Ed25519", pair.privateKey, new TextEncoder().encode("hello"));
-		window.found = JSON.stringify({key: [...raw], refused, signature: [...new Uint8Array(mine)]});
+		window.found = JSON.stringify({id: pair.id, user: pair.user, identity: pair.identity.map(k => k.length), key: [...raw], refused, signature: [...new Uint8Array(mine)]});
 	})().catch(e => window.found = JSON.stringify({refused: String(e)}))`)
 	var found struct {
-		Key, Signature []int
-		Refused        string
+		ID, User                 string
+		Identity, Key, Signature []int
+		Refused                  string
 	}
 	for end := time.Now().Add(10 * time.Second); c.run("window.found") == "" && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 	}
@@ -280,7 +281,7 @@ func TestGuestInChromium(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := ed25519.PublicKey(octets(found.Key))
-	if found.Refused != "InvalidAccessError" || !key.Equal(h.door.opened[0].Device.Key) || !ed25519.Verify(key, []byte("hello"), octets(found.Signature)) {
+	if found.Refused != "InvalidAccessError" || found.ID != auth.DeviceID(key) || found.User != "guest:link-secret-of-the-link-1" || len(found.Identity) != 1 || found.Identity[0] != 32 || !key.Equal(h.door.opened[0].Device.Key) || !ed25519.Verify(key, []byte("hello"), octets(found.Signature)) {
 		t.Errorf("%+v", found)
 	}
 

@@ -234,6 +234,7 @@ const (
 	visitCookie   = "__Host-sallyport-visit"
 	browserCookie = "__Host-sallyport-browser"
 	knownCookie   = "__Host-sallyport-known"
+	guestCookie   = "__Host-sallyport-guest" // somebody signs in to open a guest link
 )
 
 func setCookie(w http.ResponseWriter, name, value string, life time.Duration, mode http.SameSite) {

@@ -81,9 +81,6 @@ function onClick(id, act) {
 }
 
 takeNext();
-// Who signs in to open a guest link goes on there.
-if (location.pathname === "/login/device" && sessionStorage.getItem("sallyport-guest")) location.replace("/guest");
-
 takeCode();
 offerCode();
 onClick("passkey", usePasskey);

@@ -33,14 +33,24 @@ func from(r *http.Request) signin.From {
 	return signin.From{Source: source(r), Known: cookie(r, knownCookie)}
 }
 
+// onwardTo is where who has signed in goes on: to the guest link that they did it for, or to the application, which makes the
+// browser a device of theirs.
+func onwardTo(w http.ResponseWriter, r *http.Request) string {
+	if cookie(r, guestCookie) == "" {
+		return "/login/browser"
+	}
+	dropCookie(w, guestCookie)
+	return "/guest"
+}
+
 // entered goes on with what a step has gained.
-func (p *portal) entered(w http.ResponseWriter, v signin.Visit) {
+func (p *portal) entered(w http.ResponseWriter, r *http.Request, v signin.Visit) {
 	setCookie(w, visitCookie, v.Secret, visitLife, http.SameSiteStrictMode)
 	if v.Known != "" {
 		setCookie(w, knownCookie, v.Known, lockout.CookieLife, http.SameSiteStrictMode)
 	}
 	if v.SignedIn {
-		p.show(w, "onward", http.StatusOK, page{To: "/login/browser", User: v.User})
+		p.show(w, "onward", http.StatusOK, page{To: onwardTo(w, r), User: v.User})
 		return
 	}
 	p.show(w, "factor", http.StatusOK, page{User: v.User, Next: v.Next})
@@ -53,7 +63,7 @@ func (p *portal) password(w http.ResponseWriter, r *http.Request) {
 		p.failed(w, r, "login", user, err, p.choices())
 		return
 	}
-	p.entered(w, v)
+	p.entered(w, r, v)
 }
 
 func (p *portal) factor(w http.ResponseWriter, r *http.Request) {
@@ -68,7 +78,7 @@ func (p *portal) factor(w http.ResponseWriter, r *http.Request) {
 		p.failed(w, r, "factor", user, err, page{Next: next})
 		return
 	}
-	p.entered(w, v)
+	p.entered(w, r, v)
 }
 
 // passkeyAnswer is what a browser's script says after navigator.credentials.
@@ -118,7 +128,7 @@ func (p *portal) finishPasskey(w http.ResponseWriter, r *http.Request) {
 	if v.Known != "" {
 		setCookie(w, knownCookie, v.Known, lockout.CookieLife, http.SameSiteStrictMode)
 	}
-	answer(w, http.StatusOK, map[string]string{"to": "/login/browser"})
+	answer(w, http.StatusOK, map[string]string{"to": onwardTo(w, r)})
 }
 
 // toProvider sends a browser to an identity provider: by a page, since form-action would follow a redirect.
@@ -140,7 +150,7 @@ func (p *portal) fromProvider(w http.ResponseWriter, r *http.Request) {
 		p.failed(w, r, "again", "", err, page{})
 		return
 	}
-	p.entered(w, v)
+	p.entered(w, r, v)
 }
 
 // device shows which device a code is of.
