@@ -46,9 +46,6 @@ func (f *filter) pass(p []byte) []byte {
 	return f.out
 }
 
-// whole says whether what has passed ends between two sequences.
-func (f *filter) whole() bool { return len(f.held) == 0 && f.in == inNothing }
-
 // decode makes characters of bytes. One of several bytes is text wherever it comes.
 func (f *filter) decode(b byte) {
 	if len(f.char) > 0 || b >= utf8.RuneSelf {
