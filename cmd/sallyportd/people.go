@@ -232,6 +232,7 @@ func (d *daemon) browserAPI(id string, r *http.Request) (http.Handler, error) {
 		return nil, err
 	}
 	p.User, p.Device = device.User, device.ID
+	d.registry.Touch(device.ID, p.Remote.Addr(), "")
 	return d.gateway.API(p), nil
 }
 
