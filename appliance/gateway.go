@@ -515,9 +515,6 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 	if f.open.Program != "" {
 		return f.startSession(conn)
 	}
-	if f.open.Program != "" {
-		return f.startSession(conn)
-	}
 	return relay.Wrap(conn), nil
 }
 
