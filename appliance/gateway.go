@@ -298,7 +298,8 @@ type decision struct{ policies, channels []string }
 
 func (f *flow) request(from *frame.Peer, now time.Time) policy.Request {
 	r := f.gateway.requestOf(*from, now)
-	r.Target, r.VNet, r.Protocol, r.Port, r.Opaque = f.open.Target, f.open.VNet, f.open.Protocol, f.open.Port, f.open.Program == ""
+	r.Target, r.VNet, r.Protocol, r.Port, r.Program = f.open.Target, f.open.VNet, f.open.Protocol, f.open.Port, f.open.Program
+	r.Opaque = r.Program == ""
 	return r
 }
 
