@@ -471,10 +471,10 @@ func TestAPI(t *testing.T) {
 	}
 	ofSSH := []string{"clipboard_in", "clipboard_out", "upload", "download"}
 	for query, want := range map[string]api.Grant{
-		"target=db-1":                        {Target: "db-1", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators", Channels: ofSSH},
-		"target=db-1&port=0&protocol=tcp":    {Target: "db-1", VNet: "hub", Protocol: "tcp", Port: 5432, Rule: "operators", Channels: ofSSH[2:]},
-		"target=named&port=22&protocol=ssh":  {Target: "named", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators", Channels: ofSSH},
-		"target=rebound&port=&protocol=ssh&": {Target: "rebound", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators", Channels: ofSSH},
+		"target=db-1":                        {Target: "db-1", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators", Channels: ofSSH, Lifetime: time.Hour},
+		"target=db-1&port=0&protocol=tcp":    {Target: "db-1", VNet: "hub", Protocol: "tcp", Port: 5432, Rule: "operators", Channels: ofSSH[2:], Lifetime: time.Hour},
+		"target=named&port=22&protocol=ssh":  {Target: "named", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators", Channels: ofSSH, Lifetime: time.Hour},
+		"target=rebound&port=&protocol=ssh&": {Target: "rebound", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators", Channels: ofSSH, Lifetime: time.Hour},
 	} {
 		var grant api.Grant
 		if status := ask("GET", "grant?"+query, &grant); status != 200 || !reflect.DeepEqual(grant, want) {

@@ -43,7 +43,7 @@ func (c call) sshCertificate(ask api.AskSSHCertificate) (any, error) {
 	if c.gateway.SSHCA == nil {
 		return nil, errNoSSHCA
 	}
-	f, err := c.gateway.consider(c.peer, frame.OpenRequest{Target: ask.Target, Port: ask.Port, Protocol: policy.SSH}, true)
+	f, err := c.gateway.consider(c.peer, frame.OpenRequest{Target: ask.Target, Port: ask.Port, Protocol: policy.SSH})
 	if err == nil && len(f.grant.Approval) > 0 {
 		err = f.approved(f.grant.Approval, f.begun)
 	}
