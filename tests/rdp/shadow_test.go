@@ -40,7 +40,6 @@ func (b *bastion) shadow(o lab.ShadowOptions) (*lab.Shadow, string) {
 
 // TestShadow: network level authentication, by the appliance and by the browser, with the right password and a wrong one.
 func TestShadow(t *testing.T) {
-	t.Parallel()
 	b := newBastion(t, "{}", "")
 	s, typed := b.shadow(lab.ShadowOptions{})
 
@@ -68,7 +67,6 @@ func TestShadow(t *testing.T) {
 
 // TestShadowTLS: a server without network level authentication.
 func TestShadowTLS(t *testing.T) {
-	t.Parallel()
 	b := newBastion(t, "{}", "")
 	s, typed := b.shadow(lab.ShadowOptions{TLS: true})
 	b.connect(login{User: s.User, Password: s.Password})
@@ -88,7 +86,6 @@ func TestShadowTLS(t *testing.T) {
 
 // TestCertificate: a target whose certificate is another than before is a hard stop, until somebody confirms it.
 func TestCertificate(t *testing.T) {
-	t.Parallel()
 	b := newBastion(t, "{}", "")
 	s, _ := b.shadow(lab.ShadowOptions{TLS: true})
 	b.connect(login{User: s.User})

@@ -10,7 +10,6 @@ import (
 
 // TestWeston: a server that has TLS, RemoteFX and nobody who logs on.
 func TestWeston(t *testing.T) {
-	t.Parallel()
 	b := newBastion(t, "{credssp: 'off'}", "")
 	typed := filepath.Join(b.folder(), "typed")
 	b.Weston(b.VNet.Namespace, lab.WestonOptions{Program: fmt.Sprintf("echo WESTON DESKTOP; while read line; do echo $line > %s; done", typed)})

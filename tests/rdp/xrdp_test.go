@@ -55,7 +55,6 @@ func write(t *testing.T, path, text string) {
 // TestXRDP: a desktop that is made at log-on, whose clipboard goes both ways, and which is the same when a page comes back
 // to it with another size and without the password.
 func TestXRDP(t *testing.T) {
-	t.Parallel()
 	b := newBastion(t, "{}", "")
 	x, dir := b.xrdp("tls")
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -106,7 +105,6 @@ func TestXRDP(t *testing.T) {
 
 // TestXRDPClipboardRefused: what policy does not allow does not pass, in either direction.
 func TestXRDPClipboardRefused(t *testing.T) {
-	t.Parallel()
 	b := newBastion(t, "{}", `forbid (principal, action == Action::"clipboard_in", resource);`)
 	x, dir := b.xrdp("negotiate")
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -140,7 +138,6 @@ func TestXRDPClipboardRefused(t *testing.T) {
 
 // TestRDPSecurity: a server without TLS is refused, and the person is told why.
 func TestRDPSecurity(t *testing.T) {
-	t.Parallel()
 	b := newBastion(t, "{}", "")
 	x, _ := b.xrdp("rdp")
 	b.connect(login{User: x.User, Password: x.Password})
