@@ -3,6 +3,7 @@ package portal
 import (
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -24,7 +25,14 @@ func TestProvider(t *testing.T) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "sallyport-portal-") // which the worker's user may go into
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	w := &site{t: t, bin: bin, dir: filepath.Join(dir, "appliance"), home: filepath.Join(dir, "home"), url: fmt.Sprintf("https://bastion.example:%d", port), at: "127.0.0.1", run: exec.CommandContext}
 	w.folders()
 	p := oidcprovider.Start(t, w.url+"/login/corp")

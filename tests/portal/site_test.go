@@ -237,7 +237,7 @@ func (w *site) browse(script string, told map[string]any) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(w.t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := w.run(ctx, "node", filepath.Join(dir, script))
 	cmd.Stdin = bytes.NewReader(stdin)
