@@ -28,10 +28,11 @@ import (
 
 // A target is a real OpenSSH server on loopback, and a folder of its files.
 type target struct {
-	dir    string // of the files
-	addr   string
-	key    ssh.Signer
-	server *exec.Cmd
+	dir  string // of the files
+	addr string
+	key  ssh.Signer
+
+	identity string // the file of the key that signs on
 }
 
 func newTarget(t testing.TB) *target {
@@ -101,7 +102,7 @@ func newServer(t testing.TB, more string) *target {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	g := &target{dir: dir, addr: addr, key: signer, server: server}
+	g := &target{dir: dir, addr: addr, key: signer, identity: host}
 	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		if c, err := net.Dial("tcp", addr); err == nil {
 			c.Close()
