@@ -421,7 +421,6 @@ func TestGoOn(t *testing.T) {
 	if got := must(os.ReadFile(part())); len(got) < size/2-2*window || !bytes.Equal(got, content[:len(got)]) {
 		t.Fatalf("the part has %d bytes", len(got))
 	}
-	// A file that begins otherwise begins anew.
 	p = begin(t, g, "root", "upload", "download")
 	e := p.ask(up)
 	if a, _ := e.answer(); a["offset"].(float64) == 0 || a["sha256"] != sumOf(content[:int(a["offset"].(float64))]) {
@@ -481,37 +480,12 @@ func TestAnew(t *testing.T) {
 	}
 	p.cancel(uint32(a["id"].(float64)), true)
 	p.leave()
+	if names := g.names(t); len(names) != 1 || names[0] == "f" {
+		t.Fatalf("there are %q", names)
+	}
 	p = begin(t, g, "root", "upload")
-	e := p.ask(up)
-	if a, _ := e.answer(); a["offset"] == float64(0) {
-		t.Fatal("nothing is there")
-	}
-	for at := 0; at < len(other); {
-		n := min(100_000, len(other)-at)
-		if at+n > window/2 { // not faster than credit is sure to come
-			r, err := e.receive()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.kind != kindCredit {
-				continue
-			}
-			for ; at < len(other) && int64(at+1000) < r.offset; at += 1000 {
-				if err := p.write(appendData(nil, e.id, int64(at), other[at:min(at+1000, len(other))])); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if at >= len(other) {
-				break
-			}
-			continue
-		}
-		if err := p.write(appendData(nil, e.id, int64(at), other[at:at+n])); err != nil {
-			t.Fatal(err)
-		}
-		at += n
-	}
-	if a, code := e.answer(); code != "" || !bytes.Equal(g.read(t, "f"), other) || len(g.names(t)) != 1 {
+	p.anew = true
+	if a, code := p.upload(up, bytes.NewReader(other), 0); code != "" || a["sha256"] != sumOf(other) || !bytes.Equal(g.read(t, "f"), other) || len(g.names(t)) != 1 {
 		t.Errorf("anew: %v", a)
 	}
 }

@@ -168,6 +168,7 @@ type person struct {
 	near   *side
 	client *ssh.Client
 	served chan error // what Serve has returned
+	anew   bool       // uploads begin at 0, whatever is there
 
 	sending sync.Mutex
 	mu      sync.Mutex
@@ -453,6 +454,9 @@ func (p *person) upload(req request, r io.ReaderAt, stop int64) (map[string]any,
 		return a, code
 	}
 	at := int64(a["offset"].(float64))
+	if p.anew {
+		at = 0
+	}
 	limit := at + window
 	end := req.Size
 	if stop > 0 {
