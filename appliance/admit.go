@@ -91,19 +91,22 @@ func (g *Gateway) device(h *frame.Hello, p *frame.Peer) (auth.Device, error) {
 		}
 		return device, err
 	}
-	if err := g.Locks.Check(h.User, auth.DeviceID(h.Device), ""); err != nil {
+	return g.Enrol(auth.Enrolment{Code: h.Code, User: h.User, Key: h.Device, Name: frame.Clip(h.Name, 64), Platform: platform(p.Software), Source: p.Remote.Addr()}, *p)
+}
+
+// Enrol turns a code into a device of who asks, and writes that down.
+func (g *Gateway) Enrol(e auth.Enrolment, p frame.Peer) (auth.Device, error) {
+	if err := g.Locks.Check(e.User, auth.DeviceID(e.Key), ""); err != nil {
 		return auth.Device{}, err // with a code that is still good
 	}
-	device, err := g.Devices.Enrol(auth.Enrolment{
-		Code: h.Code, User: h.User, Key: h.Device, Name: frame.Clip(h.Name, 64), Platform: platform(p.Software), Source: p.Remote.Addr(),
-	})
+	device, err := g.Devices.Enrol(e)
 	if err == nil {
 		g.Log.Info("device enrolled", "user", device.User, "device", device.ID, "name", device.Name,
 			"source", p.Remote.Addr(), "transport", p.Transport)
-		e := ofCaller(audit.DeviceEnrolled, *p)
-		e.User, e.Device, e.Object = device.User, device.ID, device.Name
-		e.Detail = describe(device.Scope)
-		err = g.demand(e)
+		told := ofCaller(audit.DeviceEnrolled, p)
+		told.User, told.Device, told.Object = device.User, device.ID, device.Name
+		told.Detail = describe(device.Scope)
+		err = g.demand(told)
 	}
 	return device, err
 }

@@ -116,6 +116,8 @@ var routes = []route{
 		query: map[string]string{"user": "of this person"}},
 	{method: "POST", path: "/api/v1/signins/end", role: administrator, says: "end a sign-in, or all of a person; the answer lists them", asks: api.EndSignIns{}, answers: []api.SignIn(nil),
 		do: asking(call.endSignIns)},
+	{method: "GET", path: "/api/v1/health", role: administrator, says: "how the appliance has been for the last hour", answers: api.Health{}, do: call.health},
+	{method: "GET", path: "/api/v1/settings", role: administrator, says: "the configuration that is in force, without secrets", answers: []api.Setting(nil), do: call.settings},
 	{method: "GET", path: "/api/v1/update", role: administrator, says: "the versions of the image that the appliance has, and how much of an update is there", answers: api.Update{}, do: call.update},
 	{method: "POST", path: "/api/v1/update/upload", role: administrator, says: "bring a piece of an update file, the first with its header; a piece that does not begin where the last one ended changes nothing", most: api.MaxPiece,
 		query: map[string]string{"id": "SHA-256 of the file, in hex", "offset": "of the piece, in bytes", "size": "of the file, in bytes"},

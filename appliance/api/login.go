@@ -30,4 +30,20 @@ type LoginState struct {
 	State  string `json:"state"` // waiting or enrolled
 	User   string `json:"user,omitempty"`
 	Device string `json:"device,omitempty"`
+
+	Identity []string `json:"identity,omitempty"` // to browsers: the keys by which the appliance signs in the frame protocol, Ed25519, base64url without padding
+}
+
+// A CodeLogin is a browser that wants to be enrolled by a one-time code.
+type CodeLogin struct {
+	Code      string `json:"code"`
+	Key       string `json:"key"`       // as in LoginStart
+	Signature string `json:"signature"` // by the key, of CodeMessage; base64url without padding
+	Name      string `json:"name"`
+	Platform  string `json:"platform"`
+}
+
+// CodeMessage is what a browser's key signs to show that it is there: for an appliance at an address, and a code.
+func CodeMessage(address, code string) []byte {
+	return []byte("sallyport browser code v1\x00" + address + "\x00" + code)
 }

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"crypto/ed25519"
 	"net/http"
 	"time"
 
@@ -18,6 +19,7 @@ const sessionCookie = "__Host-sallyport-session"
 
 func (p *portal) apiPages(mux *http.ServeMux) {
 	mux.HandleFunc("POST /login/browser", p.enrolBrowser)
+	mux.HandleFunc("POST /login/code", p.enrolByCode)
 	mux.HandleFunc("POST /login/leave", p.leaveBrowser)
 	mux.HandleFunc("/api/v1/", p.serveAPI)
 }
@@ -38,18 +40,51 @@ func (p *portal) enrolBrowser(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		device, err = p.Enrol(r.Context(), e)
 	}
-	var secret string
 	if err == nil {
-		secret, err = p.Browsers.Remember(r.Context(), device.ID, time.Now().Add(p.Lasts))
+		err = p.remember(w, r, device)
 	}
 	if err != nil {
 		p.Refused(e.Person.User, source(r), err)
 		failure(w, err)
-		return
+	}
+}
+
+// remember gives a browser the cookie that stands for its device, and tells it what it is.
+func (p *portal) remember(w http.ResponseWriter, r *http.Request, device auth.Device) error {
+	secret, err := p.Browsers.Remember(r.Context(), device.ID, time.Now().Add(p.Lasts))
+	if err != nil {
+		return err
+	}
+	state := api.LoginState{State: "enrolled", User: device.User, Device: device.ID}
+	for _, key := range p.Identity {
+		state.Identity = append(state.Identity, b64.EncodeToString(key))
 	}
 	dropCookie(w, visitCookie)
 	setCookie(w, sessionCookie, secret, p.Lasts, http.SameSiteStrictMode)
-	answer(w, http.StatusCreated, api.LoginState{State: "enrolled", User: device.User, Device: device.ID})
+	answer(w, http.StatusCreated, state)
+	return nil
+}
+
+// enrolByCode makes a device of a browser that has a one-time code: the code says whose, and for what.
+func (p *portal) enrolByCode(w http.ResponseWriter, r *http.Request) {
+	var in api.CodeLogin
+	if !ask(w, r, &in) {
+		return
+	}
+	key, err := b64.DecodeString(in.Key)
+	signature, unread := b64.DecodeString(in.Signature)
+	if err != nil || unread != nil || len(key) != ed25519.PublicKeySize || !ed25519.Verify(key, api.CodeMessage(p.URL, in.Code), signature) {
+		failure(w, signin.ErrProof)
+		return
+	}
+	device, err := p.EnrolByCode(auth.Enrolment{Code: in.Code, Key: key, Name: in.Name, Platform: in.Platform, Source: source(r)}, r)
+	if err == nil {
+		err = p.remember(w, r, device)
+	}
+	if err != nil {
+		p.Refused("", source(r), err)
+		failure(w, err)
+	}
 }
 
 // leaveBrowser makes the cookie worthless. The device is given up by POST /api/v1/logout.

@@ -238,7 +238,7 @@ func TestChromium(t *testing.T) {
 
 	// The passkey alone.
 	d = h.device()
-	c.call("Page.navigate", map[string]any{"url": address + "/login"})
+	c.call("Page.navigate", map[string]any{"url": address + "/login?next=/login/device"})
 	c.sees("Sign in")
 	c.sees("For <work> only.")
 	c.press("Use a passkey")

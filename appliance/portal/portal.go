@@ -52,6 +52,9 @@ type Config struct {
 
 	// Enrol makes the device of a confirmed login its person's.
 	Enrol func(context.Context, signin.Enrolment) (auth.Device, error)
+	// EnrolByCode makes the device of who has a one-time code that person's.
+	EnrolByCode func(auth.Enrolment, *http.Request) (auth.Device, error)
+	Identity    [][]byte // the keys by which browsers know the appliance, Ed25519
 	// API is the appliance's API as a device sees it.
 	API      func(device string, r *http.Request) (http.Handler, error)
 	Browsers people.Browsers
@@ -188,6 +191,9 @@ func (p *portal) failed(w http.ResponseWriter, r *http.Request, name, user strin
 	p.Refused(p.known(r, user), source(r), err)
 	v.Error, v.User = e, user
 	if slices.Contains([]string{signin.ErrVisit.Code, oidc.ErrRefused.Code}, e.Code) {
+		if name == "device" {
+			v.To = "/login/device"
+		}
 		name = "again"
 	}
 	p.show(w, name, statusOf(e), v)

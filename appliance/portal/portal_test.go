@@ -250,7 +250,7 @@ func TestLogin(t *testing.T) {
 	h.want(403, "this page is too old")(h.post("/login/confirm", url.Values{"code": {d.started.Code}})) // before the second step
 	h.want(403, "the code is wrong")(h.post("/login/factor", url.Values{"method": {"totp"}, "code": {"000000"}}))
 	h.clock = h.clock.Add(time.Minute) // the code of the setup is used up
-	h.want(200, "/login/device")(h.post("/login/factor", url.Values{"method": {"totp"}, "code": {h.code(secret)}}))
+	h.want(200, "/login/browser")(h.post("/login/factor", url.Values{"method": {"totp"}, "code": {h.code(secret)}}))
 	h.want(403, "no login waits under this code")(h.post("/login/device", url.Values{"code": {"BBBB-BBBB"}}))
 	page := h.want(200, "Is this your device?")(h.post("/login/device", url.Values{"code": {strings.ToLower(d.started.Code)}}))
 	for _, says := range []string{d.started.Code, "laptop", "linux/amd64", "192.0.2.7"} {
@@ -278,7 +278,7 @@ func TestLogin(t *testing.T) {
 		t.Errorf("a denied login: %s", code)
 	}
 	// With a recovery code, once.
-	for _, says := range []string{"/login/device", "the code is wrong or has been used"} {
+	for _, says := range []string{"/login/browser", "the code is wrong or has been used"} {
 		h.post("/login/password", url.Values{"user": {"ann"}, "password": {secretSentence}})
 		if _, page := h.post("/login/factor", url.Values{"method": {"recovery"}, "code": {recovery[3]}}); !strings.Contains(page, says) {
 			t.Errorf("not %q: %s", says, page)
@@ -306,7 +306,7 @@ func TestPasskey(t *testing.T) {
 	h.want(200, "Your account is ready")(h.post("/setup/finish", url.Values{"code": {code}, "password": {secretSentence}, "again": {secretSentence}, "passkey": {answer}}))
 	d := h.device()
 	ask = asked("/login/passkey", `{"visit":false}`)
-	h.want(200, "/login/device")(h.send("POST", "/login/passkey/answer", "application/json", fmt.Sprintf(`{"id":%q,"response":%s}`, ask.ID, h.key.Get(ask.Options)), h.url))
+	h.want(200, "/login/browser")(h.send("POST", "/login/passkey/answer", "application/json", fmt.Sprintf(`{"id":%q,"response":%s}`, ask.ID, h.key.Get(ask.Options)), h.url))
 	h.want(200, "Signed in")(h.post("/login/confirm", url.Values{"code": {d.started.Code}}))
 	if state, _ := d.poll(); state.State != "enrolled" || h.enrolled[0].Person.Method != "passkey" {
 		t.Errorf("%+v, %+v", state, h.enrolled)
@@ -367,7 +367,7 @@ func TestResetMeanwhile(t *testing.T) {
 	d := h.device()
 	h.clock = h.clock.Add(time.Minute)
 	h.post("/login/password", url.Values{"user": {"ann"}, "password": {secretSentence}})
-	h.want(200, "/login/device")(h.post("/login/factor", url.Values{"method": {"totp"}, "code": {h.code(secret)}}))
+	h.want(200, "/login/browser")(h.post("/login/factor", url.Values{"method": {"totp"}, "code": {h.code(secret)}}))
 	h.want(200, "Signed in")(h.post("/login/confirm", url.Values{"code": {d.started.Code}}))
 	if state, _ := d.poll(); state.State != "enrolled" {
 		t.Fatalf("%+v", state)

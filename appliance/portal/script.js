@@ -1,8 +1,15 @@
 // What the pages do with script: passkeys, and the code that stands behind # in the address. It reaches no server and no
-// log there; between two pages it is kept for this tab alone.
+// log there; between two pages it is kept for this tab alone, as is where the person goes on when they are signed in.
 "use strict";
 
 const codeKey = "sallyport-code";
+const nextKey = "sallyport-next";
+
+function takeNext() {
+  const next = new URLSearchParams(location.search).get("next");
+  if (location.pathname !== "/login" || next === null) return;
+  sessionStorage.setItem(nextKey, next);
+}
 
 function takeCode() {
   const code = location.hash.slice(1);
@@ -22,6 +29,7 @@ function takeCode() {
 function offerCode() {
   const field = document.getElementById("device-code");
   const code = sessionStorage.getItem(codeKey);
+  if (document.getElementById("decided")) sessionStorage.removeItem(codeKey);
   if (field && code && field.value === "") field.value = decodeURIComponent(code);
 }
 
@@ -72,6 +80,7 @@ function onClick(id, act) {
   });
 }
 
+takeNext();
 takeCode();
 offerCode();
 onClick("passkey", usePasskey);

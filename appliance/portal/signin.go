@@ -40,7 +40,7 @@ func (p *portal) entered(w http.ResponseWriter, v signin.Visit) {
 		setCookie(w, knownCookie, v.Known, lockout.CookieLife, http.SameSiteStrictMode)
 	}
 	if v.SignedIn {
-		p.show(w, "onward", http.StatusOK, page{To: "/login/device", User: v.User})
+		p.show(w, "onward", http.StatusOK, page{To: "/login/browser", User: v.User})
 		return
 	}
 	p.show(w, "factor", http.StatusOK, page{User: v.User, Next: v.Next})
@@ -118,7 +118,7 @@ func (p *portal) finishPasskey(w http.ResponseWriter, r *http.Request) {
 	if v.Known != "" {
 		setCookie(w, knownCookie, v.Known, lockout.CookieLife, http.SameSiteStrictMode)
 	}
-	answer(w, http.StatusOK, map[string]string{"to": "/login/device"})
+	answer(w, http.StatusOK, map[string]string{"to": "/login/browser"})
 }
 
 // toProvider sends a browser to an identity provider: by a page, since form-action would follow a redirect.

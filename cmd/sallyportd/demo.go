@@ -204,7 +204,7 @@ func (d *demo) close() {
 
 // configuration is the appliance's. Its format has no word for a VNet in memory: demoSupply brings it.
 func (d *demo) configuration() (*config.Config, error) {
-	return config.Parse(filepath.Join(d.dir, "sallyport.yaml"), fmt.Appendf(nil, `
+	cfg, err := config.Parse(filepath.Join(d.dir, "sallyport.yaml"), fmt.Appendf(nil, `
 name: demo
 listen: {address: %q}
 tls: {self_signed: true}
@@ -214,6 +214,10 @@ drain: {grace: 1s}
 vnets:
   demo: {link: {kernel: {}}, prefixes: [%s]}
 `, d.tcp.Addr().String(), demoPrefix))
+	if err == nil { // which wants a name, since passkeys belong to names; the demo has none
+		cfg.Identity = config.Identity{URL: "https://" + d.tcp.Addr().String(), Lasts: 12 * time.Hour, Refresh: 15 * time.Minute, Token: 10 * time.Minute}
+	}
+	return cfg, err
 }
 
 func (d *demo) access() string {
@@ -352,7 +356,14 @@ func (d *demo) transcript(ctx context.Context, cfg *config.Config, once bool) er
 	if once {
 		return nil
 	}
-	d.step("now by hand, in another terminal")
+	link, err := askForCode(ctx, cfg, api.AskCode{User: "ann", Valid: appliance.CodeLife})
+	if err != nil {
+		return err
+	}
+	d.step("now by hand, in a browser")
+	d.line("https://%s/login/code#%s", address, link.Code)
+	d.line("(signs it in as ann, once, within %v; the certificate is the demo's own, so the browser asks first)", appliance.CodeLife)
+	d.step("or in another terminal")
 	d.line("export SALLYPORT_HOME=%s", home.Dir())
 	d.line("export PATH=%s:$PATH", filepath.Dir(d.sibling()))
 	d.line("sallyport ls")

@@ -109,7 +109,7 @@ func (d *daemon) openSignIn() error {
 		}}
 	}
 	d.portal, err = portal.New(portal.Config{Name: d.cfg.Name, URL: cfg.URL, Service: signin.New(c), Providers: names, Accounts: accounts, Passwords: hasher,
-		Passkeys: c.Passkeys, Enrol: d.enrol, API: d.browserAPI, Browsers: people.Browsers{Store: d.store}, Banner: d.cfg.Banner, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
+		Passkeys: c.Passkeys, Enrol: d.enrol, EnrolByCode: d.enrolByCode, Identity: [][]byte{d.identity.Public()}, API: d.browserAPI, Browsers: people.Browsers{Store: d.store}, Banner: d.cfg.Banner, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
 		SetUp: func(user string, source netip.Addr) { d.gateway.AccountSetUp(user, source.String()) }})
 	return err
 }
@@ -189,6 +189,21 @@ func (d *daemon) enrol(ctx context.Context, e signin.Enrolment) (auth.Device, er
 	return device, nil
 }
 
+// enrolByCode makes a device of a browser whose person has a one-time code.
+func (d *daemon) enrolByCode(e auth.Enrolment, r *http.Request) (auth.Device, error) {
+	p, err := browserPeer(r)
+	if err != nil {
+		return auth.Device{}, err
+	}
+	return d.gateway.Enrol(e, p)
+}
+
+// browserPeer is who asks by a browser, as far as the connection says.
+func browserPeer(r *http.Request) (frame.Peer, error) {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return frame.Peer{Transport: "browser", Remote: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), Software: frame.Clip(r.UserAgent(), 64)}, err
+}
+
 // signInRefused notes why somebody has not signed in: exactly in the log, and as they were told in the audit log.
 func (d *daemon) signInRefused(user string, source netip.Addr, why error) {
 	user = frame.Clip(user, 64)
@@ -212,12 +227,12 @@ func (d *daemon) browserAPI(id string, r *http.Request) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	p, err := browserPeer(r)
 	if err != nil {
 		return nil, err
 	}
-	return d.gateway.API(frame.Peer{User: device.User, Device: device.ID, Transport: "browser", Remote: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()),
-		Software: frame.Clip(r.UserAgent(), 64)}), nil
+	p.User, p.Device = device.User, device.ID
+	return d.gateway.API(p), nil
 }
 
 // followPeople asks identity providers about sign-ins until ctx ends.

@@ -260,7 +260,7 @@ func (b *browser) atProvider(user string) {
 	b.t.Helper()
 	to := html.UnescapeString(onward.FindStringSubmatch(b.form("/login/at/corp", nil, "0;url="))[1])
 	back := b.idp.Login(b.t, to, user)
-	if text := b.page(b.Get(b.url + "/login/corp?" + back.Encode())); !strings.Contains(text, "/login/device") {
+	if text := b.page(b.Get(b.url + "/login/corp?" + back.Encode())); !strings.Contains(text, "/login/browser") {
 		b.t.Fatalf("back from the provider: %s", text)
 	}
 }
@@ -489,7 +489,7 @@ func (b *browser) byPassword(user, secret string) {
 		b.t.Fatal(err)
 	}
 	b.form("/login/password", url.Values{"user": {user}, "password": {bobsPassword}}, "authenticator app")
-	b.form("/login/factor", url.Values{"method": {"totp"}, "code": {one}}, "/login/device")
+	b.form("/login/factor", url.Values{"method": {"totp"}, "code": {one}}, "/login/browser")
 }
 
 // stolen puts one person's token beside another's key.

@@ -219,7 +219,7 @@ func TestSecrets(t *testing.T) {
 	if err != nil || len(tokens) != 1 {
 		t.Fatalf("bob's tokens are %q, %v", tokens, err)
 	}
-	p.signIn("recovery", p.recovery[0], "/login/device")
+	p.signIn("recovery", p.recovery[0], "/login/browser")
 	p.signIn("recovery", p.recovery[0], "is wrong or has been used") // and fails, which is noted
 	p.form("/login/password", url.Values{"user": {"bob"}, "password": {p.password + " too much"}}, "the user name or the password is wrong")
 	b.hide("a set-up code", linkCode.FindStringSubmatch(b.mustClient("admin", "accounts", "reset", "bob", "--second-factor").stdout)[1])

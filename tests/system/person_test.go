@@ -121,7 +121,7 @@ func (b *bastion) signUp(user, home string) *person {
 		b.t.Fatalf("%d recovery codes on\n%s", len(p.recovery), done)
 	}
 	l := b.startLogin(home)
-	p.signIn("totp", p.oneTime(30*time.Second), "/login/device")
+	p.signIn("totp", p.oneTime(30*time.Second), "/login/browser")
 	p.form("/login/device", url.Values{"code": {l.code}}, "this is my device")
 	p.form("/login/confirm", url.Values{"code": {l.code}}, "Signed in")
 	select {

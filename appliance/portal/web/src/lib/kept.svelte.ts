@@ -21,6 +21,15 @@ function write(key: string, list: string[]): void {
 
 export const kept = $state({ favourites: read('favourites'), recent: read('recent') });
 
+// ofUser forgets what was kept for somebody else.
+export function ofUser(user: string): void {
+  if (localStorage.getItem('user') === user) return;
+  localStorage.clear();
+  localStorage.setItem('user', user);
+  kept.favourites = [];
+  kept.recent = [];
+}
+
 export function favour(name: string): void {
   kept.favourites = kept.favourites.includes(name) ? kept.favourites.filter((n) => n !== name) : [...kept.favourites, name];
   write('favourites', kept.favourites);

@@ -1,14 +1,19 @@
 // Logging out: the sign-in ends, and nothing of the person's stays in this browser.
 
-import { api, post } from './api';
+import { forget } from './device';
 
-export async function leave(): Promise<void> {
-  try {
-    await api('POST', '/logout');
-  } finally {
-    await post('/login/leave', {});
-    localStorage.clear();
-    sessionStorage.clear();
-    location.assign('/login');
-  }
+export async function leave(everywhere = false): Promise<void> {
+  await giveUp(everywhere);
+  localStorage.clear();
+  sessionStorage.clear();
+  location.assign('/login');
+}
+
+// giveUp ends what this browser was signed in as, if it was. It does so as far as it can: what the appliance does not hear
+// of ends there by itself.
+export async function giveUp(everywhere = false): Promise<void> {
+  const tell = (path: string) => fetch(path, { method: 'POST' }).catch(() => undefined);
+  await tell('/api/v1/logout' + (everywhere ? '?everywhere' : ''));
+  await tell('/login/leave');
+  await forget().catch(() => undefined);
 }

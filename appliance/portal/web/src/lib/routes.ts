@@ -23,6 +23,8 @@ export interface Route {
 export const routes: Route[] = [
   { path: '/', title: 'Targets', page: Targets },
   { path: '/targets', title: 'Targets', page: Targets },
+  { path: '/login/browser', title: 'Signing in', open: true, load: () => import('../pages/SignedIn.svelte') },
+  { path: '/login/code', title: 'Signing in', open: true, load: () => import('../pages/SignedIn.svelte') },
   { path: '/connect/:name', title: 'Connect', load: () => import('../pages/Connect.svelte') },
   { path: '/session/:name/terminal', title: 'Terminal', full: true, load: () => import('../pages/Terminal.svelte') },
   { path: '/session/:name/desktop', title: 'Desktop', full: true, load: () => import('../pages/Desktop.svelte') },

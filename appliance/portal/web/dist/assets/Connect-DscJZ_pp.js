@@ -1,1 +1,0 @@
-import{a as e,c as t,i as n,l as r,n as i,o as a,r as o,s,t as c,u as l}from"./index-DaHWiWSk.js";var u=o(`<div class="alone"><h1> </h1> <p><a href="/">Back to the targets</a></p></div>`);function d(o,d){t(d,!0);var f=u(),p=e(f),m=a(p,!0);r(2),l(f),n(()=>c(m,d.params.name)),i(o,f),s()}export{d as default};

@@ -1,0 +1,17 @@
+// What the sign-in pages have kept for this tab: see script.js, which writes it.
+
+const codeKey = 'sallyport-code'; // of a command that waits for its login to be confirmed
+const nextKey = 'sallyport-next'; // where the person wanted to go
+
+export function waitingCode(): boolean {
+  return (sessionStorage.getItem(codeKey) ?? '') !== '';
+}
+
+// takeNext is where the person goes on: to a page of this appliance, whatever has been written there.
+export function takeNext(): string {
+  const next = sessionStorage.getItem(nextKey) ?? '/';
+  sessionStorage.removeItem(nextKey);
+  if (!next.startsWith('/')) return '/';
+  const url = new URL(next, location.origin);
+  return url.origin === location.origin ? url.pathname + url.search : '/';
+}
