@@ -1,6 +1,7 @@
 // The npm package of the desktop's client has its program inline, as base64 in a string, and opens WebSockets of its own.
 // Here the program becomes a file beside the others, which streams, is cached, and needs no data: in the pages' policy; and
-// the client's WebSocket becomes ours, which rides on a flow (src/pages/desktop/socket.ts).
+// the client's WebSocket becomes ours, which rides on a flow (src/pages/desktop/socket.ts). It sends Blobs, whose bytes a
+// browser gives out late: so those become ours too.
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,6 +10,7 @@ import type { Plugin } from 'vite';
 const client = /\/@devolutions\/iron-remote-desktop-rdp\/iron-remote-desktop-rdp\.js$/;
 const inline = /"data:application\/wasm;base64,([A-Za-z0-9+/=]+)"/g;
 const opens = /\bnew WebSocket\(/g;
+const blobs = /\breturn new Blob\(/g;
 const name = 'desktop.wasm'; // in the bundle; the file's name has a hash of what is in it
 
 export function wasm(): Plugin {
@@ -25,11 +27,13 @@ export function wasm(): Plugin {
       const text = readFileSync(id, 'utf8');
       const program = only(text, inline);
       only(text, opens);
+      only(text, blobs);
       const ref = this.emitFile({ type: 'asset', name, source: Buffer.from(program[1]!, 'base64') });
-      return {
-        code: `import { Socket } from ${JSON.stringify(socket)};\n` + text.replace(program[0], () => `import.meta.ROLLUP_FILE_URL_${ref}`).replace(opens, 'new Socket('),
-        map: null,
-      };
+      const code = text
+        .replace(program[0], () => `import.meta.ROLLUP_FILE_URL_${ref}`)
+        .replace(opens, 'new Socket(')
+        .replace(blobs, 'return new Parts(');
+      return { code: `import { Parts, Socket } from ${JSON.stringify(socket)};\n` + code, map: null };
     },
   };
 }

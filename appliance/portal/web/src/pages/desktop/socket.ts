@@ -16,8 +16,22 @@ export function offer(pipe: Pipe): void {
   next = pipe;
 }
 
+// Parts are what the client makes of bytes before it sends them.
+export class Parts {
+  readonly bytes: Bytes;
+
+  constructor(parts: Uint8Array[]) {
+    this.bytes = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      this.bytes.set(part, at);
+      at += part.length;
+    }
+  }
+}
+
 export class Socket extends EventTarget {
-  binaryType: BinaryType = 'blob';
+  binaryType: BinaryType = 'arraybuffer';
   readyState: number = WebSocket.CONNECTING;
 
   private readonly pipe: Pipe;
@@ -35,14 +49,13 @@ export class Socket extends EventTarget {
     });
   }
 
-  send(data: ArrayBuffer | ArrayBufferView): void {
-    if (this.readyState !== WebSocket.OPEN) return;
-    this.pipe.send(copy(data)); // what the client gives lies in its memory, which it uses again
+  send(parts: Parts): void {
+    if (this.readyState === WebSocket.OPEN) this.pipe.send(parts.bytes);
   }
 
   // take is a message for the client: one PDU, as the appliance has sent it.
   take(message: Bytes): void {
-    if (this.readyState === WebSocket.OPEN) this.dispatchEvent(new MessageEvent('message', { data: copy(message).buffer }));
+    if (this.readyState === WebSocket.OPEN) this.dispatchEvent(new MessageEvent('message', { data: message.slice().buffer }));
   }
 
   // close is the client's, and the page's: nothing comes any more.
@@ -51,9 +64,4 @@ export class Socket extends EventTarget {
     this.readyState = WebSocket.CLOSED;
     this.dispatchEvent(new CloseEvent('close', { code: 1000, wasClean: true }));
   }
-}
-
-function copy(data: ArrayBuffer | ArrayBufferView): Bytes {
-  const view = ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new Uint8Array(data);
-  return new Uint8Array(view);
 }
