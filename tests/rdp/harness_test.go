@@ -53,6 +53,7 @@ type bastion struct {
 	browser *chromium.Browser
 	server  *httptest.Server
 	work    sync.WaitGroup
+	idle    time.Duration // of the rule
 
 	mu      sync.Mutex
 	start   map[string]any // the first message of the next flow
@@ -122,7 +123,7 @@ func (pinStore) Forget(context.Context, string) error                      { ret
 // newBastion makes one whose target has what is said in rdp, and whose policies are more.
 func newBastion(t *testing.T, rdp, more string) *bastion {
 	t.Helper()
-	b := &bastion{Lab: lab.New(t), t: t}
+	b := &bastion{Lab: lab.New(t), t: t, idle: time.Hour}
 	registry, err := auth.Open(t.Context(), t.TempDir(), new(auth.Memory), time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +154,7 @@ func newBastion(t *testing.T, rdp, more string) *bastion {
 
 func (b *bastion) policy(rdp, more string) {
 	b.t.Helper()
-	access := fmt.Sprintf("targets: [{name: desk-1, vnet: hub, address: %s, protocols: rdp, rdp: %s}]\nrules: [{name: all, who: [ann], targets: [desk-1]%s}]\n", lab.TargetAddr4, rdp, "")
+	access := fmt.Sprintf("targets: [{name: desk-1, vnet: hub, address: %s, protocols: rdp, rdp: %s}]\nrules: [{name: all, who: [ann], targets: [desk-1], idle: %v}]\n", lab.TargetAddr4, rdp, b.idle)
 	p, err := policy.Parse([]policy.File{{Name: "access.yaml", Data: []byte(access)}, {Name: "more.cedar", Data: []byte(more)}},
 		policy.Options{AddressSyntax: netstack.ParseAddr, Forbidden: func(netip.Addr) error { return nil }})
 	if err != nil {

@@ -138,3 +138,23 @@ func selfSigned(t *testing.T) []byte {
 	}
 	return der
 }
+
+// TestIdle: a desktop on which something moves by itself is idle when nobody touches it.
+func TestIdle(t *testing.T) {
+	b := newBastion(t, "{}", "")
+	b.idle = 8 * time.Second
+	b.policy("{}", "")
+	s := b.Shadow(b.VNet.Namespace, lab.ShadowOptions{TLS: true, Program: []string{"sh", "-c", "while date +%s; do sleep 1; done"}})
+	b.connect(login{User: s.User})
+	b.until("desktop", 30*time.Second, func() bool { return b.browser.Run("desk.state") == "open" })
+	for begin := time.Now(); time.Since(begin) < 10*time.Second; time.Sleep(time.Second) {
+		b.browser.Run("desk.click(200, 200)")
+	}
+	if state := b.browser.Run("desk.state"); state != "open" {
+		t.Fatalf("a desktop that somebody uses is %s, and heard %+v", state, b.heard)
+	}
+	begin := time.Now()
+	if m := b.notice(); m.Code != "E_IDLE" || m.Sentence != "nobody has touched keyboard or mouse for 8s" || time.Since(begin) < 6*time.Second {
+		t.Errorf("after %v: %+v", time.Since(begin), m)
+	}
+}
