@@ -109,11 +109,7 @@ func (f *flow) checkKey(key []byte) error {
 // wrongIdentity writes that a server is not the one it should be, and says so.
 func (f *flow) wrongIdentity(why error, m hostkey.MismatchError) error {
 	known := strings.Join(m.Known, " or ")
-	e := f.event(audit.TargetIdentity)
-	e.Code, e.Why = "E_TARGET_IDENTITY", why.Error()
-	e.Detail = map[string]string{"shown": m.Shown, "known": known}
-	f.gateway.recordOf(f.peer.User, e)
-	f.log(slog.LevelWarn, "target's host key is wrong", "shown", m.Shown, "known", known, "why", why)
+	f.recordIdentity(why, m)
 	if known == "" {
 		return frame.Refuse("E_TARGET_IDENTITY", fmt.Sprintf("%s does not show the host key that it is known by: %v", f.grant.Target, why),
 			"nothing was sent to it; ask an administrator what has changed there")

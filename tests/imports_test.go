@@ -45,6 +45,7 @@ var allowed = map[string][]string{
 	"appliance/auth/token":               {"appliance/auth"},
 	"appliance/auth/totp":                {"appliance/auth"},
 	"appliance/config":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
+	"appliance/desktop":                  {"appliance", "appliance/audit", "appliance/credssp", "appliance/policy", "appliance/rdp", "appliance/rdp/der", "frame"},
 	"appliance/hostkey":                  {},
 	"appliance/people":                   {"appliance/auth", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/pending", "appliance/auth/signin", "appliance/store"},
 	"appliance/portal":                   {"appliance/api", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/signin", "appliance/auth/totp", "appliance/people", "appliance/portal/web"},
@@ -52,6 +53,9 @@ var allowed = map[string][]string{
 	"appliance/policy":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/policy/yamlfile":          {"appliance/policy/spell"},
 	"appliance/policy/spell":             {},
+	"appliance/credssp":                  {"appliance/rdp/der"},
+	"appliance/rdp":                      {"appliance/rdp/der"},
+	"appliance/rdp/der":                  {},
 	"appliance/sshca":                    {},
 	"appliance/store":                    {},
 	"client":                             {"appliance/api", "frame", "relay", "transport"},
@@ -72,7 +76,7 @@ var allowed = map[string][]string{
 	"cmd/sallyport-image":                {"image", "image/deb", "image/release", "image/uki", "image/update"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "cmd/internal/manual", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "cmd/internal/manual", "frame", "host", "host/boot", "host/disk", "host/metadata", "host/slots", "host/source", "image/uki", "image/update", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/desktop", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "cmd/internal/manual", "frame", "host", "host/boot", "host/disk", "host/metadata", "host/slots", "host/source", "image/uki", "image/update", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.

@@ -26,6 +26,8 @@ want xdotool xdotool
 want import imagemagick
 want tesseract tesseract-ocr
 want xrdp xrdp
+want weston weston
+want xclip xclip
 want xdpyinfo x11-utils
 want e2fsck e2fsprogs
 want sgdisk gdisk
@@ -46,6 +48,7 @@ want genisoimage genisoimage
 want sbverify sbsigntool
 want sfdisk fdisk
 want openssl openssl
+want chromium chromium
 want node nodejs
 want npm npm
 want lintian lintian

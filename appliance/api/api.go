@@ -38,6 +38,7 @@ type Target struct {
 	Labels    map[string]string `json:"labels,omitempty"`
 	HostKeys  []string          `json:"host_keys,omitempty"` // as in authorized_keys; the target must show one of them
 	HostCA    []string          `json:"host_ca,omitempty"`   // or a certificate by one of these
+	CredSSP   string            `json:"credssp,omitempty"`   // who proves a password to it for people in a browser: appliance, browser or off; none: it has no desktop
 	Latest    *Reach            `json:"latest,omitempty"`    // attempt at it, by anybody, since the appliance has started
 }
 
@@ -72,6 +73,7 @@ type Session struct {
 	Address   string    `json:"address,omitempty"` // of the target; none before it is known
 	VNet      string    `json:"vnet"`
 	Protocol  string    `json:"protocol"`
+	Program   string    `json:"program,omitempty"` // by which the appliance speaks it; none: the client does
 	Port      uint16    `json:"port"`
 	Rule      string    `json:"rule"` // that allows it
 	Transport string    `json:"transport"`

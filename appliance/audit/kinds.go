@@ -25,6 +25,8 @@ const (
 
 	SessionKilled = "session.killed"
 
+	ClipboardText = "clipboard.text"
+
 	CertificateIssued = "certificate.issued"
 	TargetIdentity    = "target.identity"
 	HostKeyConfirmed  = "hostkey.confirmed"

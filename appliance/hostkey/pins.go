@@ -3,6 +3,7 @@ package hostkey
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,8 +27,12 @@ type Key struct {
 // Fingerprint is the key's, as ssh prints it.
 func (k Key) Fingerprint() string { return Fingerprint(k.Blob) }
 
-// Fingerprint is the SHA-256 of a key as ssh prints it, or a word for what is none.
+// Fingerprint is the SHA-256 of a key as ssh prints it, or of a certificate as the access files have it, or a word for
+// what is neither.
 func Fingerprint(blob []byte) string {
+	if isX509(blob) {
+		return x509Fingerprint(blob)
+	}
 	key, err := ssh.ParsePublicKey(blob)
 	if err != nil {
 		return "unreadable"
@@ -35,8 +40,11 @@ func Fingerprint(blob []byte) string {
 	return ssh.FingerprintSHA256(key)
 }
 
-// Line is the key as authorized_keys has it.
+// Line is the key as authorized_keys has it, or a certificate in a line of that kind.
 func (k Key) Line() string {
+	if isX509(k.Blob) {
+		return x509Algorithm + " " + base64.StdEncoding.EncodeToString(k.Blob)
+	}
 	key, err := ssh.ParsePublicKey(k.Blob)
 	if err != nil {
 		return ""
@@ -108,14 +116,17 @@ func (p *Pins) Reload(ctx context.Context) error {
 	return nil
 }
 
-// Check compares a key that a target shows, and pins it if it is the first. Of a certificate it is the certified key
-// that counts. The error is a *MismatchError, ErrUnconfirmed, ErrUnread, or the store's.
+// Check compares a key that a target shows, and pins it if it is the first. Of a certificate of SSH it is the certified
+// key that counts, one of TLS counts as it is. The error is a *MismatchError, ErrUnconfirmed, ErrUnread, or the store's.
 func (p *Pins) Check(ctx context.Context, target string, blob []byte) error {
-	key, err := certified(blob)
-	if err != nil {
-		return err
+	k := Key{Target: target, Algorithm: x509Algorithm, Blob: blob, Seen: p.now()}
+	if !isX509(blob) {
+		key, err := certified(blob)
+		if err != nil {
+			return err
+		}
+		k.Algorithm, k.Blob = key.Type(), key.Marshal()
 	}
-	k := Key{Target: target, Algorithm: key.Type(), Blob: key.Marshal(), Seen: p.now()}
 	p.mu.Lock()
 	known := p.keys[target]
 	p.mu.Unlock()

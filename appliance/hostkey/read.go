@@ -16,6 +16,8 @@
 //
 // # Pins
 //
+// Servers of RDP have certificates of TLS instead of keys. They are pinned in the same way, each as it is.
+//
 // A target without a key is known by the first that it shows. Another key than that is refused, whatever its algorithm: a
 // server in the middle could choose one that nothing is pinned of.
 package hostkey

@@ -222,7 +222,7 @@ func (s *subject) decideOn(t Target, protocol string, port uint16, addr netip.Ad
 		return Grant{}, q.refusal(t, v)
 	}
 	g := Grant{
-		User: r.User, Target: t.Name, VNet: t.VNet, Host: t.Host, Port: port, Protocol: protocol, HostKeys: t.HostKeys, HostCA: t.HostCA,
+		User: r.User, Target: t.Name, VNet: t.VNet, Host: t.Host, Port: port, Protocol: protocol, HostKeys: t.HostKeys, HostCA: t.HostCA, Desktop: t.Desktop,
 		Rule: v.permits[0].id, Timed: s.looksAt(changing), request: r, address: addr.Unmap(),
 	}
 	permits := v.permits

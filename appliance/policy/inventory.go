@@ -35,7 +35,7 @@ func (c *checker) target(i int, t targetForm, named map[string]int) Target {
 	} else {
 		host = strings.ToLower(host)
 	}
-	return Target{Name: t.Name, VNet: t.VNet, Host: host, Offers: t.Protocols, Labels: t.Labels, HostKeys: t.HostKeys, HostCA: t.HostCA}
+	return Target{Name: t.Name, VNet: t.VNet, Host: host, Offers: t.Protocols, Labels: t.Labels, HostKeys: t.HostKeys, HostCA: t.HostCA, Desktop: c.desktop(i, t.RDP)}
 }
 
 // checkKeys wants SSH public keys.

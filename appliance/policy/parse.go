@@ -49,6 +49,7 @@ type targetForm struct {
 	Labels    map[string]string `yaml:"labels"`
 	HostKeys  []string          `yaml:"host_keys"`
 	HostCA    []string          `yaml:"host_ca"`
+	RDP       desktopForm       `yaml:"rdp"`
 }
 
 type ruleForm struct {
@@ -182,6 +183,7 @@ func Keys() map[string][]string {
 	return map[string][]string{
 		"":        yamlfile.Keys(reflect.TypeFor[fileForm]()),
 		"targets": yamlfile.Keys(reflect.TypeFor[targetForm]()),
+		"rdp":     yamlfile.Keys(reflect.TypeFor[desktopForm]()),
 		"rules":   yamlfile.Keys(reflect.TypeFor[ruleForm]()),
 		"tests":   yamlfile.Keys(reflect.TypeFor[testForm]()),
 	}

@@ -132,7 +132,8 @@ func TestProtocolForms(t *testing.T) {
 func TestKeys(t *testing.T) {
 	want := map[string][]string{
 		"":        {"admins", "bench", "address_mode", "zone", "motd", "groups", "targets", "rules", "tests"},
-		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys", "host_ca"},
+		"targets": {"name", "vnet", "address", "protocols", "labels", "host_keys", "host_ca", "rdp"},
+		"rdp":     {"certificate", "ca", "credssp", "autologon", "display_control", "graphics"},
 		"rules": {"name", "who", "targets", "labels", "protocols", "ports", "addresses", "vnets", "idle", "lifetime", "grace",
 			"bandwidth", "record", "approval", "principals", "hint"},
 		"tests": {"name", "user", "groups", "action", "target", "vnet", "protocol", "port", "address", "portal", "source", "transport", "at",

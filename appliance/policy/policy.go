@@ -112,6 +112,7 @@ type Target struct {
 	Labels   map[string]string // not to be changed
 	HostKeys []string          // SSH host keys in authorized_keys form; none means that none is pinned
 	HostCA   []string          // keys of authorities whose host certificates for Name are good, likewise
+	Desktop  Desktop           // how the appliance speaks RDP to it
 }
 
 // An Offer is a protocol and the ports on which a target speaks it.
@@ -168,6 +169,7 @@ type Grant struct {
 	Expires    time.Time     // Request.Time + Lifetime; zero without a Lifetime
 	HostKeys   []string      // SSH host keys that the target must show one of; none means that none is pinned
 	HostCA     []string      // or a certificate by one of these
+	Desktop    Desktop       // how the appliance speaks RDP to it
 
 	request Request    // what was asked
 	address netip.Addr // that has been decided on

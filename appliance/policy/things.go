@@ -106,6 +106,13 @@ func words(v any) string {
 			all = append(all, key+"="+v[key])
 		}
 		return strings.Join(all, ", ")
+	case desktopForm:
+		form := thing("", "", v)
+		return words(form.Says)
+	case certificatesForm:
+		return words([]string(v))
+	case autologonForm:
+		return "off" // on is the zero value
 	case offersForm:
 		var all []string
 		for _, o := range v {

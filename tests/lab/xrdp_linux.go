@@ -27,8 +27,9 @@ type XRDP struct {
 
 // XRDPOptions says how an xrdp server differs from the usual one.
 type XRDPOptions struct {
-	Port    uint16 // default 3389
-	Program string // a shell line that the session's terminal runs; default: shows "XRDP DESKTOP" and echoes
+	Port     uint16 // default 3389
+	Security string // tls, negotiate or rdp; default tls
+	Program  string // a shell line that the session's terminal runs; default: shows "XRDP DESKTOP" and echoes
 }
 
 // XRDP starts xrdp and its session manager in a namespace, with a new user. They keep their sockets, and their X servers
@@ -37,6 +38,9 @@ func (l *Lab) XRDP(n *Namespace, o XRDPOptions) *XRDP {
 	l.t.Helper()
 	if o.Port == 0 {
 		o.Port = 3389
+	}
+	if o.Security == "" {
+		o.Security = "tls"
 	}
 	if o.Program == "" {
 		o.Program = "echo XRDP DESKTOP; exec cat"
@@ -49,7 +53,7 @@ func (l *Lab) XRDP(n *Namespace, o XRDPOptions) *XRDP {
 		"#!/bin/sh\nopenbox &\nsleep 3\nexec xterm -fa monospace -fs 24 -maximized -e sh -c '"+o.Program+"'\n")
 	cert, key := l.certificate(dir)
 	server, sessions := filepath.Join(dir, "xrdp.ini"), filepath.Join(dir, "sesman.ini")
-	l.write(server, fmt.Sprintf(xrdpINI, o.Port, cert, key, filepath.Join(dir, "xrdp.log")))
+	l.write(server, fmt.Sprintf(xrdpINI, o.Port, o.Security, cert, key, filepath.Join(dir, "xrdp.log")))
 	l.write(sessions, fmt.Sprintf(sesmanINI, filepath.Join(dir, "sesman.log")))
 	if err := os.MkdirAll("/run/xrdp", 0o755); err != nil {
 		l.t.Fatal(err)
@@ -67,7 +71,7 @@ const xrdpINI = `[Globals]
 ini_version=1
 fork=true
 port=tcp://0.0.0.0:%d
-security_layer=tls
+security_layer=%s
 certificate=%s
 key_file=%s
 ssl_protocols=TLSv1.2, TLSv1.3
