@@ -7,6 +7,7 @@ package chromium
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,6 +30,12 @@ type Browser struct {
 // Start starts a browser that lives as long as the test.
 func Start(t testing.TB) *Browser {
 	t.Helper()
+	return StartIn(t, exec.CommandContext)
+}
+
+// StartIn is Start by another way to start a command, such as one in a network namespace, and with more flags.
+func StartIn(t testing.TB, command func(ctx context.Context, name string, args ...string) *exec.Cmd, flags ...string) *Browser {
+	t.Helper()
 	hear, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -37,9 +44,10 @@ func Start(t testing.TB) *Browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
+	args := []string{"--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server", "--remote-debugging-pipe",
-		"--user-data-dir="+t.TempDir(), "about:blank")
+		"--user-data-dir=" + t.TempDir()}
+	cmd := command(context.Background(), "chromium", append(append(args, flags...), "about:blank")...)
 	cmd.ExtraFiles = []*os.File{hear, say} // 3 and 4, where it looks for them
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

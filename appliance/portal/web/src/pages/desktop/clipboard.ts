@@ -22,7 +22,7 @@ export class Clipboard {
   private client: Client | undefined;
 
   constructor(
-    readonly allowed: Allowed,
+    private readonly allowed: () => Allowed,
     private readonly tell: (sentence: string) => void,
   ) {}
 
@@ -34,7 +34,7 @@ export class Clipboard {
   came = (data: Data): void => {
     const found = data.items().find((item) => item.mimeType().startsWith(text));
     const value: unknown = found?.value();
-    if (!this.allowed.out || typeof value !== 'string' || value === '') return;
+    if (!this.allowed().out || typeof value !== 'string' || value === '') return;
     if (value.length > most) {
       this.tell('The text that was copied on the desktop is too large for the clipboard.');
       return;
@@ -49,7 +49,7 @@ export class Clipboard {
   // look tells the desktop what is in the clipboard here, where the browser lets the page see it without asking.
   async look(always = false): Promise<void> {
     await this.again();
-    if (!this.allowed.in || !document.hasFocus()) {
+    if (!this.allowed().in || !document.hasFocus()) {
       if (always) await this.give('');
       return;
     }
@@ -65,7 +65,7 @@ export class Clipboard {
 
   // pasted is what the browser gives away at a paste. What it returns ends when the desktop knows of it.
   async pasted(value: string): Promise<void> {
-    if (!this.allowed.in) {
+    if (!this.allowed().in) {
       this.tell('Policy does not allow to paste from here into this desktop.');
       return;
     }

@@ -129,9 +129,11 @@ export class Desktop {
       .setCursorStyleCallback(this.point)
       .extension(enableCredssp(settings.exchange === 'browser'));
     link.offer();
-    const clipboard = new Clipboard(this.allowed, (sentence) => this.tell(sentence));
+    const clipboard = new Clipboard(
+      () => this.allowed,
+      (sentence) => this.tell(sentence),
+    );
     this.clipboard = clipboard;
-    if (!this.allowed.in && !this.allowed.out) return builder;
     return builder.remoteClipboardChangedCallback(clipboard.came).forceClipboardUpdateCallback(clipboard.asked);
   }
 
@@ -176,7 +178,7 @@ export class Desktop {
   }
 
   private stands(s: State): void {
-    if (s.state === 'connecting') this.allowed = { in: s.clipboard_in === true, out: s.clipboard_out === true };
+    if (s.state === 'open') this.allowed = { in: s.clipboard_in === true, out: s.clipboard_out === true };
     if (s.certificate) this.certificate = s.certificate;
     if (s.first && s.certificate) this.tell('This desktop was never seen before. Its certificate is expected from now on.', s.certificate);
   }

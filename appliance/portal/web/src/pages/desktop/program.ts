@@ -13,13 +13,13 @@ export interface Start {
   credssp: 'appliance' | 'browser';
 }
 
-// A State is how far the appliance is.
+// A State is how far the appliance is. All but the state itself comes with open.
 export interface State {
   state: 'connecting' | 'open' | 'ended';
-  clipboard_in?: boolean; // with connecting: what policy allows
+  certificate?: string; // the target's, as sha256:…
+  first?: boolean; // that was seen there; it is expected from now on
+  clipboard_in?: boolean; // policy allows it
   clipboard_out?: boolean;
-  certificate?: string; // with open: the target's, as sha256:…
-  first?: boolean; // it was never seen before, and is expected from now on
 }
 
 // A Notice is why there is no desktop, or no longer.

@@ -1,1 +1,0 @@
-import{A as e,I as t,K as n,P as r,S as i,U as a,W as o,q as s,w as c,x as l}from"./disclose-version-D_RG3Z5I.js";var u=c(`<div class="alone"><h1> </h1> <p><a href="/">Back to the targets</a></p></div>`);function d(c,d){o(d,!0);var f=u(),p=r(f),m=t(p,!0);n(2),s(f),e(()=>l(m,d.params.name)),i(c,f),a()}export{d as default};
