@@ -93,8 +93,10 @@ export class Link implements Pipe {
   private came(what: number, body: Bytes): Promise<void> | undefined {
     if (this.gone) return undefined;
     if (what === kind.state) {
-      this.heard.state(fromJSON<State>(body));
+      const state = fromJSON<State>(body);
+      this.heard.state(state);
       this.begun();
+      if (state.state === 'ended') this.finish(over);
     }
     if (what === kind.notice) this.heard.notice(fromJSON<Notice>(body));
     if (what !== kind.pdu) return undefined;
@@ -107,7 +109,9 @@ export class Link implements Pipe {
   }
 
   private finish(why: Ending): void {
+    if (this.ended) return;
     this.ended = why;
+    this.flow.close();
     this.begun();
     this.finished();
     this.socket?.close();
