@@ -90,6 +90,7 @@ func TestXRDP(t *testing.T) {
 	})
 	t.Run("another size", func(t *testing.T) {
 		b := b.on(t)
+		b.press("All right") // what was told of the certificate takes room
 		b.window(1280, 900)
 		b.press("Match size")
 		b.until("size", 30*time.Second, func() error {
