@@ -25,7 +25,8 @@ const (
 
 	SessionKilled = "session.killed"
 
-	ClipboardText = "clipboard.text"
+	ClipboardIn  = "clipboard.in"
+	ClipboardOut = "clipboard.out"
 
 	CertificateIssued = "certificate.issued"
 	TargetIdentity    = "target.identity"

@@ -25,7 +25,7 @@ func cleanPathError(err error, c rdp.Confirm) rdp.CleanPathError {
 		return rdp.CleanPathError{TLS: alertCertificate}
 	case "E_TARGET_TLS":
 		return rdp.CleanPathError{TLS: alertHandshake}
-	case "E_TARGET_LOGIN":
+	case "E_TARGET_AUTH":
 		return rdp.CleanPathError{HTTP: 401}
 	case frame.Internal, "":
 		return rdp.CleanPathError{HTTP: 500}

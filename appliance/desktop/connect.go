@@ -300,7 +300,7 @@ func (d *desk) secure(ctx context.Context, far net.Conn) (*tls.Conn, error) {
 // authenticate proves the password to the target, and then sends it.
 func (d *desk) authenticate(o outcome) error {
 	if o.who.password == nil || o.who.name == "" {
-		return frame.Refuse("E_TARGET_LOGIN", d.session.Target+" wants a user and a password before it shows a desktop", "type them")
+		return frame.Refuse("E_TARGET_AUTH", d.session.Target+" wants a user and a password before it shows a desktop", "type them")
 	}
 	key, err := publicKey(o.conn.ConnectionState().PeerCertificates[0])
 	if err != nil {
@@ -314,9 +314,9 @@ func (d *desk) authenticate(o outcome) error {
 	switch {
 	case errors.As(err, &denied):
 		d.keep.wipe()
-		return frame.Refuse("E_TARGET_LOGIN", fmt.Sprintf("%s refused the log-on: %v", d.session.Target, denied), "check user, domain and password")
+		return frame.Refuse("E_TARGET_AUTH", fmt.Sprintf("%s refused the log-on: %v", d.session.Target, denied), "check user, domain and password")
 	case err != nil:
-		return frame.Refuse("E_TARGET_LOGIN", fmt.Sprintf("network level authentication with %s failed: %v", d.session.Target, err), "the target must accept NTLM; its event log may say more")
+		return frame.Refuse("E_TARGET_AUTH", fmt.Sprintf("network level authentication with %s failed: %v", d.session.Target, err), "the target must accept NTLM; its event log may say more")
 	}
 	return nil
 }

@@ -114,13 +114,11 @@ func (r *relay) broken(client bool, err error) error {
 
 // pasted writes down that a text passes from one clipboard to the other, before it does.
 func (d *desk) pasted(c rdp.Clip) error {
-	direction := "out"
+	kind := audit.ClipboardOut
 	if c.In {
-		direction = "in"
+		kind = audit.ClipboardIn
 	}
-	return d.side.Record(audit.Event{Kind: audit.ClipboardText, Detail: map[string]string{
-		"direction": direction, "bytes": strconv.Itoa(c.Size), "sha256": hex.EncodeToString(c.SHA256[:]),
-	}})
+	return d.side.Record(audit.Event{Kind: kind, Detail: map[string]string{"size": strconv.Itoa(c.Size), "sha256": hex.EncodeToString(c.SHA256[:])}})
 }
 
 // An idle calls its function when it has not been touched for a time. Without a time it never does.

@@ -45,7 +45,7 @@ func (c *command) hostKeys() *cli.Command {
 		},
 	}
 	return &cli.Command{
-		Name: "hostkeys", Usage: "the SSH host keys of targets, and the certificates of their desktops", ArgsUsage: "[TARGET]",
+		Name: "hostkeys", Usage: "SSH host keys and certificates of targets", ArgsUsage: "[TARGET]",
 		Description: "  sallyport admin hostkeys\n  sallyport admin hostkeys db-1\n  sallyport admin hostkeys confirm db-1 SHA256:vN4k…\n  sallyport admin hostkeys forget db-1\n\nThe certificate of a desktop has a target of its own, such as rdp:win-1.",
 		Subcommands: []*cli.Command{confirm, forget},
 		Action: func(x *cli.Context) error {

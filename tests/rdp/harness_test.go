@@ -359,7 +359,7 @@ func (b *bastion) connect(l login) {
 func (b *bastion) sees(text string) {
 	b.t.Helper()
 	var seen string
-	b.until(fmt.Sprintf("%q on the desktop", text), 60*time.Second, func() bool {
+	b.until(fmt.Sprintf("%q on the desktop", text), 2*time.Minute, func() bool {
 		switch state := b.browser.Run("desk.state"); state {
 		case "open":
 		case "connecting":
@@ -389,7 +389,7 @@ func (b *bastion) picture() string {
 // file waits until a file has the text.
 func (b *bastion) file(path, want string) {
 	b.t.Helper()
-	b.until(fmt.Sprintf("%q in %s", want, path), 30*time.Second, func() bool {
+	b.until(fmt.Sprintf("%q in %s", want, path), time.Minute, func() bool {
 		got, _ := os.ReadFile(path)
 		return strings.TrimSpace(string(got)) == want
 	})

@@ -54,7 +54,7 @@ func TestShadow(t *testing.T) {
 	b.sound()
 
 	b.connect(login{User: s.User, Password: "something else"})
-	if m := b.notice(); m.Code != "E_TARGET_LOGIN" || m.Sentence != "desk-1 refused the log-on: the target does not accept this user and password" {
+	if m := b.notice(); m.Code != "E_TARGET_AUTH" || m.Sentence != "desk-1 refused the log-on: the target does not accept this user and password" {
 		t.Errorf("a wrong password: %+v", m)
 	}
 

@@ -71,11 +71,11 @@ func TestXRDP(t *testing.T) {
 	write(t, at("copy"), "grüße from the target")
 	b.until("the target's clipboard in the browser", 20*time.Second, func() bool { return b.browser.Run("desk.remote") == "grüße from the target" })
 	var clips []string
-	for _, e := range b.book.of(audit.ClipboardText) {
+	for _, e := range append(b.book.of(audit.ClipboardIn), b.book.of(audit.ClipboardOut)...) {
 		if e.User != "ann" || e.Target != "desk-1" {
 			t.Errorf("written down as %+v", e)
 		}
-		clips = append(clips, e.Detail["direction"]+" "+e.Detail["bytes"]+" "+e.Detail["sha256"])
+		clips = append(clips, strings.TrimPrefix(e.Kind, "clipboard.")+" "+e.Detail["size"]+" "+e.Detail["sha256"])
 	}
 	for direction, text := range map[string]string{"in": "grüße from the browser", "out": "grüße from the target"} {
 		sum := sha256.Sum256([]byte(text))
@@ -129,8 +129,8 @@ func TestXRDPClipboardRefused(t *testing.T) {
 	time.Sleep(time.Second)
 	write(t, at("paste"), "")
 	b.file(at("pasted"), "from the browser")
-	for _, e := range b.book.of(audit.ClipboardText) {
-		if e.Detail["direction"] == "out" && e.Detail["bytes"] == strconv.Itoa(len("from the target again")) {
+	for _, e := range b.book.of(audit.ClipboardOut) {
+		if e.Detail["size"] == strconv.Itoa(len("from the target again")) {
 			t.Errorf("it is written down that the target's clipboard passed: %+v", e)
 		}
 	}

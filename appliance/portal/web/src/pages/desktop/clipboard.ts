@@ -20,6 +20,7 @@ export class Clipboard {
   private here = ''; // what the desktop has of ours, or we of its
   private kept: string | undefined; // that the browser has not taken yet
   private client: Client | undefined;
+  private open = false; // the desktop has said that it takes a clipboard: before, it would not understand
 
   constructor(
     private readonly allowed: () => Allowed,
@@ -44,7 +45,10 @@ export class Clipboard {
   };
 
   // asked is the client, once there is a channel, or when the desktop wants to know what is here.
-  asked = (): void => void this.look(true);
+  asked = (): void => {
+    this.open = true;
+    void this.look(true);
+  };
 
   // look tells the desktop what is in the clipboard here, where the browser lets the page see it without asking.
   async look(always = false): Promise<void> {
@@ -94,6 +98,7 @@ export class Clipboard {
       this.tell('The text in your clipboard is too large for the desktop.');
       return;
     }
+    if (!this.open) return;
     const data = new Backend.ClipboardData();
     if (value !== '') {
       data.addText(text, value);

@@ -155,7 +155,7 @@ export class Desktop {
     this.turn++;
     const connected = this.phase === 'open';
     this.ending = this.said ?? (connected || !this.link ? (this.link?.ended ?? why(err)) : why(err));
-    this.phase = this.ending.code === 'E_TARGET_LOGIN' ? 'form' : 'ended';
+    this.phase = this.ending.code === 'E_TARGET_AUTH' ? 'form' : 'ended';
     this.forget();
   }
 

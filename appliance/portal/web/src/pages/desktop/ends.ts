@@ -15,7 +15,7 @@ interface ClientError {
 
 const ending = (code: string, sentence: string, hint: string): Ending => ({ code, sentence, hint });
 
-const credentials = ending('E_TARGET_LOGIN', 'the desktop does not take this user name and password', 'check user, domain and password');
+const credentials = ending('E_TARGET_AUTH', 'the desktop does not take this user name and password', 'check user, domain and password');
 const unreached = ending('E_DESKTOP_CONNECT', 'the appliance could not connect to the desktop', 'try again; if it stays so, tell an administrator');
 
 const kinds: Record<number, Ending> = {
@@ -28,7 +28,7 @@ const kinds: Record<number, Ending> = {
 };
 
 // unproved is what a desktop means that ends the connection when the browser proves the password: most say no more.
-export const unproved = ending('E_TARGET_LOGIN', credentials.sentence, 'check user, domain and password');
+export const unproved = ending('E_TARGET_AUTH', credentials.sentence, 'check user, domain and password');
 
 export const over = ending('E_DESKTOP_ENDED', 'the desktop has ended the session', 'connect again, or close the tab');
 export const lost = ending('E_DESKTOP_LOST', 'the connection to the desktop has ended', 'reconnect; if it happens again, tell an administrator');
