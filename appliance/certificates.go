@@ -27,6 +27,13 @@ func (s *Session) CheckCertificate(chain []*x509.Certificate) error {
 	return s.flow.checkCertificate(chain)
 }
 
+// KnowsCertificate says whether there is something that the target's certificate is compared with. Without, the first is
+// taken, and expected from then on.
+func (s *Session) KnowsCertificate() bool {
+	d, pins := s.flow.grant.Desktop, s.flow.gateway.HostKeys
+	return d.CA != "" || len(d.Certificates) > 0 || pins == nil || len(pins.Of(certificatePrefix+s.flow.pinName())) > 0
+}
+
 func (f *flow) checkCertificate(chain []*x509.Certificate) error {
 	d, target := f.grant.Desktop, f.grant.Target
 	if len(chain) == 0 || len(chain[0].Raw) > hostkey.MaxX509 {

@@ -111,6 +111,7 @@ func (d *desk) serve(ctx context.Context) error {
 		return d.closing(err)
 	}
 	d.say(stateMessage{State: "connecting"})
+	first := !d.session.KnowsCertificate()
 	request, err := readCleanPath(d.client)
 	if err != nil {
 		return d.closing(err)
@@ -132,7 +133,7 @@ func (d *desk) serve(ctx context.Context) error {
 	if !late.Stop() {
 		return context.Cause(ctx)
 	}
-	d.say(stateMessage{State: "open", Certificate: fingerprint(certificates), CredSSP: o.credssp,
+	d.say(stateMessage{State: "open", Certificate: fingerprint(certificates), First: first, CredSSP: o.credssp,
 		In: d.side.May(policy.ClipboardIn), Out: d.side.May(policy.ClipboardOut), Resize: d.side.Grant.Desktop.DisplayControl})
 	return d.relay(o, begin)
 }

@@ -29,6 +29,7 @@ const (
 type stateMessage struct {
 	State       string `json:"state"`
 	Certificate string `json:"certificate,omitempty"`
+	First       bool   `json:"first,omitempty"`
 	CredSSP     string `json:"credssp,omitempty"`
 	In          bool   `json:"clipboard_in,omitempty"`
 	Out         bool   `json:"clipboard_out,omitempty"`

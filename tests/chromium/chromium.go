@@ -8,6 +8,7 @@ package chromium
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,11 +30,17 @@ type Browser struct {
 }
 
 // patience is for all that a test does with a browser.
-const patience = 4 * time.Minute
+const patience = 5 * time.Minute
 
 // New starts a browser that ends with the test. Where there is none the test is skipped, but for root, whose machine has all
 // that is tested with.
 func New(t *testing.T) *Browser {
+	t.Helper()
+	return NewIn(t, exec.CommandContext)
+}
+
+// NewIn is New by another way to start a command, such as one in a network namespace, and with more flags.
+func NewIn(t *testing.T, command func(ctx context.Context, name string, args ...string) *exec.Cmd, flags ...string) *Browser {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -50,8 +57,10 @@ func New(t *testing.T) *Browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(path, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage", "--ignore-certificate-errors",
-		"--no-proxy-server", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "about:blank")
+	args := []string{"--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage", "--ignore-certificate-errors",
+		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server", "--remote-debugging-pipe",
+		"--user-data-dir=" + t.TempDir()}
+	cmd := command(context.Background(), path, append(append(args, flags...), "about:blank")...)
 	cmd.ExtraFiles = []*os.File{hear, say} // 3 and 4, where it looks for them
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ export interface Target {
   labels?: Record<string, string>;
   host_keys?: string[];
   host_ca?: string[];
+  credssp?: 'appliance' | 'browser' | 'off'; // of its desktop
   latest?: Reach;
 }
 

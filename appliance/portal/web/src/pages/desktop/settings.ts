@@ -1,0 +1,54 @@
+// What this browser keeps of how a person wants a desktop, by target. No password, and nothing that signs anybody in.
+
+export type Scale = 'fit' | 'real';
+
+export interface Settings {
+  user: string;
+  domain: string;
+  exchange: 'appliance' | 'browser'; // who does the password exchange of Network Level Authentication
+  scale: Scale;
+  size: string; // 'window', or WIDTHxHEIGHT
+  follow: boolean; // another window has another desktop
+  sharp: boolean; // a desktop's pixel is a screen's, where the screen has more than the page counts
+  unicode: boolean;
+}
+
+export const sizes = ['window', '1280x720', '1920x1080', '2560x1440', '3840x2160'];
+
+const usual: Settings = { user: '', domain: '', exchange: 'appliance', scale: 'fit', size: 'window', follow: false, sharp: false, unicode: false };
+
+export function settings(target: string): Settings {
+  const kept: Settings = { ...usual };
+  try {
+    const found: unknown = JSON.parse(localStorage.getItem('desktop ' + target) ?? '{}');
+    if (typeof found !== 'object' || found === null) return kept;
+    for (const [name, value] of Object.entries(found)) {
+      if (Object.hasOwn(usual, name) && typeof value === typeof usual[name as keyof Settings]) Object.assign(kept, { [name]: value });
+    }
+  } catch {
+    // It is as if there were none.
+  }
+  if (kept.exchange !== 'browser') kept.exchange = 'appliance';
+  if (kept.scale !== 'real') kept.scale = 'fit';
+  if (!sizes.includes(kept.size)) kept.size = 'window';
+  return kept;
+}
+
+export function keep(target: string, s: Settings): void {
+  try {
+    localStorage.setItem('desktop ' + target, JSON.stringify(s));
+  } catch {
+    // A browser that keeps nothing asks again.
+  }
+}
+
+// The session of a tab outlives the tab's document: who loads the page again goes on, without a password.
+
+export function resumable(target: string): string | undefined {
+  return sessionStorage.getItem('desktop ' + target) ?? undefined;
+}
+
+export function remember(target: string, session: string | undefined): void {
+  if (session === undefined) sessionStorage.removeItem('desktop ' + target);
+  else sessionStorage.setItem('desktop ' + target, session);
+}

@@ -1,0 +1,96 @@
+package desktops
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Keys that are not letters and digits, by what they type.
+var keys = map[rune]string{' ': "Space", '\n': "Enter", '-': "Minus", '.': "Period", ',': "Comma", '/': "Slash"}
+
+// Modifiers as the DevTools protocol has them.
+const (
+	alt     = 1
+	control = 2
+	shift   = 8
+)
+
+// key presses a key of a US keyboard and lets it go.
+func (b *bastion) key(code string, modifiers int) {
+	b.t.Helper()
+	for _, kind := range []string{"rawKeyDown", "keyUp"} {
+		b.browser.Call("Input.dispatchKeyEvent", event(kind, code, modifiers))
+	}
+}
+
+// event is one of a key, as a real keyboard would make it.
+func event(kind, code string, modifiers int) map[string]any {
+	key, virtual := code, 0
+	switch {
+	case strings.HasPrefix(code, "Key"):
+		key = strings.ToLower(code[3:])
+		virtual = int(code[3])
+	case strings.HasPrefix(code, "Digit"):
+		key, virtual = code[5:], int(code[5])
+	case code == "ControlLeft":
+		key, virtual = "Control", 17
+	case code == "ShiftLeft":
+		key, virtual = "Shift", 16
+	case code == "AltLeft":
+		key, virtual = "Alt", 18
+	case code == "Enter":
+		virtual = 13
+	case code == "Space":
+		key, virtual = " ", 32
+	}
+	return map[string]any{"type": kind, "code": code, "key": key, "modifiers": modifiers, "windowsVirtualKeyCode": virtual, "nativeVirtualKeyCode": virtual}
+}
+
+// types types a text, in small letters.
+func (b *bastion) types(text string) {
+	b.t.Helper()
+	for _, r := range text {
+		code, ok := keys[r]
+		switch {
+		case ok:
+		case '0' <= r && r <= '9':
+			code = "Digit" + string(r)
+		default:
+			code = "Key" + strings.ToUpper(string(r))
+		}
+		b.key(code, 0)
+		time.Sleep(15 * time.Millisecond)
+	}
+}
+
+// chord holds a key while it presses another.
+func (b *bastion) chord(held string, modifier int, code string) {
+	b.t.Helper()
+	b.browser.Call("Input.dispatchKeyEvent", event("rawKeyDown", held, modifier))
+	b.key(code, modifier)
+	b.browser.Call("Input.dispatchKeyEvent", event("keyUp", held, 0))
+}
+
+// click clicks where the desktop is so many of its pixels from its corner.
+func (b *bastion) click(x, y int) {
+	b.t.Helper()
+	at := strings.Fields(b.browser.Run(fmt.Sprintf("(c => { const r = c.getBoundingClientRect(); return (r.left + %d * r.width / c.width) + ' ' + (r.top + %d * r.height / c.height); })(document.querySelector('canvas'))", x, y)))
+	var where [2]float64
+	fmt.Sscan(at[0], &where[0])
+	fmt.Sscan(at[1], &where[1])
+	for _, kind := range []string{"mouseMoved", "mousePressed", "mouseReleased"} {
+		buttons := 0
+		if kind == "mousePressed" {
+			buttons = 1
+		}
+		b.browser.Call("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": where[0], "y": where[1], "button": map[bool]string{true: "none", false: "left"}[kind == "mouseMoved"], "buttons": buttons, "clickCount": 1})
+		time.Sleep(30 * time.Millisecond)
+	}
+}
+
+// wheel turns the wheel over the desktop, down by so many CSS pixels.
+func (b *bastion) wheel(pixels int) {
+	b.t.Helper()
+	b.browser.Call("Input.dispatchMouseEvent", map[string]any{"type": "mouseWheel", "x": 400, "y": 400, "deltaX": 0, "deltaY": pixels})
+}

@@ -1,0 +1,80 @@
+package desktops
+
+import (
+	"strings"
+	"testing"
+
+	"sallyport/tests/lab"
+)
+
+// TestShadow: a desktop that wants network level authentication, and one that does not.
+func TestShadow(t *testing.T) {
+	b := start(t)
+	program, typed := b.writes("SHADOW DESKTOP", "shadow")
+	s := b.Shadow(b.VNet.Namespace, lab.ShadowOptions{Port: shadowNLA, Program: []string{"sh", "-c", program}})
+
+	t.Run("right password", func(t *testing.T) {
+		b := b.on(t)
+		b.sign("nla", login{user: s.User, password: s.Password})
+		b.sees("SHADOW DESKTOP")
+		b.says("This desktop was never seen before")
+		b.says("sha256:")
+		b.screenshot("open")
+		b.click(200, 200)
+		b.types("hello 4711\n")
+		b.file(typed, "hello 4711")
+		if text := b.browser.Run("document.documentElement.outerHTML + JSON.stringify({...localStorage, ...sessionStorage})"); strings.Contains(text, s.Password) {
+			t.Error("the page keeps the password")
+		}
+		b.sound()
+	})
+	t.Run("reload", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Call("Page.reload", nil)
+		b.sees("SHADOW DESKTOP")
+		b.types("after a reload\n")
+		b.file(typed, "after a reload")
+		b.sound()
+	})
+	t.Run("wrong password", func(t *testing.T) {
+		b := b.on(t)
+		b.sign("nla", login{user: s.User, password: "something else"})
+		b.says("Nla refused the log-on: the target does not accept this user and password.")
+		b.says("Check user, domain and password.")
+		b.screenshot("refused")
+		b.fill(login{user: s.User, password: s.Password}) // and again, without loading anything
+		b.sees("SHADOW DESKTOP")
+	})
+	t.Run("the browser proves the password", func(t *testing.T) {
+		b := b.on(t)
+		b.sign("nla", login{user: s.User, password: s.Password, browser: true})
+		b.sees("SHADOW DESKTOP")
+		b.types("proved here\n")
+		b.file(typed, "proved here")
+		b.sign("nla", login{user: s.User, password: "something else", browser: true})
+		b.says("The desktop does not take this user name and password.")
+	})
+	t.Run("without network level authentication", func(t *testing.T) {
+		b := b.on(t)
+		program, typed := b.writes("TLS DESKTOP", "tls")
+		b.Shadow(b.VNet.Namespace, lab.ShadowOptions{Port: shadowTLS, TLS: true, Program: []string{"sh", "-c", program}})
+		b.sign("tls", login{})
+		b.sees("TLS DESKTOP")
+		b.click(200, 200)
+		b.types("over tls\n")
+		b.file(typed, "over tls")
+		b.sign("tls", login{user: "ann", password: "x", browser: true})
+		b.says("Tls does no network level authentication, so the browser cannot keep the password from the appliance.")
+	})
+	t.Run("weston", func(t *testing.T) {
+		b := b.on(t)
+		program, typed := b.writes("WESTON DESKTOP", "weston")
+		b.Weston(b.VNet.Namespace, lab.WestonOptions{Port: westonTLS, Program: program})
+		b.sign("weston", login{})
+		b.sees("WESTON DESKTOP")
+		b.click(300, 300)
+		b.types("a wayland desktop\n")
+		b.file(typed, "a wayland desktop")
+		b.sound()
+	})
+}

@@ -1,0 +1,236 @@
+package desktops
+
+import (
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/tests/chaoslink/chaos"
+	"sallyport/tests/lab"
+)
+
+// inSession is what the terminal of a session runs: it writes down what is typed. It takes the file "copy" for its
+// clipboard, writes its clipboard to "pasted" when there is a file "paste", and scrolls for the seconds in "scroll", after
+// which it leaves a picture of itself.
+const inSession = `cd %s
+echo XRDP DESKTOP
+(while sleep 0.2; do
+	if [ -f copy ]; then xclip -i -selection clipboard copy; mv copy copied; fi
+	if [ -f paste ]; then rm paste; timeout 5 xclip -o -selection clipboard -t UTF8_STRING >pasted.new 2>/dev/null || echo NOTHING >pasted.new; mv pasted.new pasted; fi
+	if [ -f scroll ]; then
+		end=$(($(date +%%s) + $(cat scroll))); n=0
+		while [ $(date +%%s) -lt $end ]; do n=$((n + 1)); echo "$n the quick brown fox jumps over the lazy dog $n"; sleep 0.02; done
+		echo; echo SOAK DONE; sleep 4; import -window root still.png; mv still.png picture.png; rm scroll
+	fi
+done) &
+while read line; do echo "$line" >typed; done
+`
+
+// xrdp starts an xrdp whose session exchanges files with the test.
+func (b *bastion) xrdp(port uint16, security string) (*lab.XRDP, func(name string) string) {
+	b.t.Helper()
+	dir := b.folder()
+	script := filepath.Join(dir, "session.sh")
+	if err := os.WriteFile(script, fmt.Appendf(nil, inSession, dir), 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	x := b.XRDP(b.VNet.Namespace, lab.XRDPOptions{Port: port, Security: security, Program: "exec sh " + script})
+	return x, func(name string) string { return filepath.Join(dir, name) }
+}
+
+// leave leaves a file for the session, whole at once.
+func (b *bastion) leave(path, text string) {
+	b.t.Helper()
+	next := path + ".next"
+	if err := errors.Join(os.WriteFile(next, []byte(text), 0o666), os.Chmod(next, 0o666), os.Rename(next, path)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// clipboard is what this computer's is.
+func (b *bastion) clipboard(want string) {
+	b.t.Helper()
+	b.until("clipboard", 20*time.Second, func() error {
+		if got := b.browser.Run("navigator.clipboard.readText()"); got != want {
+			return fmt.Errorf("it has %q, not %q", got, want)
+		}
+		return nil
+	})
+}
+
+// flows is how many flows there have been.
+func (b *bastion) flows() int { return strings.Count(b.daemon.Output(), `msg="flow opened"`) }
+
+// TestXRDP: a desktop that is made at log-on, in one session after another.
+func TestXRDP(t *testing.T) {
+	b := start(t)
+	x, at := b.xrdp(xrdpTLS, "tls")
+	b.sign("xrdp", login{user: x.User, password: x.Password})
+	b.sees("XRDP DESKTOP")
+	b.click(300, 300)
+	b.types("first line\n")
+	b.file(at("typed"), "first line")
+
+	t.Run("clipboard", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Run("navigator.clipboard.writeText('grüße from the browser')")
+		b.chord("ControlLeft", control, "KeyV")
+		time.Sleep(500 * time.Millisecond)
+		b.leave(at("paste"), "")
+		b.file(at("pasted"), "grüße from the browser")
+		b.leave(at("copy"), "grüße from the desktop")
+		b.clipboard("grüße from the desktop")
+		b.types("\n")
+	})
+	t.Run("another size", func(t *testing.T) {
+		b := b.on(t)
+		b.press("All right") // what was told of the certificate takes room
+		b.window(1280, 900)
+		b.press("Match size")
+		b.until("size", 30*time.Second, func() error {
+			if size := b.size(); !strings.HasPrefix(size, "1280x8") {
+				return errors.New(size)
+			}
+			return nil
+		})
+		b.sees("first line")
+		b.types("second line\n")
+		b.file(at("typed"), "second line")
+		b.screenshot("matched")
+	})
+	t.Run("the network breaks", func(t *testing.T) {
+		b := b.on(t)
+		before := b.flows()
+		for i := range 20 {
+			b.link.Do(chaos.Fault{Kind: chaos.Cut})
+			if i%2 == 0 {
+				b.types("a") // while there is no network
+				time.Sleep(50 * time.Millisecond)
+			}
+			b.link.Do(chaos.Fault{Kind: chaos.Pass})
+			b.types("b\n")
+			b.file(at("typed"), map[bool]string{true: "ab", false: "b"}[i%2 == 0])
+		}
+		b.says("Connected")
+		if after := b.flows(); after != before {
+			t.Errorf("%d flows were opened", after-before)
+		}
+		b.sound()
+	})
+	t.Run("scroll", func(t *testing.T) {
+		b := b.on(t)
+		seconds := "5"
+		if os.Getenv("SALLYPORT_SOAK") != "" {
+			seconds = "60"
+		}
+		b.leave(at("scroll"), seconds)
+		b.until("picture", 2*time.Minute, func() error {
+			_, err := os.Stat(at("picture.png"))
+			return err
+		})
+		if wrong := differ(t, at("picture.png"), b.picture()); wrong > 0.002 {
+			b.screenshot("scrolled")
+			t.Errorf("%.2f%% of the desktop is not as it should be", 100*wrong)
+		}
+	})
+	t.Run("the client breaks", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Run("setTimeout(() => { throw new WebAssembly.RuntimeError('unreachable') })")
+		b.says("The desktop's program in this page has failed.")
+		b.screenshot("broken")
+		b.press("Reconnect")
+		b.sees("SOAK DONE")
+		b.types("third line\n")
+		b.file(at("typed"), "third line")
+		b.sound()
+	})
+	t.Run("reload", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Call("Page.reload", nil)
+		b.sees("third line")
+	})
+	t.Run("no clipboard", func(t *testing.T) {
+		b := b.on(t)
+		b.sign("sealed", login{user: x.User, password: x.Password})
+		b.sees("third line")
+		if page := b.browser.Run("document.querySelector('.bar').textContent"); !strings.Contains(page, "Policy does not allow to paste from here into the desktop.") || !strings.Contains(page, "Policy does not allow to copy from the desktop to here.") {
+			t.Errorf("the bar says %q", page)
+		}
+		b.browser.Run("navigator.clipboard.writeText('a secret from here')")
+		b.chord("ControlLeft", control, "KeyV")
+		b.says("Policy does not allow to paste from here into this desktop.")
+		b.leave(at("copy"), "a secret from there")
+		b.until("copy", 10*time.Second, func() error {
+			if _, err := os.Stat(at("copy")); err == nil {
+				return errors.New("it is still there")
+			}
+			return nil
+		})
+		os.Remove(at("pasted"))
+		b.leave(at("paste"), "")
+		b.file(at("pasted"), "a secret from there") // the desktop's own
+		b.clipboard("a secret from here")
+		b.sound()
+	})
+	t.Run("without TLS", func(t *testing.T) {
+		b := b.on(t)
+		b.xrdp(xrdpClassic, "rdp")
+		b.sign("classic", login{user: x.User, password: x.Password})
+		b.says("Classic only has RDP's own encryption, which anybody in between can read.")
+		b.screenshot("refused")
+	})
+}
+
+// TestXRDPNegotiate: the security that Debian's xrdp has by itself, without a password: the desktop asks.
+func TestXRDPNegotiate(t *testing.T) {
+	b := start(t)
+	x, at := b.xrdp(xrdpNegotiate, "negotiate")
+	b.sign("negotiate", login{user: x.User, password: x.Password})
+	b.sees("XRDP DESKTOP")
+	b.click(300, 300)
+	b.types("negotiated\n")
+	b.file(at("typed"), "negotiated")
+	b.press("Disconnect")
+	b.says("Let the browser do the password exchange")
+	b.sound()
+}
+
+// differ is which part of two pictures is not nearly the same: the codec is not exact.
+func differ(t *testing.T, a, b string) float64 {
+	t.Helper()
+	read := func(path string) image.Image {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		picture, err := png.Decode(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return picture
+	}
+	one, two := read(a), read(b)
+	if one.Bounds() != two.Bounds() {
+		t.Fatalf("the pictures are %v and %v", one.Bounds(), two.Bounds())
+	}
+	const near = 0x5000 // of a channel's 16 bits
+	apart := func(x, y uint32) bool { return max(x, y)-min(x, y) > near }
+	wrong, box := 0, one.Bounds()
+	for y := box.Min.Y; y < box.Max.Y; y++ {
+		for x := box.Min.X; x < box.Max.X; x++ {
+			r, g, b, _ := one.At(x, y).RGBA()
+			r2, g2, b2, _ := two.At(x, y).RGBA()
+			if apart(r, r2) || apart(g, g2) || apart(b, b2) {
+				wrong++
+			}
+		}
+	}
+	return float64(wrong) / float64(box.Dx()*box.Dy())
+}
