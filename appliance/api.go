@@ -113,7 +113,7 @@ func (g *Gateway) targets(p frame.Peer) []api.Target {
 		if !ok {
 			continue
 		}
-		list = append(list, api.Target{Name: t.Name, VNet: t.VNet, Protocols: protocols(t.Offers), Labels: t.Labels, HostKeys: g.hostKeysOf(t), HostCA: t.HostCA})
+		list = append(list, api.Target{Name: t.Name, VNet: t.VNet, Protocols: protocols(t.Offers), Labels: t.Labels, HostKeys: g.hostKeysOf(t), HostCA: t.HostCA, Latest: g.reached.of(t.Name)})
 	}
 	return list
 }

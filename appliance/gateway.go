@@ -93,6 +93,8 @@ type Gateway struct {
 	Log       *slog.Logger
 	Limits    Limits
 	Metrics   *Metrics // nil: nothing is counted
+	Version   string
+	Settings  func() []api.Setting // what administrators see of the configuration; nil: nothing
 
 	policy   atomic.Pointer[policy.Policy]
 	live     live
@@ -102,6 +104,8 @@ type Gateway struct {
 	benches  benches
 	comings  comings
 	rooms    rooms
+	health   health
+	reached  reached
 	applying sync.Mutex // held while a version of the access files is compared and put in force
 }
 
@@ -288,7 +292,7 @@ func (g *Gateway) Flow(ctx context.Context, c frame.Carrier, p frame.Peer) {
 		}
 	}()
 	accept, cancel := context.WithTimeout(ctx, g.Limits.withDefaults().Patience)
-	in, err := frame.Accept(accept, c, frame.Options{Governor: g.roomOf(p.User), Skipped: g.Metrics.frameSkipped})
+	in, err := frame.Accept(accept, c, g.options(p))
 	cancel()
 	if err != nil {
 		g.Breach(p, err)
@@ -469,8 +473,13 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 		return nil, unwritten
 	}
 	if err != nil {
-		return nil, dialReason(f.name(), limits.DialTimeout, err)
+		err = dialReason(f.name(), limits.DialTimeout, err)
+		if f.life.Err() == nil { // else its person has given up, which says nothing of the target
+			f.gateway.reached.note(f.grant.Target, err)
+		}
+		return nil, err
 	}
+	f.gateway.reached.note(f.grant.Target, nil)
 	return relay.Wrap(conn), nil
 }
 
@@ -549,6 +558,7 @@ func (f *flow) logEnd(r relay.Result) {
 		level, why = slog.LevelWarn, []any{"why", breach.Sentence}
 	}
 	f.gateway.Metrics.flowEnded(r, cause)
+	f.gateway.health.ended(r)
 	line := []any{"up", r.Up, "down", r.Down, "dur", time.Since(f.begun).Round(time.Millisecond), "cause", cause}
 	f.log(level, "flow ended", append(line, why...)...)
 }

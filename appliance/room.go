@@ -18,6 +18,21 @@ type rooms struct {
 // of one.
 const roomOfAll, roomOfOne = 1 << 30, 256 << 20
 
+// roomOfBrowser is how far ahead of what was taken either end of a browser's flow may be: a tab has to hold as much.
+const roomOfBrowser = 1 << 20
+
+// options are those of a flow that p opens or resumes.
+func (g *Gateway) options(p frame.Peer) frame.Options {
+	o := frame.Options{Governor: g.roomOf(p.User), Skipped: g.Metrics.frameSkipped}
+	if p.Transport == transportBrowser {
+		o.MaxRoom, o.MaxHeld = roomOfBrowser, roomOfBrowser
+	}
+	return o
+}
+
+// transportBrowser is what the transport of browsers is called, in policies and logs too.
+const transportBrowser = "websocket"
+
 // roomOf is the governor of a person's flows.
 func (g *Gateway) roomOf(user string) *frame.Governor {
 	r := &g.rooms

@@ -77,6 +77,8 @@ var questions = map[string]question{
 	"POST accounts":          {body: `{"user":"fay"}`, ann: "200"},
 	"POST accounts/{name}":   {body: `{"disabled":true}`, ann: "404 E_ACCOUNT_UNKNOWN"},
 	"DELETE accounts/{name}": {ann: "404 E_ACCOUNT_UNKNOWN"},
+	"GET health":             {ann: "200"},
+	"GET settings":           {ann: "200"},
 	"GET signins":            {ann: "200"},
 	"POST signins/end":       {body: `{"user":"fay"}`, ann: "200"},
 	"GET update":             {ann: "400 E_UPDATE_NONE"}, // the site is no image; TestUpdates has one that is

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A Carrier is the place of one flow on a transport connection: a QUIC stream, or an HTTPS connection of its own.
+// A Carrier is the place of one flow on a transport connection: a QUIC stream, or an HTTPS connection or a WebSocket
+// of its own.
 type Carrier interface {
 	io.ReadWriter
 

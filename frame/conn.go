@@ -50,7 +50,7 @@ func (s *Stream) reserve(done <-chan struct{}, cause func() error) ([]byte, erro
 // hold counts a slab of n bytes that is about to be lent, if it may be: beyond the first few the governor has a say.
 // Whoever is refused holds slabs already, and tries again when one of them is acknowledged. The caller holds mu.
 func (s *Stream) hold(n int) bool {
-	if s.held >= maxReplay {
+	if s.held >= s.opts.MaxHeld {
 		return false
 	}
 	if over := s.held + n - freeReplay; over > s.covered {

@@ -38,6 +38,9 @@ type Channel struct {
 	// ServerKeys are SHA-256 of the appliance's SubjectPublicKeyInfo: for a client the one that it saw, for an
 	// appliance those that it may have shown.
 	ServerKeys [][]byte
+
+	// Blind accepts, at an appliance, a client that says nothing of the certificate: a browser cannot see it.
+	Blind bool
 }
 
 // A Signer holds an Ed25519 private key, perhaps where nobody can read it.
@@ -286,7 +289,8 @@ func listed(versions []uint8) string {
 // verify checks a HELLO's proof, and first whether TLS ends where it should: an exporter that differs makes every
 // signature wrong, and the person should hear why.
 func verify(h *Hello, binding []byte, ch Channel) error {
-	if !slices.ContainsFunc(ch.ServerKeys, func(k []byte) bool { return bytes.Equal(k, h.ServerKey) }) {
+	unseen := ch.Blind && len(h.ServerKey) == 0
+	if !unseen && !slices.ContainsFunc(ch.ServerKeys, func(k []byte) bool { return bytes.Equal(k, h.ServerKey) }) {
 		return &SessionError{Reason: Reason{Code: Inspected,
 			Sentence: "TLS does not end at this appliance: the client saw another certificate",
 			Hint:     "this network decrypts TLS; ask for an exception, or use another network"}}

@@ -103,6 +103,7 @@ func TestHandshake(t *testing.T) {
 		"TwoCertificates": func(m *meeting) {
 			m.appliance.ServerKeys = [][]byte{serverKey("next"), serverKey("ours")}
 		},
+		"Browser": func(m *meeting) { m.client, m.appliance = Channel{}, Channel{Blind: true} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := good()
@@ -136,6 +137,10 @@ func TestHandshakeRefused(t *testing.T) {
 			m.client = Channel{ServerKeys: [][]byte{serverKey("a proxy's")}}
 		}, Inspected, "TLS does not end"},
 		"ChallengeNoServerKey": {func(m *meeting) { m.client = Channel{} }, Inspected, ""},
+		"BrowserWithServerKey": {func(m *meeting) {
+			m.client = Channel{ServerKeys: [][]byte{serverKey("a proxy's")}}
+			m.appliance = Channel{Blind: true, ServerKeys: [][]byte{serverKey("ours")}}
+		}, Inspected, ""},
 		"Admit": {func(m *meeting) {
 			m.admit = func(*Hello) (*Welcome, error) { return nil, Refuse("E_CODE_USED", "this code was used", "") }
 		}, "E_CODE_USED", "used"},

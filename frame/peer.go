@@ -4,7 +4,7 @@ import "net/netip"
 
 // A Peer is the other end of a transport connection, as an appliance knows it.
 type Peer struct {
-	Transport string         // "quic" or "https"
+	Transport string         // "quic", "https" or "websocket"
 	Remote    netip.AddrPort // where it comes from
 	Software  string         // what it says it is
 

@@ -13,6 +13,7 @@ import (
 type Options struct {
 	Governor *Governor    // of the room granted to peers; nil: no bound but MaxRoom
 	MaxRoom  int          // most bytes that one flow may be allowed ahead of what was taken; default 8 MiB
+	MaxHeld  int          // most bytes of slabs that one flow keeps until they are acknowledged; default 8 MiB
 	Notice   func(Notice) // receives lines for the person; may be nil
 	Drain    func(Drain)  // is told that the appliance is about to stop; may be nil
 	Skipped  func(Type)   // is told of each optional frame that is not known here; may be nil
@@ -27,6 +28,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	o.MaxRoom = cmp.Or(o.MaxRoom, 8<<20)
+	o.MaxHeld = cmp.Or(o.MaxHeld, maxReplay)
 	if o.Skipped == nil {
 		o.Skipped = func(Type) {}
 	}
@@ -41,7 +43,7 @@ func (addr) Network() string { return "sallyport" }
 func (addr) String() string  { return "sallyport" }
 
 const (
-	maxReplay  = 8 << 20               // bytes of slabs that one direction holds until they are acknowledged
+	maxReplay  = 8 << 20               // bytes of slabs that one direction holds until they are acknowledged, unless Options say less
 	freeReplay = 128 << 10             // bytes of them that need no leave of the governor: two slabs at least
 	fairRoom   = 64 << 10              // the room that a flow keeps when the governor has little left
 	ackAt      = 32 << 10              // bytes taken after which the peer is told at once

@@ -82,6 +82,7 @@ var only = map[string]struct {
 }{
 	"github.com/CycloneDX":         {[]string{"image/sbom"}, "how a bill of materials looks is one package's business"},
 	"github.com/quic-go/quic-go":   {[]string{"transport"}, "QUIC is the transport's business"},
+	"github.com/coder/websocket":   {[]string{"transport"}, "so are WebSockets"},
 	"gvisor.dev/gvisor":            {[]string{"netstack", "netstack/link"}, "the stack is the netstack's business"},
 	"golang.zx2c4.com/wireguard":   {[]string{"netstack/link", "bench/lab"}, "tunnels are links; the lab measures another's beside ours"},
 	"github.com/insomniacslk":      {[]string{"netstack/dhcp"}, "leases are one package's business"},

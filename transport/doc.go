@@ -9,7 +9,8 @@
 //	stream, opened, err := session.Open(ctx, frame.OpenRequest{Target: "db-1", Protocol: "ssh"}, frame.Options{})
 //
 // Over QUIC one connection carries everything: stream 0 is the control stream, every other stream is a flow. Over HTTPS
-// each flow has a TLS connection of its own, so no flow waits behind another.
+// each flow has a TLS connection of its own, so no flow waits behind another. So it is with browsers, whose flows come over
+// WebSockets.
 //
 // # Cancellation
 //

@@ -34,6 +34,15 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 			go s.httpsFlow(ctx, c)
 		}
 	})
+	if s.Browser != nil {
+		mux.HandleFunc("GET "+socketPath, func(w http.ResponseWriter, r *http.Request) {
+			if c, device := s.upgrade(w, r); c != nil {
+				flows.Add(1) // likewise
+				c.over = sync.OnceFunc(flows.Done)
+				go s.socketFlow(ctx, c, device)
+			}
+		})
+	}
 	if s.HTTP != nil {
 		mux.Handle("/", s.HTTP)
 	}
@@ -140,6 +149,11 @@ func takeOver(w http.ResponseWriter, r *http.Request) *tlsCarrier {
 	if err != nil {
 		return nil
 	}
+	return newTLSCarrier(hijacked, buffered)
+}
+
+// newTLSCarrier is the carrier on a connection that was taken over from net/http.
+func newTLSCarrier(hijacked net.Conn, buffered *bufio.ReadWriter) *tlsCarrier {
 	conn := hijacked.(*tls.Conn)
 	return &tlsCarrier{Conn: conn, below: conn.NetConn().(*batch), head: leftover(buffered.Reader)}
 }

@@ -50,10 +50,16 @@ type Server struct {
 	// *frame.SessionError. Flows' own errors are the Handler's. It may be nil, and gets other errors too.
 	Breach func(p frame.Peer, err error)
 
+	// Browser names the device of a browser by the cookie that a request shows, or says why it is none's; nil: browsers
+	// open no flows. Origin is that of the pages from which they may, as browsers write it: https://bastion.example.
+	Browser func(*http.Request) (device string, err error)
+	Origin  string
+
 	Software   string        // told to clients
 	HTTP       http.Handler  // answers HTTPS requests that ask for no flow; nil: 404
 	MaxPending int           // connections that have not said who they are; default 64
 	Login      time.Duration // that they may take to say it; default 5 seconds
+	Silence    time.Duration // of a browser, after which it is asked, and gone after as long again; default 15 seconds
 
 	door  door
 	own   own

@@ -118,6 +118,7 @@ func startOn(t testing.TB, wrap func(net.PacketConn) net.PacketConn, balancers .
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil },
 		Software:    "sallyportd test",
 		Login:       time.Second,
+		Silence:     500 * time.Millisecond,
 		Balancers:   b.balancers,
 		Breach:      b.breach,
 	}
@@ -130,6 +131,7 @@ func startOn(t testing.TB, wrap func(net.PacketConn) net.PacketConn, balancers .
 	if err != nil {
 		t.Fatal(err)
 	}
+	server.Origin, server.Browser = "https://"+b.address, browserOf
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -38,6 +38,7 @@ type Target struct {
 	Labels    map[string]string `json:"labels,omitempty"`
 	HostKeys  []string          `json:"host_keys,omitempty"` // as in authorized_keys; the target must show one of them
 	HostCA    []string          `json:"host_ca,omitempty"`   // or a certificate by one of these
+	Latest    *Reach            `json:"latest,omitempty"`    // attempt at it, by anybody, since the appliance has started
 }
 
 // A Grant is what the rules allow for a request. Whether the target can be reached, only a flow shows.

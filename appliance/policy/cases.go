@@ -131,8 +131,8 @@ func (c *checker) test(file string, i int, t testForm) testCase {
 	if t.Protocol != "" && !slices.Contains(protocols, t.Protocol) {
 		c.Fault(at("protocol"), "known are ssh, rdp and tcp", "protocol %q is not known", t.Protocol)
 	}
-	if t.Transport != "" && t.Transport != "quic" && t.Transport != "https" {
-		c.Fault(at("transport"), "known are quic and https", "transport %q is not known", t.Transport)
+	if t.Transport != "" && !slices.Contains(transports, t.Transport) {
+		c.Fault(at("transport"), "known are quic, https and websocket", "transport %q is not known", t.Transport)
 	}
 	switch {
 	case !c.Has("tests", i, "allow"):

@@ -49,7 +49,7 @@ access.yaml:11:9: test 1 does not say what must come out; give allow: true or al
 		"{user: ann, target: x, allow: true, action: clipbord_in}": `access.yaml:11:53: there is no action "clipbord_in"; did you mean "clipboard_in"?`,
 		"{user: ann, target: x, allow: true, groups: [lead]}":      `access.yaml:11:54: there is no group "lead"; did you mean "leads"?`,
 		"{user: ann, target: x, allow: true, protocol: vnc}":       `access.yaml:11:55: protocol "vnc" is not known; known are ssh, rdp and tcp`,
-		"{user: ann, target: x, allow: true, transport: tcp}":      `access.yaml:11:56: transport "tcp" is not known; known are quic and https`,
+		"{user: ann, target: x, allow: true, transport: tcp}":      `access.yaml:11:56: transport "tcp" is not known; known are quic, https and websocket`,
 		"{user: ann, target: x, allow: true, mfa_age: 5}":          `access.yaml:11:54: tests[0].mfa_age is 5 without a unit; write a number and its unit, such as 15m, 8h or 1h30m`,
 	} {
 		_, err := parseOne(small + "tests: [" + data + "]\n")

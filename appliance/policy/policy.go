@@ -54,6 +54,9 @@ const maxMOTD = 300
 // protocols lists those of targets, in the order in which they are tried and shown.
 var protocols = []string{SSH, RDP, TCP}
 
+// The transports, as clients come.
+var transports = []string{"quic", "https", "websocket"}
+
 // standardPort is the port of a protocol whose ports are not given; tcp has none.
 var standardPort = map[string]uint16{SSH: 22, RDP: 3389}
 
@@ -138,7 +141,7 @@ type Request struct {
 	Address   netip.Addr // that the target's name resolves to, if it is known already
 	Opaque    bool       // a native client's own bytes, in which nothing can be held back and nothing recorded
 	Source    netip.Addr // where the person comes from
-	Transport string     // quic or https
+	Transport string     // quic, https or websocket
 	MFA       time.Time  // when a second factor was used to sign in; zero: none was
 	Time      time.Time
 }

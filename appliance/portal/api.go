@@ -8,6 +8,7 @@ import (
 	"sallyport/appliance/api"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/auth/signin"
+	"sallyport/appliance/people"
 )
 
 // The API is there for browsers too, for those that have signed in: a browser makes a key of its own, which becomes a device
@@ -113,13 +114,18 @@ func (p *portal) serveAPI(w http.ResponseWriter, r *http.Request) {
 
 // browser is the API as the browser's device sees it, or why it is none.
 func (p *portal) browser(r *http.Request) (http.Handler, error) {
-	secret := cookie(r, sessionCookie)
-	if secret == "" {
-		return nil, auth.ErrSignedOut
-	}
-	device, err := p.Browsers.Device(r.Context(), secret)
+	device, err := DeviceOf(p.Browsers, r)
 	if err != nil {
 		return nil, err
 	}
 	return p.API(device, r)
+}
+
+// DeviceOf is the device of the browser whose cookie a request shows, or auth.ErrSignedOut.
+func DeviceOf(b people.Browsers, r *http.Request) (string, error) {
+	secret := cookie(r, sessionCookie)
+	if secret == "" {
+		return "", auth.ErrSignedOut
+	}
+	return b.Device(r.Context(), secret)
 }

@@ -32,7 +32,7 @@ func (c *command) policyWhy() *cli.Command {
 			&cli.StringFlag{Name: "vnet", Usage: "where an address lies"},
 			&cli.StringFlag{Name: "address", Usage: "`ADDRESS` that the target's name resolves to"},
 			&cli.StringFlag{Name: "source", Usage: "`ADDRESS` where they come from"},
-			&cli.StringFlag{Name: "transport", Usage: "quic or https"},
+			&cli.StringFlag{Name: "transport", Usage: "quic, https or websocket"},
 			&cli.StringFlag{Name: "groups", Usage: "theirs at the identity provider: `A,B`"},
 			&cli.StringFlag{Name: "at", Usage: "`TIME`, such as 2026-11-22T20:00; default now"},
 			&cli.StringFlag{Name: "mfa-age", Usage: "how `LONG` ago a second factor was used"},

@@ -21,6 +21,7 @@ import (
 
 	"sallyport/appliance"
 	"sallyport/appliance/access"
+	"sallyport/appliance/api"
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
@@ -85,7 +86,7 @@ func (d *daemon) build(ctx context.Context) (err error) {
 	}
 	d.gateway = &appliance.Gateway{
 		Name: d.cfg.Name, Banner: d.cfg.Banner, Audit: d.trail, AuditKey: d.auditKey, VNets: map[string]appliance.VNet{}, Log: d.log,
-		Metrics: appliance.NewMetrics(),
+		Metrics: appliance.NewMetrics(), Version: version, Settings: func() []api.Setting { return settings(d.cfg) },
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
 			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout,
 			Approval: d.cfg.Limits.Approval, Approved: d.cfg.Limits.Approved, Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached,
@@ -184,6 +185,11 @@ func (d *daemon) serve(ctx context.Context) error {
 		Balancers:   d.cfg.Listen.ProxyProtocol,
 		Breach:      d.gateway.Breach,
 	}
+	if d.portal != nil {
+		browsers := people.Browsers{Store: d.store}
+		server.Origin = d.cfg.Identity.URL
+		server.Browser = func(r *http.Request) (string, error) { return portal.DeviceOf(browsers, r) }
+	}
 	d.server.Store(server)
 	unwatch := d.registry.OnChange(func(device auth.Device, why error) {
 		if why == nil {
@@ -239,6 +245,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	wg.Go(func() { d.watch(serving) })
 	wg.Go(func() { saveMemory(serving) })
 	wg.Go(func() { d.gateway.WatchTime(serving) })
+	wg.Go(func() { d.gateway.Measure(serving, cpuSeconds) })
 	wg.Go(func() { d.prune(serving) })
 	wg.Go(func() { d.store.Tend(serving) })
 	wg.Go(func() { d.followLocks(serving) })

@@ -53,6 +53,11 @@ export async function enrolByCode(code: string): Promise<Device> {
   return keep(made, await post<Enrolled>('/login/code', { code, key: encode(made.publicKey), signature, name: browserName(), platform: 'browser' }));
 }
 
+// pin keeps the identity keys that the appliance signs with from now on.
+export async function pin(device: Device, identity: Uint8Array<ArrayBuffer>[]): Promise<void> {
+  await transact('readwrite', (s) => s.put({ ...device, identity }, key));
+}
+
 type Made = Pick<Device, 'publicKey' | 'privateKey'>;
 
 async function make(): Promise<Made> {

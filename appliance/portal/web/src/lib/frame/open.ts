@@ -1,0 +1,178 @@
+// Flows as the pages know them, by whatever connects.
+
+import { clip, refuse, Refusal } from './errors';
+import { introduce, type Identity } from './hello';
+import type { Bytes } from './keys';
+import { Socket, type Dial } from './socket';
+import { Stream, type Connect, type State } from './stream';
+import { trusting } from './trust';
+
+export interface Ask {
+  target: string;
+  protocol: string;
+  program?: string; // what of the appliance's speaks the protocol; absent: the bytes are the target's own
+  session?: string; // that the flow joins, 32 hex digits; absent: a new one
+  port?: number;
+  vnet?: string;
+  signal?: AbortSignal; // gives up while the flow is not open yet
+  onnotice?: (line: string) => void; // lines for the person: while an approval is waited for, too
+}
+
+export interface Flow {
+  readonly id: string; // hex, as are those of sessions
+  readonly session: string;
+  readonly target: string; // as the appliance calls it
+  readonly port: number;
+  readonly rule: string; // that allowed it
+  readonly idle: number; // milliseconds without a byte after which it ends; 0: no limit
+  readonly lifetime: number; // milliseconds after which it ends; 0: no limit
+  readonly state: State;
+  readonly delay: number; // of the way to the appliance, in milliseconds
+
+  // send waits while much is under way; b must not change until then. It rejects when the flow has ended.
+  send(b: Uint8Array): Promise<void>;
+
+  // end says that nothing more is sent; what the far side still says arrives.
+  end(): void;
+
+  // close ends the flow: what was sent still leaves.
+  close(): void;
+
+  // abort ends it at once, and says why.
+  abort(why: Refusal): void;
+
+  // onbytes gets what arrives, one piece after the other: what comes before it is set waits for it. A promise holds up what
+  // follows until it is kept.
+  onbytes: (b: Bytes) => void | Promise<void>;
+  onend: () => void; // the far side says no more
+  onstate: (s: State) => void;
+  onnotice: (line: string) => void;
+}
+
+export const dialPatience = 10_000;
+
+// openWith opens a flow by whatever connects.
+export async function openWith(connect: Connect, ask: Ask): Promise<Flow> {
+  const { session, signal, onnotice = () => {}, target, protocol, program, port, vnet } = ask;
+  const request = { target, protocol, ...(program && { program }), ...(port && { port }), ...(vnet && { vnet }), ...(session && { session: fromHex(session) }) };
+  const stream = await Stream.open(connect, request, signal ?? new AbortController().signal, onnotice);
+  const unwatch = watchNetwork(() => stream.wake());
+  const o = stream.opened;
+  let onbytes: Flow['onbytes'] = () => {};
+  let onstate: Flow['onstate'] = () => {};
+  stream.onstate = (s) => {
+    if (s.state === 'ended') unwatch();
+    onstate(s);
+  };
+  if (o.notice) onnotice(clip(o.notice));
+  return {
+    id: hex(o.flow),
+    session: hex(o.session),
+    target: o.target ?? target,
+    port: o.port ?? 0,
+    rule: o.rule ?? '',
+    idle: Number(o.idle ?? 0n),
+    lifetime: Number(o.lifetime ?? 0n),
+    get state() {
+      return stream.state;
+    },
+    get delay() {
+      return stream.roundTrip;
+    },
+    send: (b) => stream.send(b),
+    end: () => stream.end(),
+    close: () => stream.close(),
+    abort: (why) => stream.abort(why),
+    get onbytes() {
+      return onbytes;
+    },
+    set onbytes(f) {
+      onbytes = f;
+      stream.deliver((b) => onbytes(b));
+    },
+    get onend() {
+      return stream.onend;
+    },
+    set onend(f) {
+      stream.onend = f;
+    },
+    get onstate() {
+      return onstate;
+    },
+    set onstate(f) {
+      onstate = f;
+    },
+    get onnotice() {
+      return stream.onnotice;
+    },
+    set onnotice(f) {
+      stream.onnotice = f;
+    },
+  };
+}
+
+// connecting makes WebSockets whose HELLO is admitted. why says what a WebSocket that did not open means, for browsers do not.
+export function connecting(dial: Dial, identity: () => Promise<Identity>, why: () => Promise<Refusal | undefined>): Connect {
+  return async (signal) => {
+    const me = await identity();
+    let socket: Socket;
+    try {
+      socket = await Socket.dial(dial, dialPatience, signal);
+    } catch (err) {
+      throw (await why()) ?? err;
+    }
+    try {
+      const { bond } = await introduce(socket, me);
+      return { socket, bond };
+    } catch (err) {
+      socket.close();
+      throw err;
+    }
+  };
+}
+
+// A Key is what a device has.
+export interface Key {
+  publicKey: Bytes; // Ed25519, 32 bytes
+  privateKey: CryptoKey;
+
+  // The appliance's identity keys: the one that signs, and those that it has named as its successors.
+  identity: Bytes[];
+}
+
+// identityOf is a key as HELLO needs it. pin keeps other identity keys.
+export function identityOf(me: Key, pin: (identity: Bytes[]) => Promise<void>): Identity {
+  return {
+    publicKey: me.publicKey,
+    sign: async (message) => new Uint8Array(await crypto.subtle.sign({ name: 'Ed25519' }, me.privateKey, message)),
+    trust: async (keys) => {
+      const pins = trusting(me.identity, keys);
+      if (pins) await pin(pins);
+    },
+  };
+}
+
+// watchNetwork calls back when the network may be another, or the page was asleep.
+function watchNetwork(wake: () => void): () => void {
+  if (typeof window === 'undefined') return () => {};
+  const seen = (): void => {
+    if (document.visibilityState === 'visible') wake();
+  };
+  for (const event of ['online', 'offline', 'pageshow']) window.addEventListener(event, wake);
+  document.addEventListener('visibilitychange', seen);
+  document.addEventListener('resume', wake);
+  return () => {
+    for (const event of ['online', 'offline', 'pageshow']) window.removeEventListener(event, wake);
+    document.removeEventListener('visibilitychange', seen);
+    document.removeEventListener('resume', wake);
+  };
+}
+
+export function hex(b: Uint8Array): string {
+  return Array.from(b, (x) => x.toString(16).padStart(2, '0')).join('');
+}
+
+function fromHex(text: string): Uint8Array {
+  if (!/^([0-9a-f]{2})+$/.test(text)) throw refuse('E_NAME', 'a session is named by hex digits');
+  return Uint8Array.from(text.match(/../g)!, (x) => parseInt(x, 16));
+}
