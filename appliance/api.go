@@ -134,18 +134,22 @@ func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 	if err != nil {
 		return nil, frame.Refuse(policy.CodePort, "port must be 1-65535", "")
 	}
-	f, err := g.consider(p, frame.OpenRequest{Target: q.Get("target"), Protocol: q.Get("protocol"), Port: uint16(port)})
+	f, err := g.consider(p, frame.OpenRequest{Target: q.Get("target"), Protocol: q.Get("protocol"), Port: uint16(port)}, !q.Has("program"))
 	if err != nil {
 		f.refused(reasonOf(err), err)
 		return nil, err
 	}
-	return api.Grant{Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Port: f.grant.Port, Rule: f.grant.Rule}, nil
+	return api.Grant{Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Port: f.grant.Port, Rule: f.grant.Rule, Channels: f.grant.Channels,
+		Idle: f.grant.Idle, Lifetime: f.grant.Lifetime, Bandwidth: f.grant.Bandwidth, Approval: f.grant.Approval, Record: f.grant.Record}, nil
 }
 
-// consider decides about a flow that somebody has not asked for yet. The flow is there for who has to log that it is refused.
-func (g *Gateway) consider(p frame.Peer, open frame.OpenRequest) (f *flow, err error) {
+// consider decides about a flow that somebody has not asked for yet: one of a target's own bytes, if it is opaque. The flow is
+// there for who has to log that it is refused.
+func (g *Gateway) consider(p frame.Peer, open frame.OpenRequest, opaque bool) (f *flow, err error) {
 	f = &flow{gateway: g, peer: p, begun: time.Now(), id: [16]byte(random()), open: open}
-	if f.grant, err = g.decideNow(f.request(&f.peer, f.begun), p.Device); err == nil {
+	r := f.request(&f.peer, f.begun)
+	r.Opaque = opaque
+	if f.grant, err = g.decideNow(r, p.Device); err == nil {
 		err = f.barred(p)
 	}
 	return f, err

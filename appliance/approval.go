@@ -191,7 +191,7 @@ func (c call) requestApproval(ask api.AskApproval) (any, error) {
 	if ask.Port < 0 || ask.Port > 65535 {
 		return nil, frame.Refuse(policy.CodePort, "port must be 1-65535", "")
 	}
-	f, err := c.gateway.consider(c.peer, frame.OpenRequest{Target: ask.Target, Protocol: ask.Protocol, Port: uint16(ask.Port)})
+	f, err := c.gateway.consider(c.peer, frame.OpenRequest{Target: ask.Target, Protocol: ask.Protocol, Port: uint16(ask.Port)}, true)
 	f.session = [16]byte(random())
 	if err != nil {
 		f.refused(reasonOf(err), err)

@@ -57,7 +57,7 @@ var routes = []route{
 	{method: "GET", path: "/api/v1/targets", role: person, says: "the targets that the caller may see", answers: []api.Target(nil),
 		do: func(c call) (any, error) { return c.gateway.targets(c.peer), nil }},
 	{method: "GET", path: "/api/v1/grant", role: person, says: "what a flow would be granted, or why it would be refused; nothing is dialled",
-		query:   map[string]string{"target": "a name or, in address mode, an address", "port": "default: the target's", "protocol": "ssh, rdp or tcp; default: the target's"},
+		query:   map[string]string{"target": "a name or, in address mode, an address", "port": "default: the target's", "protocol": "ssh, rdp or tcp; default: the target's", "program": "terminal, files or desktop: the appliance itself is the target's client"},
 		answers: api.Grant{}, do: func(c call) (any, error) { return c.gateway.grant(c.peer, c.URL.Query()) }},
 	{method: "GET", path: "/api/v1/bench", role: person, says: "what the caller may measure their way by, with flows of the protocol bench", answers: api.Bench{},
 		do: func(c call) (any, error) { return c.gateway.bench(c.peer) }},

@@ -44,7 +44,7 @@ func (c call) sshCertificate(ask api.AskSSHCertificate) (any, error) {
 	if g.SSHCA == nil {
 		return nil, frame.Refuse("E_DENIED", "this appliance signs no SSH keys", "")
 	}
-	f, err := g.consider(c.peer, frame.OpenRequest{Target: ask.Target, Port: ask.Port, Protocol: policy.SSH})
+	f, err := g.consider(c.peer, frame.OpenRequest{Target: ask.Target, Port: ask.Port, Protocol: policy.SSH}, true)
 	if err == nil && len(f.grant.Approval) > 0 {
 		err = f.approved(f.grant.Approval, f.begun)
 	}

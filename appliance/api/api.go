@@ -48,6 +48,13 @@ type Grant struct {
 	Protocol string `json:"protocol"`
 	Port     uint16 `json:"port"`
 	Rule     string `json:"rule"`
+
+	Channels  []string      `json:"channels,omitempty"` // that may be used beside keyboard and screen: clipboard_in, upload …
+	Idle      time.Duration `json:"idle_ns,omitempty"`  // ends it when no byte moves
+	Lifetime  time.Duration `json:"lifetime_ns,omitempty"`
+	Bandwidth int64         `json:"bandwidth_bits,omitempty"` // a second, each way
+	Approval  []string      `json:"approval,omitempty"`       // somebody of each of these groups must agree first
+	Record    bool          `json:"record,omitempty"`
 }
 
 // A Bench is how fast the appliance lets people measure.

@@ -8,7 +8,8 @@ export interface PageProps {
   query: URLSearchParams;
 }
 
-type Page = Component<PageProps>;
+// Each page takes PageProps; those that need nothing of them declare nothing.
+type Page = Component<any>;
 
 export interface Route {
   path: string; // with :names
@@ -29,6 +30,20 @@ export const routes: Route[] = [
   { path: '/session/:name/terminal', title: 'Terminal', full: true, load: () => import('../pages/Terminal.svelte') },
   { path: '/session/:name/desktop', title: 'Desktop', full: true, load: () => import('../pages/Desktop.svelte') },
   { path: '/files/:name', title: 'Files', load: () => import('../pages/Files.svelte') },
+  { path: '/sessions', title: 'My sessions', load: () => import('../pages/Sessions.svelte') },
+  { path: '/approvals', title: 'Approvals', load: () => import('../pages/Approvals.svelte') },
+  { path: '/account', title: 'Account', load: () => import('../pages/Account.svelte') },
+  { path: '/downloads', title: 'The command', load: () => import('../pages/Downloads.svelte') },
+  { path: '/admin/sessions', title: 'Live sessions', admin: true, load: () => import('../pages/LiveSessions.svelte') },
+  { path: '/admin/access', title: 'Access', admin: true, load: () => import('../pages/Access.svelte') },
+  { path: '/admin/accounts', title: 'Accounts', admin: true, load: () => import('../pages/Accounts.svelte') },
+  { path: '/admin/devices', title: 'Devices', admin: true, load: () => import('../pages/Devices.svelte') },
+  { path: '/admin/codes', title: 'One-time codes', admin: true, load: () => import('../pages/Codes.svelte') },
+  { path: '/admin/locks', title: 'Locks', admin: true, load: () => import('../pages/Locks.svelte') },
+  { path: '/admin/hostkeys', title: 'Host keys', admin: true, load: () => import('../pages/HostKeys.svelte') },
+  { path: '/admin/audit', title: 'Audit log', admin: true, load: () => import('../pages/Audit.svelte') },
+  { path: '/admin/health', title: 'Health', admin: true, load: () => import('../pages/Health.svelte') },
+  { path: '/admin/settings', title: 'Settings', admin: true, load: () => import('../pages/Settings.svelte') },
 ];
 
 export interface Match {

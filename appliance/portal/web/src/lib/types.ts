@@ -27,6 +27,7 @@ export interface Target {
   labels?: Record<string, string>;
   host_keys?: string[];
   host_ca?: string[];
+  latest?: Reach;
 }
 
 export interface Grant {
@@ -35,6 +36,12 @@ export interface Grant {
   protocol: string;
   port: number;
   rule: string;
+  channels?: string[];
+  idle_ns?: number;
+  lifetime_ns?: number;
+  bandwidth_bits?: number;
+  approval?: string[];
+  record?: boolean;
 }
 
 export interface Session {
@@ -65,4 +72,169 @@ export interface Session {
   rtt_ns?: number;
   up: number;
   down: number;
+}
+
+export interface Reach {
+  time: string;
+  ok: boolean;
+  why?: string;
+  hint?: string;
+}
+
+export interface Approval {
+  id: string;
+  user: string;
+  device: string;
+  target: string;
+  vnet?: string;
+  protocol: string;
+  group: string;
+  reason?: string;
+  asked: string;
+  expires: string;
+  decided?: string;
+  approved: boolean;
+  by?: string;
+  why?: string;
+  may_decide: boolean;
+}
+
+export interface Device {
+  device: string;
+  user: string;
+  name: string;
+  platform?: string;
+  enrolled: string;
+  last_seen?: string;
+  source?: string;
+  version?: string;
+  revoked?: string;
+  scope?: Scope;
+}
+
+export interface Lock {
+  kind: string;
+  name: string;
+  by?: string;
+  why?: string;
+  since?: string;
+  until?: string;
+}
+
+export interface Code {
+  code: string;
+  user: string;
+  expires: string;
+  scope?: Scope;
+}
+
+export interface PolicyAccount {
+  id: string;
+  effect: string;
+  place: string;
+  actions?: string[];
+  matched: boolean;
+  why?: string;
+  limits?: string[];
+}
+
+export interface Why {
+  allowed: boolean;
+  rule?: string;
+  code?: string;
+  error?: string;
+  hint?: string;
+  policies: PolicyAccount[];
+  text: string;
+}
+
+export interface PolicyTest {
+  ran: number;
+  failures: string[];
+}
+
+export interface AccessVersion {
+  version: number;
+  created: string;
+  by: string;
+  comment?: string;
+  hash: string;
+  files?: Record<string, string>;
+}
+
+export interface Account {
+  user: string;
+  source: string;
+  groups: string[];
+  created: string;
+  disabled?: string;
+  last_login?: string;
+  has?: string[];
+}
+
+export interface SetUp {
+  user: string;
+  path: string;
+  expires: string;
+}
+
+export interface HostKey {
+  target: string;
+  fingerprint: string;
+  key: string;
+  seen: string;
+  confirmed?: string;
+  by?: string;
+  refused?: boolean;
+}
+
+export interface AuditPage {
+  events: AuditEvent[];
+  next: number;
+  more: boolean;
+}
+
+export interface AuditEvent {
+  seq: number;
+  time: string;
+  event: string;
+  session?: string;
+  user?: string;
+  device?: string;
+  source?: string;
+  transport?: string;
+  target?: string;
+  address?: string;
+  protocol?: string;
+  port?: number;
+  policies?: string[];
+  code?: string;
+  why?: string;
+  up?: number;
+  down?: number;
+  duration_ms?: number;
+  by?: string;
+  object?: string;
+}
+
+export interface Health {
+  version: string;
+  since: string;
+  every_ns: number;
+  cpus: number;
+  samples: HealthSample[];
+}
+
+export interface HealthSample {
+  time: string;
+  flows: number;
+  up_bits: number;
+  down_bits: number;
+  cpu: number;
+  memory: number;
+}
+
+export interface Setting {
+  key: string;
+  value: string;
 }

@@ -1,1 +1,0 @@
-import{C as e,S as t,T as n,d as r,f as i,g as a,h as o,p as s,v as c,w as l}from"./index-B4oXeTv1.js";var u=s(`<div class="alone"><h1> </h1> <p><a href="/">Back to the targets</a></p></div>`);function d(s,d){e(d,!0);var f=u(),p=a(f),m=c(p,!0);l(2),n(f),o(()=>r(m,d.params.name)),i(s,f),t()}export{d as default};
