@@ -1,0 +1,180 @@
+// Package chromium is a real browser with one page, for tests: Debian's Chromium, driven by its DevTools protocol over a pipe.
+//
+//	b := chromium.New(t)
+//	b.Call("Page.navigate", map[string]any{"url": address})
+//	b.Sees("Sign in")
+//	title := b.Run("document.title")
+package chromium
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A Browser is used by one goroutine.
+type Browser struct {
+	t       *testing.T
+	in      io.Writer
+	out     *bufio.Reader
+	id      int
+	session string
+}
+
+// patience is for all that a test does with a browser.
+const patience = 4 * time.Minute
+
+// New starts a browser that ends with the test. Where there is none the test is skipped, but for root, whose machine has all
+// that is tested with.
+func New(t *testing.T) *Browser {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getuid() == 0 {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	hear, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, say, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage", "--ignore-certificate-errors",
+		"--no-proxy-server", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "about:blank")
+	cmd.ExtraFiles = []*os.File{hear, say} // 3 and 4, where it looks for them
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	hear.Close()
+	say.Close()
+	b := &Browser{t: t, in: in, out: bufio.NewReaderSize(out, 1<<20)}
+	t.Cleanup(func() {
+		b.session = ""
+		b.Call("Browser.close", nil)
+		cmd.Wait()
+		in.Close()
+		out.Close()
+	})
+	out.SetReadDeadline(time.Now().Add(patience))
+	var target struct{ TargetID string }
+	b.Into(&target, "Target.createTarget", map[string]any{"url": "about:blank"})
+	var attached struct{ SessionID string }
+	b.Into(&attached, "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true})
+	b.session = attached.SessionID
+	return b
+}
+
+// Try sends one command and returns its result, or why the browser refused it.
+func (b *Browser) Try(method string, params any) (json.RawMessage, error) {
+	b.t.Helper()
+	b.id++
+	if params == nil {
+		params = struct{}{}
+	}
+	ask := map[string]any{"id": b.id, "method": method, "params": params}
+	if b.session != "" {
+		ask["sessionId"] = b.session
+	}
+	text, err := json.Marshal(ask)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := b.in.Write(append(text, 0)); err != nil {
+		b.t.Fatal(err)
+	}
+	for {
+		text, err := b.out.ReadBytes(0)
+		if err != nil {
+			b.t.Fatalf("%s: %v", method, err)
+		}
+		var said struct {
+			ID     int
+			Result json.RawMessage
+			Error  *struct{ Message string }
+		}
+		if err := json.Unmarshal(text[:len(text)-1], &said); err != nil {
+			b.t.Fatal(err)
+		}
+		if said.ID != b.id {
+			continue // an event
+		}
+		if said.Error != nil {
+			return nil, fmt.Errorf("%s: %s", method, said.Error.Message)
+		}
+		return said.Result, nil
+	}
+}
+
+// Call sends one command and returns its result.
+func (b *Browser) Call(method string, params any) json.RawMessage {
+	b.t.Helper()
+	result, err := b.Try(method, params)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return result
+}
+
+// Into is Call, and decodes the result.
+func (b *Browser) Into(v any, method string, params any) {
+	b.t.Helper()
+	if err := json.Unmarshal(b.Call(method, params), v); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// Run has the page run a script, and returns its value as text.
+func (b *Browser) Run(script string) string {
+	b.t.Helper()
+	text, err := b.TryRun(script)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return text
+}
+
+// TryRun is Run, and reports that the page went away while the script ran.
+func (b *Browser) TryRun(script string) (string, error) {
+	b.t.Helper()
+	result, err := b.Try("Runtime.evaluate", map[string]any{"expression": script, "returnByValue": true})
+	if err != nil {
+		return "", err
+	}
+	var said struct{ Result struct{ Value any } }
+	err = json.Unmarshal(result, &said)
+	return fmt.Sprint(said.Result.Value), err
+}
+
+// Until waits until a script's value is true.
+func (b *Browser) Until(script string, patience time.Duration) {
+	b.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if value, err := b.TryRun(script); err == nil && value == "true" {
+			return
+		}
+	}
+	b.t.Fatalf("after %v it is not so that %s", patience, script)
+}
+
+// Sees waits until the page says something. The page that is looked at may be on its way to another.
+func (b *Browser) Sees(text string) {
+	b.t.Helper()
+	var page string
+	var err error
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if page, err = b.TryRun("document.readyState === 'complete' ? document.body.innerText : ''"); err == nil && strings.Contains(page, text) {
+			return
+		}
+	}
+	b.t.Fatalf("the page does not say %q at %s (%v):\n%s", text, b.Run("location.href"), err, page)
+}

@@ -1,0 +1,122 @@
+// A browser with one person's pages, and what is asked of every page: that it breaks no policy, complains of nothing, has
+// nothing that lies over or runs out of something, and that everybody can use it.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+export const told = JSON.parse(readFileSync(0, 'utf8'));
+
+const faults = [];
+
+// fault is something that is wrong. The script goes on, to find all of it.
+export function fault(text) {
+  if (faults.length < 200) faults.push(text);
+}
+
+export function must(ok, text) {
+  if (!ok) fault(text);
+}
+
+export const browser = await chromium.launch({
+  executablePath: told.chromium,
+  args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-proxy-server', '--ignore-certificate-errors', `--host-resolver-rules=MAP ${new URL(told.url).hostname} ${told.address}`],
+});
+
+// person is a browser window of somebody's, with nothing of anybody else's.
+export async function person(options = {}) {
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1440, height: 900 }, ...options });
+  context.setDefaultTimeout(20_000);
+  await context.addInitScript(() => {
+    window.broken = [];
+    document.addEventListener('securitypolicyviolation', (e) => window.broken.push(`${e.violatedDirective} ${e.blockedURI} ${e.sample}`));
+  });
+  const page = await context.newPage();
+  watch(page);
+  return { context, page };
+}
+
+// What a page must not say on its console; the browser itself says there that a request was refused.
+const expected = /Failed to load resource: the server responded with a status of (400|401|403|404|409)/;
+
+export function watch(page) {
+  page.on('console', (m) => {
+    if (m.type() === 'error' && !expected.test(m.text())) fault(`${page.url()} says on the console: ${m.text()}`);
+  });
+  page.on('pageerror', (e) => fault(`${page.url()} throws: ${e.stack ?? e}`));
+  page.on('dialog', (d) => {
+    fault(`${page.url()} opens a dialog of the browser's: ${d.message()}`);
+    void d.dismiss();
+  });
+}
+
+// sound is asked at the end of a page's life.
+export async function sound(page) {
+  const broken = await page.evaluate(() => window.broken.splice(0));
+  for (const b of broken) fault(`${page.url()} breaks its policy: ${b}`);
+}
+
+// settled waits until a page shows what it has to show.
+export async function settled(page) {
+  await page.locator('h1').first().waitFor();
+  await page.waitForFunction(() => !document.querySelector('[aria-busy=true]'));
+}
+
+// fits finds what runs out of the window, and what can be pressed and lies over something else that can.
+export async function fits(page, what) {
+  const wrong = await page.evaluate(() => {
+    const found = [];
+    const root = document.documentElement;
+    if (root.scrollWidth > root.clientWidth) {
+      const widest = [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > root.clientWidth + 1 && getComputedStyle(e).position !== 'absolute');
+      found.push(`is ${root.scrollWidth} wide in ${root.clientWidth}: ${widest.slice(0, 3).map((e) => e.outerHTML.slice(0, 120)).join(' | ')}`);
+    }
+    const boxes = [...document.querySelectorAll('a, button, input, select, textarea, summary')]
+      .filter((e) => e.checkVisibility({ visibilityProperty: true }) && !e.closest('.unseen, .skip'))
+      .flatMap((e) => [...e.getClientRects()].map((r) => ({ e, r })))
+      .filter(({ r }) => r.width > 1 && r.height > 1);
+    for (const [i, a] of boxes.entries()) {
+      for (const b of boxes.slice(i + 1)) {
+        if (a.e === b.e || a.e.contains(b.e) || b.e.contains(a.e)) continue;
+        const w = Math.min(a.r.right, b.r.right) - Math.max(a.r.left, b.r.left);
+        const h = Math.min(a.r.bottom, b.r.bottom) - Math.max(a.r.top, b.r.top);
+        if (w > 1 && h > 1) found.push(`${a.e.outerHTML.slice(0, 100)} lies over ${b.e.outerHTML.slice(0, 100)}`);
+      }
+    }
+    for (const { e, r } of boxes) {
+      if (r.right > root.clientWidth + 1 || r.left < -1) found.push(`${e.outerHTML.slice(0, 100)} is outside of the window`);
+    }
+    return found.slice(0, 5);
+  });
+  for (const w of wrong) fault(`${what}: ${w}`);
+}
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+// usable asks axe what keeps somebody from using the page. It is given to the page by the browser, past the page's policy.
+export async function usable(page, what) {
+  await page.evaluate(axe);
+  const violations = await page.evaluate(async () => {
+    const result = await window.axe.run(document, { resultTypes: ['violations'] });
+    return result.violations.filter((v) => v.impact === 'serious' || v.impact === 'critical').map((v) => `${v.id}: ${v.help}: ${v.nodes.slice(0, 2).map((n) => `${n.html.slice(0, 160)} (${n.any[0]?.message ?? ''})`).join(' | ')}`);
+  });
+  for (const v of violations) fault(`${what}: ${v}`);
+}
+
+export async function picture(page, name, options = {}) {
+  await page.screenshot({ path: join(told.shots, name + '.png'), fullPage: true, animations: 'disabled', ...options });
+}
+
+process.on('uncaughtException', (err) => {
+  for (const f of faults) console.log('FAULT ' + f);
+  console.log(err.stack ?? err);
+  process.exit(1);
+});
+
+// done ends the script: with what was wrong, if anything was.
+export async function done(says) {
+  await browser.close();
+  console.log(says);
+  for (const f of faults) console.log('FAULT ' + f);
+  process.exit(faults.length > 0 ? 1 : 0);
+}

@@ -1,0 +1,127 @@
+// Signing in by every way that needs no other server, and leaving.
+import { createHmac } from 'node:crypto';
+import { done, fault, must, person, settled, sound, told } from './browser.mjs';
+
+const password = 'an owl in the attic of fay';
+
+// oneTime is what an authenticator app shows.
+function oneTime(secret, ahead = 0) {
+  const bits = [...secret].map((c) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0')).join('');
+  const key = Buffer.from(bits.match(/.{8}/g).map((b) => parseInt(b, 2)));
+  const counter = Buffer.alloc(8);
+  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000) + ahead));
+  const hash = createHmac('sha1', key).update(counter).digest();
+  const at = hash[19] & 15;
+  return String((hash.readUInt32BE(at) & 0x7fffffff) % 1_000_000).padStart(6, '0');
+}
+
+const { page, context } = await person();
+const cdp = await context.newCDPSession(page);
+await cdp.send('WebAuthn.enable');
+await cdp.send('WebAuthn.addVirtualAuthenticator', { options: { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true } });
+
+await page.goto(told.url + told.setup);
+await page.getByText('Welcome, fay').waitFor();
+const secret = await page.locator('.secret').innerText();
+await page.getByRole('button', { name: 'Make a passkey' }).click();
+await page.getByText('The passkey is made').waitFor();
+await page.getByLabel('Password').fill(password);
+await page.getByLabel('The same again').fill(password);
+await page.getByLabel('The code that it shows').fill(oneTime(secret));
+await page.getByRole('button', { name: 'Finish' }).click();
+await page.getByText('Your account is ready').waitFor();
+
+const key = () => page.evaluate(() => new Promise((resolve) => {
+  const opening = indexedDB.open('sallyport', 1);
+  opening.onupgradeneeded = () => opening.result.createObjectStore('device');
+  opening.onsuccess = () => {
+    const asked = opening.result.transaction('device').objectStore('device').get('key');
+    asked.onsuccess = async () => {
+      opening.result.close();
+      const d = asked.result;
+      if (!d) return resolve(null);
+      const refused = await crypto.subtle.exportKey('pkcs8', d.privateKey).then(() => false, () => true);
+      resolve({ id: d.id, user: d.user, extractable: d.privateKey.extractable, refused, publicKey: d.publicKey.length, identity: d.identity.map((k) => k.length) });
+    };
+  };
+}));
+
+// By password and one-time code, to where the person wanted to go.
+await page.goto(told.url + '/connect/db-1?a=b');
+await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+must(new URL(page.url()).searchParams.get('next') === '/connect/db-1?a=b', `the sign-in does not know the way back: ${page.url()}`);
+await page.getByLabel('User name').fill('fay');
+await page.getByLabel('Password').fill(password);
+await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+await page.getByLabel('Code of your authenticator app').fill(oneTime(secret, 1));
+await page.getByRole('button', { name: 'Go on' }).first().click();
+await page.getByRole('heading', { name: 'db-1', level: 1 }).waitFor();
+must(page.url() === told.url + '/connect/db-1?a=b', `after the sign-in the browser is at ${page.url()}`);
+const first = await key();
+must(first?.user === 'fay' && first.extractable === false && first.refused && first.publicKey === 32 && first.identity[0] === 32, `the key is ${JSON.stringify(first)}`);
+await sound(page);
+
+// A cookie alone keeps a person signed in, and script cannot read it.
+const cookie = (await context.cookies()).find((c) => c.name === '__Host-sallyport-session');
+must(cookie?.httpOnly && cookie.secure && cookie.sameSite === 'Strict' && cookie.path === '/' && cookie.expires > Date.now() / 1000 + 3600, `the cookie is ${JSON.stringify(cookie)}`);
+must((await page.evaluate(() => document.cookie)) === '', 'script sees cookies');
+
+// Leaving takes everything along.
+await page.goto(told.url + '/');
+await settled(page);
+await page.getByRole('button', { name: 'db-1 is a favourite' }).click();
+await page.getByRole('button', { name: 'Log out' }).click();
+await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+must((await key()) === null, 'the key outlives the log-out');
+must((await page.evaluate(() => localStorage.length + sessionStorage.length)) === 0, 'something is kept after the log-out');
+must(!(await context.cookies()).some((c) => c.name === '__Host-sallyport-session'), 'the cookie outlives the log-out');
+await context.addCookies([cookie]);
+must((await page.request.get(told.url + '/api/v1/me')).status() === 401, 'a copy of the cookie is still good');
+await context.clearCookies();
+
+// By passkey, and with a next that leads elsewhere.
+for (const next of ['//evil.example/', 'https://evil.example/', '/\\evil.example', 'javascript:alert(1)']) {
+  await page.goto(told.url + '/login?next=' + encodeURIComponent(next));
+  await page.getByRole('button', { name: 'Use a passkey' }).click();
+  await page.getByRole('heading', { name: /Targets|Not found/, level: 1 }).waitFor();
+  must(new URL(page.url()).origin === told.url, `${next} leads to ${page.url()}`);
+}
+const second = await key();
+must(second?.user === 'fay' && second.id !== first?.id, `after the passkey the key is ${JSON.stringify(second)}`);
+must((await page.evaluate(async () => (await fetch('/api/v1/devices')).status)) === 403, 'fay sees devices');
+await page.goto(told.url + '/admin/devices');
+await page.getByText('This page is for administrators').waitFor();
+
+// A link of one use is of one use, and one that is wrong says what to do.
+await page.goto(told.link);
+await page.getByRole('heading', { name: 'Targets', level: 1 }).waitFor();
+must((await page.getByText('ann', { exact: true }).count()) === 1, 'the link is not ann’s');
+const { page: late } = await person();
+await late.goto(told.link);
+await late.getByText('This enrolment code has been used.').waitFor();
+await late.goto(told.url + '/login/code');
+await late.getByText('This link has no code.').waitFor();
+
+// Names of browsers, whatever they claim to be.
+const names = {
+  'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0': 'Edge on Windows',
+  'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Safari/605.1.15': 'Safari on macOS',
+  'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0': 'Firefox on Linux',
+  'Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36': 'Chrome on Android',
+  'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/140.0.0.0 Safari/537.36': 'Chromium on Linux',
+};
+for (const [agent, name] of Object.entries(names)) {
+  const { page: other } = await person({ userAgent: agent });
+  await other.addInitScript(() => Object.defineProperty(navigator, 'userAgentData', { value: undefined }));
+  let sent;
+  await other.route('**/login/code', async (route) => {
+    if (route.request().method() !== 'POST') return route.continue();
+    sent = route.request().postDataJSON().name;
+    await route.abort();
+  });
+  await other.goto(told.url + '/login/code#0000-0000-0000-0000');
+  await other.getByText('The appliance does not answer.').waitFor();
+  if (sent !== name) fault(`${agent} is called ${sent}`);
+  await other.close();
+}
+await done('signed in by link, password and one-time code, and passkey');
