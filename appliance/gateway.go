@@ -87,9 +87,10 @@ type Gateway struct {
 	SSHCA     CertificateAuthority                      // nil: no keys of devices are signed
 	HostKeys  HostKeys                                  // nil: only the keys that the policy names count
 	Audit     Audit
-	AuditKey  ed25519.PublicKey // by which the audit log is verified
-	Control   *Control          // nil: there is nothing that could be away
-	Updates   Updates           // nil: the appliance does not run from the image
+	AuditKey  ed25519.PublicKey  // by which the audit log is verified
+	Control   *Control           // nil: there is nothing that could be away
+	Updates   Updates            // nil: the appliance does not run from the image
+	Programs  map[string]Program // by the name that flows ask for them by; none: browsers get no further than the pages
 	Log       *slog.Logger
 	Limits    Limits
 	Metrics   *Metrics // nil: nothing is counted
@@ -102,6 +103,7 @@ type Gateway struct {
 	breaches quotas         // of the log
 	events   quotas         // of the audit log
 	benches  benches
+	runs     runs
 	comings  comings
 	rooms    rooms
 	health   health
@@ -168,12 +170,15 @@ func (f *flow) still(p *policy.Policy, from *frame.Peer, now time.Time) error {
 		return err
 	case g.VNet != f.grant.VNet || g.Host != f.grant.Host:
 		return frame.Refuse(policy.CodeDenied, f.grant.Target+" lies elsewhere now", "connect again")
-	case g.Lifetime > 0 && now.Sub(f.begun) > g.Lifetime:
+	case g.Lifetime > 0 && now.Sub(f.since()) > g.Lifetime:
 		return lifetimeOver(g.Lifetime)
 	}
 	if addr := f.addr.Load(); addr != nil {
 		if g, err = p.DecideAddress(g, addr.Addr()); err != nil {
 			return err
+		}
+		if channel, lost := f.lostChannel(g); lost {
+			return frame.Refuse(policy.CodeDenied, channel+" to and from "+f.grant.Target+" is not allowed any more", "connect again to go on without")
 		}
 	}
 	return f.approved(g.Approval, now)
@@ -257,9 +262,10 @@ type flow struct {
 	incoming  *frame.Incoming
 	open      frame.OpenRequest
 	grant     policy.Grant
-	decided   atomic.Pointer[[]string]        // the policies that allow it at its address
+	decided   atomic.Pointer[decision]        // at its address
+	joins     *Session                        // of a program, which somebody else has begun; may be nil
 	ended     atomic.Bool                     // the audit log has the end
-	granted   bool                            // the audit log has the decision
+	written   bool                            // the audit log has the decision
 	approvals atomic.Pointer[[]auth.Approval] // that it goes by; nil: it needs none
 	timed     atomic.Bool                     // its right may end by itself, as the latest policy has it
 	told      atomic.Int64                    // the shortest time.Duration that the person was told is left
@@ -276,9 +282,12 @@ type flow struct {
 	detached  detached
 }
 
+// A decision is what allows a flow at its address, and what of its protocol.
+type decision struct{ policies, channels []string }
+
 func (f *flow) request(from *frame.Peer, now time.Time) policy.Request {
 	r := f.gateway.requestOf(*from, now)
-	r.Target, r.VNet, r.Protocol, r.Port, r.Opaque = f.open.Target, f.open.VNet, f.open.Protocol, f.open.Port, true
+	r.Target, r.VNet, r.Protocol, r.Port, r.Opaque = f.open.Target, f.open.VNet, f.open.Protocol, f.open.Port, f.open.Program == ""
 	return r
 }
 
@@ -326,7 +335,7 @@ func (f *flow) begin(connection context.Context) bool {
 	defer f.survive()
 	conn, err := f.reach(ctx)
 	if err == nil {
-		if err = g.demand(f.event(audit.FlowOpen)); err != nil {
+		if err = g.demand(f.openEvent()); err != nil {
 			conn.Close()
 		}
 	}
@@ -345,6 +354,9 @@ func (f *flow) begin(connection context.Context) bool {
 	f.conn = conn
 	f.relay.Store(f.prepare(ctx, conn))
 	g.relays.Add(1)
+	if side, ok := conn.(*sideConn); ok {
+		f.enter(side)
+	}
 	go f.run()
 	return true
 }
@@ -389,7 +401,7 @@ func (g *Gateway) Close() {
 // refused counts, writes and logs that there is no flow, and which policy could not be evaluated if that is the reason.
 func (f *flow) refused(why frame.Reason, err error) {
 	f.gateway.Metrics.flowRefused(string(why.Code))
-	if f.granted {
+	if f.written {
 		f.recordEnd(relay.Result{}, why)
 	} else {
 		f.gateway.recordOf(f.peer.User, f.refusal(why))
@@ -404,8 +416,14 @@ func (f *flow) refused(why frame.Reason, err error) {
 // reach decides, resolves, decides again and dials. A flow that it reaches a target for is in the list of live ones.
 func (f *flow) reach(ctx context.Context) (relay.Conn, error) {
 	g, limits := f.gateway, f.gateway.Limits.withDefaults()
+	if err := f.checkProgram(); err != nil {
+		return nil, err
+	}
 	p, err := f.awaitApproval(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := f.findSession(); err != nil {
 		return nil, err
 	}
 	if err := f.controlled(); err != nil {
@@ -444,6 +462,9 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 		}
 		return f.gateway.benches.open(f.grant.Target, f.peer.User, limits)
 	}
+	if f.joins != nil {
+		return f.join(p)
+	}
 	vnet, ok := f.gateway.VNets[f.grant.VNet]
 	if !ok {
 		return nil, frame.Refuse("E_UNREACHABLE", fmt.Sprintf("%s lies in VNet %q, which this appliance is not attached to", f.grant.Target, f.grant.VNet), "")
@@ -459,7 +480,7 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 	if err := f.approved(decided.Approval, time.Now()); err != nil {
 		return nil, err
 	}
-	f.decided.Store(&decided.Policies)
+	f.decided.Store(&decision{decided.Policies, decided.Channels})
 	at := netip.AddrPortFrom(addr, f.grant.Port)
 	f.addr.Store(&at)
 	written := f.writeDecision()
@@ -480,6 +501,9 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 		return nil, err
 	}
 	f.gateway.reached.note(f.grant.Target, nil)
+	if f.open.Program != "" {
+		return f.startSession(conn)
+	}
 	return relay.Wrap(conn), nil
 }
 
@@ -488,7 +512,7 @@ func (f *flow) writeDecision() <-chan error {
 	e := f.event(audit.DecisionAllowed)
 	e.Decision = "allow"
 	e.By, e.Object = f.approvers()
-	f.granted = true
+	f.written = true
 	written := make(chan error, 1)
 	go func() { written <- f.gateway.demand(e) }()
 	return written
@@ -522,9 +546,13 @@ func (f *flow) opened() frame.Opened {
 // prepare makes the relay, which moves bytes until both directions have ended or ctx has.
 func (f *flow) prepare(ctx context.Context, conn relay.Conn) *relay.Relay {
 	if f.grant.Lifetime > 0 {
-		f.expiry = time.AfterFunc(f.grant.Lifetime, func() { f.end(lifetimeOver(f.grant.Lifetime)) })
+		f.expiry = time.AfterFunc(f.grant.Lifetime-time.Since(f.since()), func() { f.end(lifetimeOver(f.grant.Lifetime)) })
 	}
-	return relay.New(ctx, f.stream.Load(), &containedConn{f.watchingKeys(guarded(f.grant.Protocol, throttle(conn, f.grant.Bandwidth/8))), f}, relay.Options{Idle: f.grant.Idle})
+	conn = throttle(conn, f.grant.Bandwidth/8)
+	if f.open.Program == "" {
+		conn = f.watchingKeys(guarded(f.grant.Protocol, conn))
+	}
+	return relay.New(ctx, f.stream.Load(), &containedConn{conn, f}, relay.Options{Idle: f.grant.Idle})
 }
 
 // account writes the flow's one line, which says why if the client broke the protocol, and then tells the client why the

@@ -41,16 +41,23 @@ func (v *traveller) connect() (frame.Carrier, *frame.Bond) {
 // travel opens a flow to db-1 that echoes.
 func (s *site) travel(p frame.Peer) *traveller {
 	s.t.Helper()
+	v := s.travelBy(p, frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
+	v.echoes("SSH-2.0-a\r\n", "SSH-2.0-echo\r\nSSH-2.0-a\r\n")
+	return v
+}
+
+// travelBy opens a flow as it is asked for.
+func (s *site) travelBy(p frame.Peer, req frame.OpenRequest) *traveller {
+	s.t.Helper()
 	v := &traveller{site: s, peer: p}
 	c, bond := v.connect()
 	var err error
-	if v.stream, v.opened, err = frame.Open(s.t.Context(), c, frame.OpenRequest{Target: "db-1", Protocol: "ssh"}, frame.Options{}); err == nil {
+	if v.stream, v.opened, err = frame.Open(s.t.Context(), c, req, frame.Options{}); err == nil {
 		err = v.stream.Keep(bond, v.opened)
 	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	v.echoes("SSH-2.0-a\r\n", "SSH-2.0-echo\r\nSSH-2.0-a\r\n")
 	return v
 }
 

@@ -66,7 +66,7 @@ func (g *Gateway) sessions(p frame.Peer, all bool) ([]api.Session, error) {
 func (f *flow) listed() api.Session {
 	now := f.latest()
 	l := api.Session{ID: f.sessionID(), Flow: hex.EncodeToString(f.id[:6]), User: f.peer.User, Device: f.peer.Device,
-		Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Port: f.grant.Port, Rule: f.grant.Rule,
+		Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Program: f.open.Program, Port: f.grant.Port, Rule: f.grant.Rule,
 		Transport: now.Transport, Source: now.Remote.Addr().String(), Client: frame.Clip(now.Software, 64), Since: f.begun.UTC(),
 		IdleLimit: f.grant.Idle, Ends: f.grant.Expires, Bandwidth: f.grant.Bandwidth}
 	if addr := f.addr.Load(); addr != nil {
@@ -141,11 +141,14 @@ func (g *Gateway) choose(p frame.Peer, ask api.EndSessions) (chosen []*flow, err
 	}
 	for _, id := range ask.Sessions {
 		found := slices.DeleteFunc(slices.Clone(mine), func(f *flow) bool { return !strings.HasPrefix(hex.EncodeToString(f.session[:]), id) })
-		if len(id) < minSessionID || len(found) != 1 {
+		other := func(f *flow) bool { return f.session != found[0].session }
+		if len(id) < minSessionID || len(found) == 0 || slices.ContainsFunc(found, other) {
 			return nil, frame.Refuse("E_SESSION_UNKNOWN", fmt.Sprintf("no session %q that you may end", frame.Clip(id, 32)), "sallyport sessions lists them")
 		}
-		if !slices.Contains(chosen, found[0]) {
-			chosen = append(chosen, found[0])
+		for _, f := range found { // of a program's session there may be several
+			if !slices.Contains(chosen, f) {
+				chosen = append(chosen, f)
+			}
 		}
 	}
 	return chosen, nil
@@ -154,7 +157,7 @@ func (g *Gateway) choose(p frame.Peer, ask api.EndSessions) (chosen []*flow, err
 // allowedBy says whether a rule is among those that allow the flow.
 func (f *flow) allowedBy(rule string) bool {
 	decided := f.decided.Load()
-	return f.grant.Rule == rule || decided != nil && slices.Contains(*decided, rule)
+	return f.grant.Rule == rule || decided != nil && slices.Contains(decided.policies, rule)
 }
 
 // killed says why a session ended that somebody has ended.

@@ -52,10 +52,19 @@ func (f *flow) event(kind string) audit.Event {
 		Protocol: frame.Clip(cmp.Or(f.grant.Protocol, f.open.Protocol), 16), Port: cmp.Or(f.grant.Port, f.open.Port)}
 	e.Policies = f.grant.Policies
 	if d := f.decided.Load(); d != nil {
-		e.Policies = *d
+		e.Policies = d.policies
 	}
 	if addr := f.addr.Load(); addr != nil {
 		e.Address = addr.String()
+	}
+	return e
+}
+
+// openEvent tells that the flow is open, and by which program the appliance speaks to its target, if by one.
+func (f *flow) openEvent() audit.Event {
+	e := f.event(audit.FlowOpen)
+	if f.open.Program != "" {
+		e.Detail = map[string]string{"program": f.open.Program}
 	}
 	return e
 }

@@ -68,6 +68,7 @@ type OpenRequest struct {
 	VNet     string `cbor:"4,keyasint,omitempty"` // which VNet an address is meant in; may be empty
 	Session  []byte `cbor:"5,keyasint,omitempty"` // the session that the flow joins, 16 bytes; empty: a new one
 	Grant    []byte `cbor:"6,keyasint,omitempty"` // of an earlier Opened, for a time when the appliance cannot ask; empty: none
+	Program  string `cbor:"7,keyasint,omitempty"` // that speaks the protocol for the client; empty: the flow's bytes are the target's own
 }
 
 // GrantSize is how long a grant is.
@@ -303,6 +304,9 @@ func (o *OpenRequest) check() error {
 	}
 	if len(o.Target) > 255 || len(o.VNet) > 64 {
 		return fmt.Errorf("a name is too long")
+	}
+	if len(o.Program) > 16 {
+		return fmt.Errorf("a program's name has at most 16 bytes")
 	}
 	return sizes(size{"session id", o.Session, 16, false}, size{"grant", o.Grant, GrantSize, false})
 }

@@ -72,6 +72,7 @@ type Session struct {
 	Address   string    `json:"address,omitempty"` // of the target; none before it is known
 	VNet      string    `json:"vnet"`
 	Protocol  string    `json:"protocol"`
+	Program   string    `json:"program,omitempty"` // by which the appliance speaks it; none: the client does
 	Port      uint16    `json:"port"`
 	Rule      string    `json:"rule"` // that allows it
 	Transport string    `json:"transport"`

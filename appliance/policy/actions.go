@@ -28,9 +28,9 @@ const (
 const use = "use"
 
 // channels lists what flows through the connections of a protocol beside the keyboard and the screen. An ssh or a tcp
-// connection carries files as soon as it carries anything.
+// connection carries files as soon as it carries anything, and what runs in a terminal can set the clipboard of who looks on.
 var channels = map[string][]string{
-	SSH: {Upload, Download},
+	SSH: {ClipboardIn, ClipboardOut, Upload, Download},
 	RDP: {ClipboardIn, ClipboardOut, Upload, Download, Drive},
 	TCP: {Upload, Download},
 }

@@ -95,7 +95,7 @@ permit (principal == User::"bob", action, resource is Target);`)
 	if !slices.Equal(g.Policies, []string{"r", "p", "channel"}) || g.Rule != "r" || !slices.Equal(g.Approval, []string{"ops", "leads"}) {
 		t.Errorf("%+v", g)
 	}
-	if !slices.Equal(g.Channels, []string{Upload, Download}) || !g.Expires.Equal(noon.Add(2*time.Hour)) {
+	if !slices.Equal(g.Channels, []string{ClipboardIn, ClipboardOut, Upload, Download}) || !g.Expires.Equal(noon.Add(2*time.Hour)) {
 		t.Errorf("%+v", g)
 	}
 }
@@ -133,10 +133,17 @@ func TestOpaqueFlowsNeedAllChannels(t *testing.T) {
 	if g := granted(t, p, r); !slices.Equal(g.Channels, []string{ClipboardIn, Upload, Download, Drive}) {
 		t.Errorf("%v", g.Channels)
 	}
-	granted(t, p, bySSH("ann", "db-1")) // ssh has no clipboard of its own
+	r = bySSH("ann", "db-1")
+	if no := refused(t, p, r); no.Code != CodePortal || no.Sentence != `db-1:22 needs the portal: clipboard_out is denied by policy "no copies"` {
+		t.Errorf("%+v", no)
+	}
+	r.Opaque = false
+	if g := granted(t, p, r); !slices.Equal(g.Channels, []string{ClipboardIn, Upload, Download}) {
+		t.Errorf("%v", g.Channels)
+	}
 
 	p = with(t, "", `permit (principal, action == Action::"connect", resource);`)
-	if no := refused(t, p, bySSH("ann", "db-1")); no.Code != CodePortal || no.Sentence != "db-1:22 needs the portal: nothing allows upload" {
+	if no := refused(t, p, bySSH("ann", "db-1")); no.Code != CodePortal || no.Sentence != "db-1:22 needs the portal: nothing allows clipboard_in" {
 		t.Errorf("%+v", no)
 	}
 }

@@ -17,8 +17,8 @@ rules: [{name: r, who: [ann], targets: [db-1], idle: 20m}]
 	r := bySSH("ann", "db-1")
 	if got, want := p.Explain(r).String(), `ann → db-1 by ssh at 2026-03-02T12:00:00Z: allowed by "r"
   idle 20m0s
-  channels upload, download
-  permit "r" (access.yaml:12:10) fits connect, upload, download; idle 20m0s
+  channels clipboard_in, clipboard_out, upload, download
+  permit "r" (access.yaml:12:10) fits connect, clipboard_in, clipboard_out, upload, download; idle 20m0s
   forbid "late" (a.cedar:1:36) does not fit: condition 2
   permit "sum" (a.cedar:6:12) does not fit: condition 1
   permit "watch" (a.cedar:5:14) does not fit: action
