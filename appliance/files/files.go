@@ -1,0 +1,101 @@
+// Package files shows a person the files of a target and carries them, over SFTP on an SSH connection that somebody has signed
+// on.
+//
+//	err := files.Serve(ctx, client, side, files.Options{Target: "db-1"})
+//
+// # Messages
+//
+// Each is a length of four bytes, big-endian, and as many bytes, of which the first is the kind. The kinds begin at 16: those
+// below belong to signing on, which comes first on a flow of its own. Numbers in messages that are not JSON are big-endian.
+//
+// From the person, 65,536 bytes at most with the kind; of data 262,144:
+//
+//	16 request  JSON, see below
+//	17 data     id (4), offset (8), bytes: of an upload, in order, 256 KiB - 13 at most
+//	18 credit   id (4), limit (8): a download may go on up to this offset of the file
+//	19 cancel   id (4), keep (1): 1 leaves what an upload has brought, to be gone on with; 0 removes it
+//
+// To the person, 262,144 bytes at most:
+//
+//	16 answer   JSON: id, and what was asked for, or error
+//	17 data     id (4), offset (8), bytes: of a download, in order
+//	18 credit   id (4), limit (8): an upload may go on up to this offset of the file
+//	19 progress JSON: id, and how far a long request is: done, of
+//	20 ready    JSON, the first of all: home {path, text}, upload, download: true where policy grants them
+//
+// An id is chosen by the person, and is free again when its request has been answered for good. An answer with "more": true is
+// not the last one. A person who sends something else than this loses the flow with E_FRAME, or E_CREDIT for data beyond the
+// limit; what comes late for an id that is free is passed over.
+//
+// # Names
+//
+// A name on a target is bytes. Where one goes over the wire it is base64 (the standard one, padded), and beside it stands
+// "text": the same for eyes, in which bytes that are not UTF-8, control characters and what changes the direction of text are
+// written as escapes (\x1b, \u202e). A path is absolute: / and names with / between, 4,096 bytes at most, each name 1 to
+// 255 bytes, none of them . or .., no NUL. A name that is new to the target (upload, mkdir, the "to" of rename) must be
+// UTF-8 without control characters and overrides of direction; one that is there can always be listed, fetched, renamed
+// and removed.
+//
+// # Requests
+//
+// Each has "id" and "op". 16 are under way at once at most, 4 of them transfers; one more is answered with E_LIMIT. Any of
+// them can be cancelled, and is then answered with E_CANCELLED, unless it is over already.
+//
+//	list      path                             entries [entry], 500 at most an answer, more; truncated: true if there are
+//	                                           more than 100,000, which are not listed
+//	stat      path                             entry; real {path, text}: where it leads
+//	mkdir     path, existing                   existing: true is content with a folder that is there
+//	rename    path, to, replace                replace: true takes the place of a file that is there
+//	remove    path, recursive                  recursive: true removes folders with all that is in them, 128 deep at most;
+//	                                           progress says how many are gone. Links are removed, and never followed
+//	download  path, from, sha256               entry, from, more; data; then size, sha256
+//	upload    path, size, modified, clash      offset, sha256, limit, more; data and credit; then path, text, size, sha256
+//
+// mkdir, rename, remove and upload need the right to upload, download needs that to download. An entry:
+//
+//	name, text    the last name of its path
+//	kind          "file", "folder", "link", "other" (devices, sockets, pipes: these are not transferred)
+//	size          bytes, of a file
+//	mode          as ls writes it: "-rw-r--r--"
+//	modified      milliseconds since 1970
+//	link          {path, text} of a symbolic link: what it says; kind, size and mode are then those of what is there, and
+//	              kind is "link" if that is nothing, or if it is not known, as in a list after the first 2,000 links
+//
+// # Download
+//
+// Only files are fetched, also where a link leads to one. Data begins at "from", which is 0 or how much the person has
+// already; then "sha256" is the hash of that, in hexadecimal, and E_FILE_CHANGED is the answer if the file does not begin so.
+// Until there is credit, 1 MiB is sent. The last answer's hash is that of the whole file. If size or time have changed
+// meanwhile it is E_FILE_CHANGED, and what has come is worth nothing.
+//
+// # Upload
+//
+// The bytes go to a file of their own beside the place, NAME.part-XXXXXXXX, which is named by who sends, size and modified:
+// the same upload finds it again, on another flow too. It is renamed when it is whole, so nobody sees half a file at the
+// path. The first answer says how much of it is there, and its hash; the first data message says where the person begins: at
+// that offset, if their file begins so, or at 0. It may be empty, and the end is reached with the byte number "size", so
+// an upload with nothing to send has one empty message. Credit goes up as data is passed on, 1 MiB beyond it.
+//
+// clash says what is done if there is something of the name: "refuse" answers E_FILE_EXISTS, before anything is sent and
+// once more at the end, if it has come meanwhile (the bytes stay, and the same upload with another clash finds them);
+// "replace" takes the place of a file or a link, at once, and keeps its permissions; "keep" finds another name, such as
+// "a (2).txt", which the last answer has. None of them removes by accident what somebody else has written meanwhile: refuse and
+// keep use a rename that fails if the name is taken. modified becomes the file's time.
+//
+// # Errors
+//
+// error is {code, sentence, hint}, of which hint may be missing:
+//
+//	E_FILE_UNKNOWN  there is no such file       E_FILE_EXISTS   there is one already
+//	E_FILE_ACCESS   the target does not allow   E_FILE_SPACE    there is no room for it
+//	E_FILE_KIND     it is something else        E_FILE_CHANGED  it has changed meanwhile
+//	E_NAME          the path is none            E_FILE          the target could not do it
+//	E_DENIED        policy does not grant it    E_LIMIT         too much at once
+//	E_CANCELLED     the person did not want it  E_AUDIT         it could not be written down
+//	E_USAGE         the request is none
+//
+// # Memory
+//
+// A transfer holds 4 MiB at most: 1 MiB of the person's bytes and 1 MiB under way to the target, or 1 MiB under way from it
+// twice. A person who does not read holds up their own transfers.
+package files
