@@ -66,6 +66,7 @@ type site struct {
 // settings of a site; the zero value is one with an administrator and some targets.
 type settings struct {
 	access string
+	policy string // Cedar beside it
 	extra  string // further lines of sallyport.yaml
 }
 
@@ -94,19 +95,20 @@ func start(t *testing.T, s settings) *site {
 	l := lab.New(t)
 	w := &site{Lab: l, t: t, bin: bin, dir: filepath.Join(l.Dir, "appliance"), home: filepath.Join(l.Dir, "home"), url: "https://bastion.example"}
 	w.shots = cmp.Or(os.Getenv("SALLYPORT_SCREENSHOTS"), filepath.Join(t.TempDir(), "screenshots"))
-	for _, dir := range []string{w.dir, w.home, w.shots} {
+	for _, dir := range []string{w.dir, filepath.Join(w.dir, "access"), w.home, w.shots} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.write("access.yaml", cmp.Or(s.access, usualAccess))
+	w.write("access/access.yaml", cmp.Or(s.access, usualAccess))
+	w.write("access/more.cedar", s.policy)
 	w.write("sallyport.yaml", fmt.Sprintf(`
 name: bastion
 banner: For work only.
 listen: {address: ":443"}
 tls: {self_signed: true}
 state: %s
-access: access.yaml
+access: access
 identity: {url: %q}
 drain: {grace: 1s}
 vnets:
@@ -218,7 +220,10 @@ func (w *site) browse(script string, told map[string]any) string {
 	if err != nil {
 		w.t.Fatalf("%v: make packages installs it", err)
 	}
-	told["url"], told["shots"], told["chromium"], told["address"] = w.url, w.shots, chromium, lab.ApplianceAddr4.String()
+	told["url"], told["shots"], told["chromium"] = w.url, w.shots, chromium
+	if told["address"] == nil {
+		told["address"] = lab.ApplianceAddr4.String()
+	}
 	stdin, err := json.Marshal(told)
 	if err != nil {
 		w.t.Fatal(err)

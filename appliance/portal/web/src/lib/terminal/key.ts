@@ -12,8 +12,8 @@ import { SSHReader, join, mpint, padded, string, stripped } from './wire';
 
 export interface TabKey {
   algorithms: string[]; // of its signatures, the best first
-  publicKey: Uint8Array<ArrayBuffer>; // on the wire of SSH
-  sign(algorithm: string, data: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>; // a signature on the wire of SSH
+  publicKey: string; // as authorized_keys has it
+  sign(algorithm: string, data: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>; // the blob of a signature of SSH
 }
 
 // longest is the longest file that is taken for a key: RSA of 16384 bits has less.
@@ -128,7 +128,7 @@ async function ofJWK({ alg: _, ...jwk }: JsonWebKey): Promise<TabKey> {
   const x = decode(jwk.x ?? '');
   if (jwk.kty === 'OKP') {
     const key = await taken({ name: 'Ed25519' });
-    return of(['ssh-ed25519'], join(string('ssh-ed25519'), string(x)), async (_, data) => new Uint8Array(await crypto.subtle.sign('Ed25519', key, data)));
+    return of('ssh-ed25519', ['ssh-ed25519'], join(string('ssh-ed25519'), string(x)), async (_, data) => new Uint8Array(await crypto.subtle.sign('Ed25519', key, data)));
   }
   if (jwk.kty === 'RSA') {
     const n = decode(jwk.n ?? '');
@@ -136,26 +136,26 @@ async function ofJWK({ alg: _, ...jwk }: JsonWebKey): Promise<TabKey> {
     const keys = new Map<string, CryptoKey>();
     for (const [algorithm, hash] of Object.entries(hashes)) keys.set(algorithm, await taken({ name: 'RSASSA-PKCS1-v1_5', hash }));
     const blob = join(string('ssh-rsa'), mpint(decode(jwk.e ?? '')), mpint(n));
-    return of(Object.keys(hashes), blob, async (algorithm, data) => new Uint8Array(await crypto.subtle.sign('RSASSA-PKCS1-v1_5', keys.get(algorithm)!, data)));
+    return of('ssh-rsa', Object.keys(hashes), blob, async (algorithm, data) => new Uint8Array(await crypto.subtle.sign('RSASSA-PKCS1-v1_5', keys.get(algorithm)!, data)));
   }
   const curve = curves.find((c) => c.name === jwk.crv);
   if (!curve) throw strange();
   const key = await taken({ name: 'ECDSA', namedCurve: curve.name });
   const type = 'ecdsa-sha2-' + curve.ssh;
   const blob = join(string(type), string(curve.ssh), string(join(Uint8Array.of(4), x, decode(jwk.y ?? ''))));
-  return of([type], blob, async (_, data) => {
+  return of(type, [type], blob, async (_, data) => {
     const rs = new Uint8Array(await crypto.subtle.sign({ name: 'ECDSA', hash: curve.hash }, key, data));
     return join(mpint(rs.subarray(0, curve.bytes)), mpint(rs.subarray(curve.bytes)));
   });
 }
 
-function of(algorithms: string[], publicKey: Uint8Array<ArrayBuffer>, raw: (algorithm: string, data: Uint8Array<ArrayBuffer>) => Promise<Uint8Array<ArrayBuffer>>): TabKey {
+function of(type: string, algorithms: string[], blob: Uint8Array, sign: TabKey['sign']): TabKey {
   return {
     algorithms,
-    publicKey,
-    async sign(algorithm, data) {
+    publicKey: `${type} ${btoa(String.fromCharCode(...blob))}`,
+    sign(algorithm, data) {
       if (!algorithms.includes(algorithm)) throw no('the target wants a signature that this key does not make', 'take another key');
-      return join(string(algorithm), string(await raw(algorithm, data)));
+      return sign(algorithm, data);
     },
   };
 }

@@ -3,7 +3,7 @@
 //
 // Its flow outlives the network, and the session the page: who knows its id joins it.
 
-import { decode, encode } from '../base64';
+import { decode } from '../base64';
 import { openFlow, type Flow } from '../flow';
 import { fromJSON, json, Messages } from '../messages';
 import type { TabKey } from './key';
@@ -26,6 +26,7 @@ export interface Notice {
 export interface State {
   state: 'connecting' | 'open' | 'ended';
   may?: string[];
+  banner?: string; // that the target shows before it lets anybody in
 }
 
 // Kinds of the messages that all programs of SSH have, by who says them.
@@ -41,6 +42,7 @@ export abstract class Session {
   phase = $state<Phase>('idle');
   resuming = $state(false);
   prompt = $state.raw<Prompt>();
+  banner = $state('');
   notices = $state.raw<Notice[]>([]);
   channels = $state.raw<string[]>([]); // that policy allows beside the keyboard and the screen
   error = $state.raw<unknown>(); // why it has ended, where it has not in order
@@ -70,7 +72,7 @@ export abstract class Session {
   // start begins a session.
   start(how: SignOn, key: TabKey | undefined): Promise<void> {
     this.key = key;
-    return this.open(undefined, { user: how.user, auth: how.method, ...(key && { key: encode(key.publicKey), algorithms: key.algorithms }) });
+    return this.open(undefined, { user: how.user, auth: how.method, ...(key && { key: key.publicKey }) });
   }
 
   // join goes on with a session that there is.
@@ -81,6 +83,7 @@ export abstract class Session {
   private async open(session: string | undefined, how: object): Promise<void> {
     this.phase = 'connecting';
     this.error = this.prompt = undefined;
+    this.banner = '';
     this.notices = [];
     const coming = (this.coming = new AbortController());
     try {
@@ -130,8 +133,7 @@ export abstract class Session {
       case Told.state:
         return this.changed(fromJSON<State>(body));
       case Told.prompt:
-        this.prompt = fromJSON<Prompt>(body);
-        return;
+        return this.ask(fromJSON<Prompt>(body));
       case Told.sign:
         return this.sign(fromJSON<{ algorithm: string; data: string }>(body));
       case Told.notice:
@@ -141,7 +143,13 @@ export abstract class Session {
     }
   }
 
+  private ask(prompt: Prompt): void {
+    if (prompt.questions.length > 0) this.prompt = prompt;
+    else this.note({ sentence: [prompt.name, prompt.instruction].filter(Boolean).join(': ') });
+  }
+
   private changed(state: State): void {
+    if (state.banner) this.banner = state.banner;
     this.became(state);
     if (state.state === 'open') this.signedOn(state);
   }
@@ -160,8 +168,8 @@ export abstract class Session {
   private async sign(wanted: { algorithm: string; data: string }): Promise<void> {
     try {
       if (!this.key) throw new Error('there is no key in this tab');
-      const signature = await this.key.sign(wanted.algorithm, decode(wanted.data));
-      await this.messages?.send(Say.signature, json({ signature: encode(signature) }));
+      const blob = await this.key.sign(wanted.algorithm, decode(wanted.data));
+      await this.messages?.send(Say.signature, json({ format: wanted.algorithm, blob: btoa(String.fromCharCode(...blob)) }));
     } catch (err) {
       this.end(err);
     }

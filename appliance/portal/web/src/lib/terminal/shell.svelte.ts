@@ -56,7 +56,8 @@ export class Shell extends Session {
     if (kind === Told.output || kind === Told.replay) return this.canvas.write(body);
   }
 
-  protected override became({ exit, signal }: ShellState): void {
+  protected override became({ banner, exit, signal }: ShellState): void {
+    if (banner) void this.canvas.write(new TextEncoder().encode(banner.trimEnd().replaceAll('\n', '\r\n') + '\r\n'));
     if (signal) this.farewell = `The shell was ended by the signal ${signal}.`;
     else if (exit) this.farewell = `The shell has ended with status ${exit}.`;
   }
