@@ -256,6 +256,9 @@ func (s *Session) run() {
 		err = nil // all have gone
 	}
 	s.broken = err
+	for side := range s.sides {
+		side.up.drop() // for who reads it
+	}
 	s.mu.Unlock()
 	s.flow.gateway.runs.remove(s)
 	s.end(errSessionOver)
@@ -277,7 +280,7 @@ func (s *Session) serve() (err error) {
 }
 
 // Go runs a part of the program beside Serve. A panic in it ends the session and nothing else; the session waits for it
-// before its flows end.
+// before its flows end: reads and writes that wait return when Serve has.
 func (s *Session) Go(work func()) {
 	s.workers.Go(func() {
 		var err error

@@ -70,6 +70,8 @@ func (s *Side) Write(p []byte) (n int, err error) {
 		case <-s.down.went:
 		case <-s.over:
 			return n, s.cause()
+		case <-s.session.ctx.Done():
+			return n, context.Cause(s.session.ctx)
 		}
 	}
 }

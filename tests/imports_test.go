@@ -54,6 +54,9 @@ var allowed = map[string][]string{
 	"appliance/policy/spell":             {},
 	"appliance/sshca":                    {},
 	"appliance/store":                    {},
+	"appliance/message":                  {},
+	"appliance/sshlogin":                 {"appliance", "appliance/message", "frame"},
+	"appliance/terminal":                 {"appliance", "appliance/audit", "appliance/message", "appliance/policy", "appliance/sshlogin", "frame"},
 	"client":                             {"appliance/api", "frame", "relay", "transport"},
 	"client/clienttest":                  {"appliance/api", "client", "frame", "transport"},
 	"image/release":                      {"image/gobuild", "image/sbom"},
@@ -72,7 +75,7 @@ var allowed = map[string][]string{
 	"cmd/sallyport-image":                {"image", "image/deb", "image/release", "image/uki", "image/update"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "cmd/internal/manual", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "client", "cmd/internal/manual", "frame", "host", "host/boot", "host/disk", "host/metadata", "host/slots", "host/source", "image/uki", "image/update", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "appliance/terminal", "client", "cmd/internal/manual", "frame", "host", "host/boot", "host/disk", "host/metadata", "host/slots", "host/source", "image/uki", "image/update", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.

@@ -25,6 +25,9 @@ const (
 
 	SessionKilled = "session.killed"
 
+	ClipboardIn  = "clipboard.in"
+	ClipboardOut = "clipboard.out"
+
 	CertificateIssued = "certificate.issued"
 	TargetIdentity    = "target.identity"
 	HostKeyConfirmed  = "hostkey.confirmed"

@@ -31,6 +31,7 @@ import (
 	"sallyport/appliance/portal"
 	"sallyport/appliance/sshca"
 	"sallyport/appliance/store"
+	"sallyport/appliance/terminal"
 	"sallyport/frame"
 	"sallyport/host/metadata"
 	"sallyport/transport"
@@ -87,6 +88,7 @@ func (d *daemon) build(ctx context.Context) (err error) {
 	d.gateway = &appliance.Gateway{
 		Name: d.cfg.Name, Banner: d.cfg.Banner, Audit: d.trail, AuditKey: d.auditKey, VNets: map[string]appliance.VNet{}, Log: d.log,
 		Metrics: appliance.NewMetrics(), Version: version, Settings: func() []api.Setting { return settings(d.cfg) },
+		Programs: map[string]appliance.Program{terminal.Name: terminal.Program{}},
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
 			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout,
 			Approval: d.cfg.Limits.Approval, Approved: d.cfg.Limits.Approved, Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached,

@@ -1,0 +1,248 @@
+package terminal
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"sallyport/appliance/audit"
+	"sallyport/appliance/sshlogin"
+)
+
+// TestShell: a certificate signs in, the window has its size, what is typed is echoed, UTF-8 stays whole, and the exit status
+// is told.
+func TestShell(t *testing.T) {
+	s := newSite(t)
+	p := s.open(nil, certificate())
+	p.until("open")
+	p.send(kindKeys, "stty size; echo $TERM $LANG\n")
+	p.shows("24 80")
+	p.shows("xterm-256color")
+	p.sendJSON(kindResize, size{132, 50})
+	p.send(kindKeys, "stty size\n")
+	p.shows("50 132")
+	p.send(kindKeys, `for b in '\303' '\244' '\360\237' '\230\200'; do printf $b; sleep 0.05; done; echo " done"`+"\n")
+	p.shows("ä😀 done")
+	p.send(kindKeys, "exit 7\n")
+	if said := p.until("ended"); !strings.Contains(said, `"exit":7`) {
+		t.Errorf("ended with %s", said)
+	}
+	if r, inOrder := p.ends(); !inOrder {
+		t.Errorf("the flow ended with %+v", r)
+	}
+	if issued := s.book.of(audit.CertificateIssued); len(issued) != 1 || issued[0].Detail["principals"] != "root" {
+		t.Errorf("%+v", issued)
+	}
+}
+
+// TestKeyInTab: the person's own key signs, and never leaves them.
+func TestKeyInTab(t *testing.T) {
+	_, ed, _ := ed25519.GenerateKey(rand.Reader)
+	ec, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	rs, _ := rsa.GenerateKey(rand.Reader, 2048)
+	s := newSite(t)
+	for name, key := range map[string]crypto.Signer{"ed25519": ed, "ecdsa": ec, "rsa": rs} {
+		t.Run(name, func(t *testing.T) {
+			signer, err := ssh.NewSignerFromSigner(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			line := string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
+			s.write("authorized", line)
+			p := s.open(nil, sshlogin.Start{User: "root", Auth: "key", Key: line})
+			p.answer = func(_ byte, body []byte) (byte, any) {
+				var ask struct {
+					Algorithm string
+					Data      []byte
+				}
+				if err := json.Unmarshal(body, &ask); err != nil {
+					t.Error(err)
+				}
+				got, err := signer.(ssh.AlgorithmSigner).SignWithAlgorithm(rand.Reader, ask.Data, ask.Algorithm)
+				return signature(signer.PublicKey(), got, err)
+			}
+			p.until("open")
+			p.flow.Close()
+
+			// One that the server does not know.
+			s.write("authorized", "")
+			p = s.open(nil, sshlogin.Start{User: "root", Auth: "key", Key: line})
+			if r, _ := p.ends(); r.Code != "E_TARGET_AUTH" || r.Sentence != "db-1 does not accept this key for root" {
+				t.Errorf("told %+v", r)
+			}
+		})
+	}
+}
+
+// TestPassword: it is asked for, by both of SSH's methods for it, three times at most; one that is wrong is told so.
+func TestPassword(t *testing.T) {
+	user := fmt.Sprint("sp-term-", os.Getpid())
+	hash, err := exec.Command("openssl", "passwd", "-6", "right horse").Output() // a test's, and nobody's secret
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, "PasswordAuthentication yes")
+	s.run("useradd", "-M", "-N", "-d", "/", "-s", "/bin/sh", "-p", strings.TrimSpace(string(hash)), user)
+	defer s.run("userdel", user)
+	asked := 0
+	say := func(words ...string) func(byte, []byte) (byte, any) {
+		return func(_ byte, body []byte) (byte, any) {
+			if !strings.Contains(string(body), `"echo":false`) {
+				t.Errorf("asked %s", body)
+			}
+			asked++
+			return sshlogin.KindAnswer, map[string]any{"answers": words[min(asked, len(words))-1 : min(asked, len(words))]}
+		}
+	}
+	p := s.open(nil, sshlogin.Start{User: user, Auth: "password"})
+	p.answer = say("wrong", "right horse")
+	p.until("open")
+	p.send(kindKeys, "echo I am $(id -un)\n")
+	p.shows("I am " + user)
+	p.flow.Close()
+	asked = 0
+	p = s.open(nil, sshlogin.Start{User: user, Auth: "password"})
+	p.answer = say("wrong")
+	if r, _ := p.ends(); r.Code != "E_TARGET_AUTH" || r.Sentence != "db-1 does not accept this password for "+user || asked != 3 {
+		t.Errorf("told %+v after %d questions", r, asked)
+	}
+}
+
+// TestRefused: what the appliance itself says no to before the target is asked.
+func TestRefused(t *testing.T) {
+	s := newSite(t)
+	for name, c := range map[string]struct {
+		start any
+		code  string
+	}{
+		"another principal": {sshlogin.Start{User: "daemon", Auth: "certificate"}, "E_DENIED"},
+		"no user":           {sshlogin.Start{Auth: "certificate"}, "E_USAGE"},
+		"no such way":       {sshlogin.Start{User: "root", Auth: "none"}, "E_USAGE"},
+		"no key":            {sshlogin.Start{User: "root", Auth: "key", Key: "x"}, "E_USAGE"},
+		"no object":         {7, "E_USAGE"},
+	} {
+		if r, _ := s.open(nil, c.start).ends(); string(r.Code) != c.code {
+			t.Errorf("%s: told %+v", name, r)
+		}
+	}
+}
+
+// TestHostKeyChanged: a target that shows another key than before is a hard stop, and nothing was sent to it.
+func TestHostKeyChanged(t *testing.T) {
+	s := newSite(t)
+	p := s.open(nil, certificate())
+	p.until("open")
+	p.send(kindKeys, "exit\n")
+	p.ends()
+	s.port = 0
+	s.startSSHD()
+	r, _ := s.open(nil, certificate()).ends()
+	if r.Code != "E_TARGET_IDENTITY" || !strings.Contains(r.Sentence, "shows another host key than it is known by") {
+		t.Errorf("told %+v", r)
+	}
+	if len(s.book.of(audit.TargetIdentity)) != 1 {
+		t.Error("it is not in the audit log")
+	}
+}
+
+// TestMuchOutput: all of it comes, in order, to who takes it.
+func TestMuchOutput(t *testing.T) {
+	s := newSite(t)
+	p := s.open(nil, certificate())
+	p.until("open")
+	p.send(kindKeys, "stty -echo -onlcr; echo rea''dy; yes | head -c 10000000; echo en''d\n")
+	p.shows("ready\n")
+	p.shows("end\n")
+	_, out, _ := strings.Cut(p.screen.String(), "ready\n")
+	out, _, _ = strings.Cut(out, "end\n")
+	if out != strings.Repeat("y\n", 5000000) {
+		t.Errorf("%d bytes came, or others", len(out))
+	}
+}
+
+// TestJoin: a page that is loaded again has what went before, and goes on; the one before is told.
+func TestJoin(t *testing.T) {
+	s := newSite(t)
+	first := s.open(nil, certificate())
+	first.until("open")
+	first.send(kindKeys, "x=kept; echo bef''ore; seq 300000 | tail -c 2000000; echo las''t\n") // nobody reads that
+	first.shows("before")
+	second := s.open(first.opened.Session, size{100, 30})
+	second.until("open")
+	second.shows("last")
+	second.send(kindKeys, "echo $x; stty size\n")
+	second.shows("kept")
+	second.shows("30 100")
+	if r, _ := first.ends(); r.Code != "E_SUPERSEDED" {
+		t.Errorf("the first is told %+v", r)
+	}
+	if !strings.Contains(second.screen.String(), "300000\r\n") || strings.Contains(second.screen.String(), "\x00") {
+		t.Error("what went before is missing")
+	}
+	second.send(kindKeys, "exit 3\n")
+	if said := second.until("ended"); !strings.Contains(said, `"exit":3`) {
+		t.Errorf("ended with %s", said)
+	}
+}
+
+// TestClipboard: each direction as policy says, and written without what it was.
+func TestClipboard(t *testing.T) {
+	for _, may := range []bool{true, false} {
+		s := newSite(t)
+		if !may {
+			s.policy(`forbid (principal, action in [Action::"clipboard_in", Action::"clipboard_out"], resource);`)
+		}
+		p := s.open(nil, certificate())
+		p.until("open")
+		p.send(kindPaste, "echo pas''ted\n")
+		if may {
+			p.shows("pasted")
+		} else {
+			p.until("clipboard_in")
+		}
+		p.send(kindKeys, `printf '\033]52;c;aGVsbG8=\007s''et\n'`+"\n")
+		p.shows("set")
+		if set := strings.Contains(p.screen.String(), "\x1b]52;c;aGVsbG8=\x07"); set != may {
+			t.Errorf("may %t: the clipboard is set %t", may, set)
+		}
+		in, out := s.book.of(audit.ClipboardIn), s.book.of(audit.ClipboardOut)
+		if len(in) != 1 || len(out) != 1 || out[0].Detail["size"] != "5" || out[0].Detail["sha256"] != "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" || (in[0].Code == "") != may || (out[0].Code == "") != may {
+			t.Errorf("may %t: written %+v, %+v", may, in, out)
+		}
+	}
+}
+
+// TestEchoLatency tells how long a key takes to come back from a shell on the same machine, and bounds it loosely.
+func TestEchoLatency(t *testing.T) {
+	s := newSite(t)
+	p := s.open(nil, certificate())
+	p.until("open")
+	p.send(kindKeys, "stty raw; cat\n")
+	time.Sleep(200 * time.Millisecond)
+	var took []time.Duration
+	for i := range 200 {
+		mark := fmt.Sprintf("<%d>", i)
+		begun := time.Now()
+		p.send(kindKeys, mark)
+		p.shows(mark)
+		took = append(took, time.Since(begun))
+	}
+	slices.Sort(took)
+	t.Logf("p50 %v, p99 %v", took[100], took[198])
+	if took[100] > 50*time.Millisecond {
+		t.Errorf("half of all keys take longer than %v", took[100])
+	}
+}
