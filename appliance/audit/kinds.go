@@ -23,6 +23,12 @@ const (
 	FlowMove   = "flow.move"
 	FlowEnd    = "flow.end"
 
+	FileUploaded   = "file.uploaded"
+	FileDownloaded = "file.downloaded"
+	FileRenamed    = "file.renamed"
+	FileRemoved    = "file.removed"
+	FolderMade     = "folder.made"
+
 	SessionKilled = "session.killed"
 
 	ClipboardIn  = "clipboard.in"

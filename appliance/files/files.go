@@ -42,14 +42,14 @@
 // them can be cancelled, and is then answered with E_CANCELLED, unless it is over already.
 //
 //	list      path                             entries [entry], 500 at most an answer, more; truncated: true if there are
-//	                                           more than 100,000, which are not listed
+//	                                           more than 100,000 (or 32 MiB of names), which are not listed
 //	stat      path                             entry; real {path, text}: where it leads
 //	mkdir     path, existing                   existing: true is content with a folder that is there
 //	rename    path, to, replace                replace: true takes the place of a file that is there
 //	remove    path, recursive                  recursive: true removes folders with all that is in them, 128 deep at most;
 //	                                           progress says how many are gone. Links are removed, and never followed
 //	download  path, from, sha256               entry, from, more; data; then size, sha256
-//	upload    path, size, modified, clash      offset, sha256, limit, more; data and credit; then path, text, size, sha256
+//	upload    path, size, modified, clash      offset, sha256, more; data and credit; then path, text, size, sha256
 //
 // mkdir, rename, remove and upload need the right to upload, download needs that to download. An entry:
 //
@@ -74,13 +74,14 @@
 // the same upload finds it again, on another flow too. It is renamed when it is whole, so nobody sees half a file at the
 // path. The first answer says how much of it is there, and its hash; the first data message says where the person begins: at
 // that offset, if their file begins so, or at 0. It may be empty, and the end is reached with the byte number "size", so
-// an upload with nothing to send has one empty message. Credit goes up as data is passed on, 1 MiB beyond it.
+// an upload with nothing to send has one empty message. 1 MiB from there may be sent at once; credit goes up as that is passed
+// on.
 //
 // clash says what is done if there is something of the name: "refuse" answers E_FILE_EXISTS, before anything is sent and
 // once more at the end, if it has come meanwhile (the bytes stay, and the same upload with another clash finds them);
 // "replace" takes the place of a file or a link, at once, and keeps its permissions; "keep" finds another name, such as
 // "a (2).txt", which the last answer has. None of them removes by accident what somebody else has written meanwhile: refuse and
-// keep use a rename that fails if the name is taken. modified becomes the file's time.
+// keep use a rename that fails if the name is taken. modified becomes the file's time, in whole seconds as SFTP has it.
 //
 // # Errors
 //
@@ -99,3 +100,172 @@
 // A transfer holds 4 MiB at most: 1 MiB of the person's bytes and 1 MiB under way to the target, or 1 MiB under way from it
 // twice. A person who does not read holds up their own transfers.
 package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+
+	"sallyport/appliance/audit"
+	"sallyport/appliance/policy"
+	"sallyport/frame"
+)
+
+// A Side is the person's end. An appliance.Side is one. A Write from several goroutines at once is whole messages.
+type Side interface {
+	io.ReadWriteCloser
+	End(why error)                  // ends it at once, and says why
+	May(channel string) bool        // whether policy allows a channel
+	Record(event audit.Event) error // writes to the audit log what the person does
+}
+
+// Options are what Serve knows of whom it serves. The zero value means the default.
+type Options struct {
+	Target  string       // the name that is said in sentences; default "the target"
+	Who     string       // what uploads are told apart by: the user and the device
+	Uploads *Uploads     // of all sides that may bring the same files; default: this side's alone
+	Go      func(func()) // starts a part of the work; default: a goroutine
+}
+
+func (o Options) withDefaults() Options {
+	if o.Target == "" {
+		o.Target = "the target"
+	}
+	if o.Uploads == nil {
+		o.Uploads = &Uploads{}
+	}
+	if o.Go == nil {
+		o.Go = func(f func()) { go f() }
+	}
+	return o
+}
+
+// Uploads are those that are under way: no two write to the same place. The zero value is none.
+type Uploads struct {
+	mu    sync.Mutex
+	under map[string]struct{}
+}
+
+func (u *Uploads) begin(key string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, taken := u.under[key]; taken {
+		return false
+	}
+	if u.under == nil {
+		u.under = map[string]struct{}{}
+	}
+	u.under[key] = struct{}{}
+	return true
+}
+
+func (u *Uploads) end(key string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.under, key)
+}
+
+// pieces is how many pieces of a transfer, each of 32 KiB, are under way to or from the target at once. That is the memory
+// it takes: 1 MiB, and as much again for what is being passed on. It fills 50 MB/s at 20 ms.
+const pieces = 32
+
+// Serve serves the files of a target to a person's side, over an SSH connection that somebody has signed on. It returns when
+// the side has ended, in order (nil) or not, or ctx has; then the side has been told why. It waits for the target to
+// have ended its channel, so whoever ends ctx has the connection closed.
+func Serve(ctx context.Context, client *ssh.Client, side Side, o Options) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := &server{ctx: ctx, side: side, o: o.withDefaults(), work: map[uint32]*work{}}
+	stop := context.AfterFunc(ctx, func() { side.End(context.Cause(ctx)) })
+	err := s.serve(client, cancel)
+	if stop() {
+		if err == nil {
+			side.Close()
+		} else {
+			side.End(err)
+		}
+	} else {
+		err = context.Cause(ctx)
+	}
+	cancel(errGone)
+	s.workers.Wait()
+	if s.sftp != nil {
+		s.sftp.Close()
+		<-s.over
+	}
+	return err
+}
+
+var errGone = errors.New("the side has gone")
+
+func (s *server) serve(client *ssh.Client, cancel context.CancelCauseFunc) error {
+	if err := s.open(client); err != nil {
+		return err
+	}
+	s.over = make(chan struct{})
+	s.o.Go(func() {
+		defer close(s.over)
+		s.sftp.Wait()
+		cancel(frame.Refuse("E_TARGET_RESET", s.o.Target+" has ended the transfer of files", "connect again; what was on its way can be gone on with"))
+	})
+	if err := s.ready(); err != nil {
+		return err
+	}
+	for {
+		m, err := readMessage(s.side)
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		if err := s.take(m); err != nil {
+			return err
+		}
+	}
+}
+
+// open begins SFTP in a channel of its own.
+func (s *server) open(client *ssh.Client) error {
+	channel, err := client.NewSession()
+	if err != nil {
+		return frame.Refuse("E_REFUSED", fmt.Sprintf("%s opens no channel for files: %v", s.o.Target, err), "close another tab on this connection, or connect again")
+	}
+	in, err := channel.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := channel.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	refused := frame.Refuse("E_REFUSED", s.o.Target+" does not serve files over SFTP", "an administrator of the target can switch the sftp subsystem of its SSH server on")
+	if err := channel.RequestSubsystem("sftp"); err != nil {
+		channel.Close()
+		return refused
+	}
+	s.names = &nameMeter{r: out}
+	s.sftp, err = sftp.NewClientPipe(s.names, channelWriter{in, channel}, sftp.UseFstat(true), sftp.MaxConcurrentRequestsPerFile(pieces))
+	if err != nil {
+		return refused
+	}
+	return nil
+}
+
+// ready says what there is.
+func (s *server) ready() error {
+	home, err := s.sftp.RealPath(".")
+	if err != nil || checkPath([]byte(home)) != nil {
+		home = "/"
+	}
+	return s.send(kindReady, struct {
+		Home     place `json:"home"`
+		Upload   bool  `json:"upload"`
+		Download bool  `json:"download"`
+	}{placeOf(home), s.side.May(policy.Upload), s.side.May(policy.Download)})
+}
