@@ -1,8 +1,6 @@
 // A terminal's page, as who sits before it has it.
 import { fault, told } from './browser.mjs';
 
-export const prompt = 'lab$ ';
-
 // signOn fills the form in and waits until something has come of it.
 export async function signOn(page, { user = 'root', method = 'Certificate', expect = 'Connected' } = {}) {
   await page.getByLabel(/^User on /).fill(user);
@@ -53,8 +51,8 @@ export async function run(page, command) {
 // fresh empties the screen and makes the prompt what these tests know.
 export async function fresh(page) {
   await page.locator('.xterm-helper-textarea').focus();
-  await run(page, `PS1='lab\\$ '; stty -ixon; clear`);
-  await sees(page, /^lab\$/m);
+  await run(page, `cd; PS1='lab''> '; stty -ixon; clear`);
+  await sees(page, /^lab>\s*$/);
 }
 
 // all is the whole text of a terminal, by the clipboard.
@@ -73,6 +71,6 @@ export async function part(name, work) {
     console.log(`${name}: ${((Date.now() - began) / 1000).toFixed(1)} s${says ? ', ' + says : ''}`);
   } catch (err) {
     fault(`${name}: ${err.stack ?? err}`);
-    console.log(`${name}: failed`);
+    console.log(`${name}: failed: ${err.message}`);
   }
 }

@@ -1,6 +1,6 @@
 // A terminal: what is typed, shown, pasted, searched and lost sight of for a while, against a real sshd.
 import { createHash } from 'node:crypto';
-import { done, fault, fits, must, person, picture, sound, told, usable, watch } from './browser.mjs';
+import { done, fits, must, person, picture, sound, told, usable, watch } from './browser.mjs';
 import { openLink } from './link.mjs';
 import { all, fresh, openTerminal, part, readable, rows, run, screen, sees, signOn } from './shell.mjs';
 
@@ -55,12 +55,8 @@ await part('wrong password, then the right one', async () => {
   const p = await openTerminal(context, 'words', { user: told.user, method: 'Password', expect: '' });
   await p.getByLabel(/password/i).fill('not the password');
   await p.getByRole('button', { name: 'Go on' }).click();
-  await p.getByText(/password was (not taken|wrong|not accepted)|did not let you in|denied/i).first().waitFor();
+  await p.getByText('words has not accepted that. Try again.').waitFor();
   await picture(p, 'terminal-wrong-password', { fullPage: false });
-  if (await p.getByRole('button', { name: 'Connect again' }).isVisible()) {
-    await p.getByRole('button', { name: 'Connect again' }).click();
-    await signOn(p, { user: told.user, method: 'Password', expect: '' });
-  }
   await p.getByLabel(/password/i).fill(told.password);
   await p.getByRole('button', { name: 'Go on' }).click();
   await p.locator('.session .state', { hasText: 'Connected' }).waitFor();
@@ -156,8 +152,8 @@ await part('10 MB of yes', async () => {
     }, 20);
   });
   const began = Date.now();
-  await run(page, 'yes | head -c 10485760; echo yes-$((1+1))');
-  await page.waitForFunction(() => document.querySelector('.xterm-rows')?.innerText.includes('yes-2') ?? false, null, { timeout: 60_000 });
+  await run(page, 'yes | head -c 10485760; printf "\\033]0;yes-%d\\007" 2');
+  await page.waitForFunction(() => document.title.includes('yes-2'), null, { timeout: 60_000 });
   const took = (Date.now() - began) / 1000;
   const longest = await page.evaluate(() => (clearInterval(window.pulse), window.longest));
   must(longest < 2000, `the page was frozen for ${longest} ms`);
@@ -188,11 +184,6 @@ await part('paste of 100 kB', async () => {
   await page.getByRole('button', { name: 'Paste', exact: true }).last().click(); // asked, because there are many lines
   await page.waitForFunction(() => !document.querySelector('[role=alertdialog]'));
   await page.locator('.xterm-helper-textarea').focus();
-  for (let i = 0; i < 100; i++) {
-    await page.waitForTimeout(100);
-    if (told.size && false) break;
-    if (i > 20) break;
-  }
   await page.keyboard.press('Control+D');
   await run(page, 'stty echo; sha256sum pasted');
   const seen = await sees(page, /[0-9a-f]{64}/, 30_000);

@@ -1,7 +1,7 @@
 // Text from the clipboard on its way into a terminal.
 
-// piece is the longest part of a paste that is sent at once, in bytes: what is typed in between does not wait for more.
-const piece = 16 << 10;
+// piece is the longest part of a paste that is sent in one message.
+const piece = 192 << 10;
 
 // mostPasted is the longest paste that is taken.
 export const mostPasted = 8 << 20;

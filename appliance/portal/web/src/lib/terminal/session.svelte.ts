@@ -15,6 +15,7 @@ export interface Prompt {
   name?: string;
   instruction?: string;
   questions: { text: string; echo: boolean }[];
+  again?: boolean; // the same was asked, and answered, just before
 }
 
 export interface Notice {
@@ -53,6 +54,7 @@ export abstract class Session {
   private flow: Flow | undefined;
   private coming: AbortController | undefined; // of the flow, while it is not open yet
   private key: TabKey | undefined;
+  private asked = ''; // the last prompt
 
   constructor(
     readonly target: string,
@@ -83,7 +85,7 @@ export abstract class Session {
   private async open(session: string | undefined, how: object): Promise<void> {
     this.phase = 'connecting';
     this.error = this.prompt = undefined;
-    this.banner = '';
+    this.banner = this.asked = '';
     this.notices = [];
     const coming = (this.coming = new AbortController());
     try {
@@ -144,8 +146,10 @@ export abstract class Session {
   }
 
   private ask(prompt: Prompt): void {
-    if (prompt.questions.length > 0) this.prompt = prompt;
+    const asked = JSON.stringify(prompt);
+    if (prompt.questions.length > 0) this.prompt = { ...prompt, again: asked === this.asked };
     else this.note({ sentence: [prompt.name, prompt.instruction].filter(Boolean).join(': ') });
+    this.asked = asked;
   }
 
   private changed(state: State): void {

@@ -47,12 +47,12 @@ export class Shell extends Session {
   protected override begin(): object {
     this.farewell = 'The session is over.';
     this.waiting = 0;
+    this.canvas.clear();
     const { cols, rows } = this.canvas;
     return { cols, rows, term: 'xterm-256color' };
   }
 
   protected override told(kind: number, body: Uint8Array<ArrayBuffer>): void | Promise<void> {
-    if (kind === Told.replay) this.canvas.clear();
     if (kind === Told.output || kind === Told.replay) return this.canvas.write(body);
   }
 
