@@ -36,7 +36,7 @@ check:
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
 # start. Package image builds images and starts them in emulated machines, which takes minutes as it is.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /image/deploy -e /netstack -e /tests/lab -e /tests/release -e /tests/system -e /tests/vm)
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /image/deploy -e /netstack -e /tests/lab -e /tests/portal -e /tests/release -e /tests/system -e /tests/vm)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
@@ -49,7 +49,7 @@ system:
 # What is in namespaces mostly waits, so machines run beside it; no more of them than there are processors, since one that gets
 # too little of a processor takes its own worker for hung, and is right.
 namespaces:
-	$(ROOT) $(GO) test -timeout 40m -p 1 -parallel 4 ./tests/lab ./tests/release ./tests/system ./image/deploy
+	$(ROOT) $(GO) test -timeout 40m -p 1 -parallel 4 ./tests/lab ./tests/portal ./tests/release ./tests/system ./image/deploy
 machines:
 	$(ROOT) $(GO) test -timeout 60m -p 1 -parallel 2 ./image ./tests/vm
 

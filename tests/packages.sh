@@ -46,6 +46,7 @@ want genisoimage genisoimage
 want sbverify sbsigntool
 want sfdisk fdisk
 want openssl openssl
+want chromium chromium
 want node nodejs
 want npm npm
 want lintian lintian

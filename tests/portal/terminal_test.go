@@ -34,6 +34,7 @@ const linkPort = 9443
 func sessions(t *testing.T) (w *site, told map[string]any) {
 	t.Helper()
 	w = start(t, settings{access: sessionAccess, policy: mutePolicy})
+	w.at = fmt.Sprintf("127.0.0.1:%d", linkPort)
 	trusted := filepath.Join(w.Dir, "trusted")
 	keys := w.Appliance.Run(w.bin+"/sallyportd", "ca-key", "--config", filepath.Join(w.dir, "sallyport.yaml"))
 	if err := os.WriteFile(trusted, []byte(keys), 0o644); err != nil {
@@ -51,7 +52,7 @@ func sessions(t *testing.T) (w *site, told map[string]any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w, map[string]any{"link": w.link("ann"), "appliance": lab.ApplianceAddr4.String(), "port": linkPort, "address": fmt.Sprintf("127.0.0.1:%d", linkPort), "home": home,
+	return w, map[string]any{"link": w.link("ann"), "appliance": lab.ApplianceAddr4.String(), "port": linkPort, "home": home,
 		"user": words.PasswordUser, "password": words.Password, "key": string(key), "locked": locked(t, w)}
 }
 
