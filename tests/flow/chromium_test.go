@@ -56,7 +56,7 @@ func TestChromium(t *testing.T) {
 	if err := json.Unmarshal([]byte(b.Run("seen.said")), &o); err != nil {
 		t.Fatal(err)
 	}
-	o.check(t)
+	o.check(t, size)
 }
 
 // goesOn says that what the target says arrives, whole, and how many connections the flow has had.

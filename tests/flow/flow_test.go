@@ -29,7 +29,7 @@ type outcome struct {
 	End                       string
 }
 
-func (o outcome) check(t *testing.T) {
+func (o outcome) check(t *testing.T, size int) {
 	t.Helper()
 	if o.Received != size || o.Wrong >= 0 || o.End != "" {
 		t.Errorf("%d of %d bytes came back, the first wrong one at %d, the end is %q", o.Received, size, o.Wrong, o.End)
@@ -56,9 +56,10 @@ func (s *site) breakLink(wg *sync.WaitGroup) {
 	})
 }
 
-// TestNode: the portal's own client in Node loses no byte, doubles none and moves none, however often its connection breaks.
-func TestNode(t *testing.T) {
-	s := newSite(t)
+// inNode has Node exchange bytes with a target while something happens to the link, and returns what came of it.
+func (s *site) inNode(size, piece, pause int, meanwhile func(*sync.WaitGroup)) (o outcome) {
+	t := s.t
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "node", "--experimental-websocket", script(t, "node.ts"), s.origin, strconv.Itoa(s.echo),
 		strconv.Itoa(size), strconv.Itoa(piece), strconv.Itoa(pause))
 	cmd.Env = append(os.Environ(), "NODE_EXTRA_CA_CERTS="+s.ca, "NODE_NO_WARNINGS=1")
@@ -73,9 +74,8 @@ func TestNode(t *testing.T) {
 	said := bufio.NewScanner(out)
 	said.Scan() // the flow is open
 	var wg sync.WaitGroup
-	s.breakLink(&wg)
+	meanwhile(&wg)
 	said.Scan()
-	var o outcome
 	if err := json.Unmarshal(said.Bytes(), &o); err != nil {
 		t.Errorf("%v in %q", err, said.Bytes())
 	}
@@ -83,8 +83,34 @@ func TestNode(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	o.check(t)
+	return o
+}
+
+// TestNode: the portal's own client in Node loses no byte, doubles none and moves none, however often its connection breaks.
+func TestNode(t *testing.T) {
+	s := newSite(t)
+	o := s.inNode(size, piece, pause, s.breakLink)
+	o.check(t, size)
 	if n := s.book.count(audit.FlowAttach) + s.book.count(audit.FlowMove); n < o.Attached-1 {
 		t.Errorf("the audit log has %d resumptions of %d", n, o.Attached-1)
 	}
+}
+
+// TestCutWithinResume: connections break after a few thousand bytes, so within handshakes, RESUMEs, and the answers to them.
+// Either end may then know of an epoch that the other does not.
+func TestCutWithinResume(t *testing.T) {
+	s := newSite(t)
+	o := s.inNode(1<<20, 4<<10, 40, func(wg *sync.WaitGroup) {
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		r := rand.New(rand.NewPCG(seed, 0))
+		wg.Go(func() {
+			for range 150 {
+				s.link.Do(chaos.Fault{Kind: chaos.Cut, After: 1000 + r.IntN(6000)})
+				time.Sleep(50 * time.Millisecond)
+			}
+			s.link.Do(chaos.Fault{Kind: chaos.Pass})
+		})
+	})
+	o.check(t, 1<<20)
 }
