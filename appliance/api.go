@@ -134,7 +134,10 @@ func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 	if err != nil {
 		return nil, frame.Refuse(policy.CodePort, "port must be 1-65535", "")
 	}
-	f, err := g.consider(p, frame.OpenRequest{Target: q.Get("target"), Protocol: q.Get("protocol"), Port: uint16(port)}, !q.Has("program"))
+	f, err := g.consider(p, frame.OpenRequest{Target: q.Get("target"), Protocol: q.Get("protocol"), Port: uint16(port), Program: q.Get("program")}, !q.Has("program"))
+	if err == nil {
+		err = f.checkProgram()
+	}
 	if err != nil {
 		f.refused(reasonOf(err), err)
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -275,6 +276,18 @@ func TestProgramGrant(t *testing.T) {
 	}
 	if _, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"}); codeOf(err) != policy.CodePortal {
 		t.Errorf("a native client is let in: %v", err)
+	}
+	asks := url.Values{"target": {"db-1"}, "protocol": {"ssh"}}
+	if _, err := s.grant(s.peer, asks); codeOf(reasonError(err)) != policy.CodePortal {
+		t.Errorf("a native client would be let in: %v", err)
+	}
+	asks.Set("program", "party")
+	if _, err := s.grant(s.peer, asks); err != nil {
+		t.Errorf("the program would not be: %v", err)
+	}
+	asks.Set("program", "none")
+	if _, err := s.grant(s.peer, asks); codeOf(err) != "E_NAME" {
+		t.Errorf("a program that there is not: %v", err)
 	}
 	f, _, err := s.open(ofParty)
 	if err != nil {
