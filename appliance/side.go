@@ -35,6 +35,9 @@ type Side struct {
 // sideBuffer is what a side holds in each direction: a slab's worth.
 const sideBuffer = 64 << 10
 
+// Session is what the side belongs to.
+func (s *Side) Session() *Session { return s.session }
+
 // May says whether policy allows a channel in this flow.
 func (s *Side) May(channel string) bool { return slices.Contains(s.Grant.Channels, channel) }
 

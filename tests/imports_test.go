@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 	"appliance/auth/token":               {"appliance/auth"},
 	"appliance/auth/totp":                {"appliance/auth"},
 	"appliance/config":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
-	"appliance/files":                    {"appliance/audit", "appliance/policy", "frame"},
+	"appliance/files":                    {"appliance", "appliance/audit", "appliance/message", "appliance/policy", "appliance/sshlogin", "frame"},
 	"appliance/hostkey":                  {},
 	"appliance/people":                   {"appliance/auth", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/pending", "appliance/auth/signin", "appliance/store"},
 	"appliance/portal":                   {"appliance/api", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/signin", "appliance/auth/totp", "appliance/people", "appliance/portal/web"},
@@ -76,7 +76,7 @@ var allowed = map[string][]string{
 	"cmd/sallyport-image":                {"image", "image/deb", "image/release", "image/uki", "image/update"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "cmd/internal/manual", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "appliance/terminal", "client", "cmd/internal/manual", "frame", "host", "host/boot", "host/disk", "host/metadata", "host/slots", "host/source", "image/uki", "image/update", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/files", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "appliance/terminal", "client", "cmd/internal/manual", "frame", "host", "host/boot", "host/disk", "host/metadata", "host/slots", "host/source", "image/uki", "image/update", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.

@@ -6,7 +6,9 @@
 // # Messages
 //
 // Each is a length of four bytes, big-endian, and as many bytes, of which the first is the kind. The kinds begin at 16: those
-// below belong to signing on, which comes first on a flow of its own. Numbers in messages that are not JSON are big-endian.
+// below belong to signing on. A flow begins with the start of that (kind 0; {} if it joins a session that has signed on), which
+// whoever calls Serve has read; the person says nothing more until ready has come. Numbers in messages that are not JSON are
+// big-endian.
 //
 // From the person, 65,536 bytes at most with the kind; of data 262,144:
 //
@@ -42,7 +44,7 @@
 // them can be cancelled, and is then answered with E_CANCELLED, unless it is over already.
 //
 //	list      path                             entries [entry], 500 at most an answer, more; truncated: true if there are
-//	                                           more than 100,000 (or 32 MiB of names), which are not listed
+//	                                           more than 100,000 (or 16 MiB of names), which are not listed
 //	stat      path                             entry; real {path, text}: where it leads
 //	mkdir     path, existing                   existing: true is content with a folder that is there
 //	rename    path, to, replace                replace: true takes the place of a file that is there

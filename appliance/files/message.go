@@ -34,8 +34,8 @@ const dataHead = 1 + 4 + 8
 // maxOffset keeps sums of offsets from overflowing.
 const maxOffset = 1 << 62
 
-// A message is one of the person's.
-type message struct {
+// An input is a message of the person's.
+type input struct {
 	kind    byte
 	id      uint32
 	offset  int64  // data, credit
@@ -66,24 +66,24 @@ func errMessage(what string, args ...any) error {
 }
 
 // readMessage reads the next message. Nothing is allocated for one that is too long.
-func readMessage(r io.Reader) (message, error) {
+func readMessage(r io.Reader) (input, error) {
 	var head [5]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return message{}, errMessage("it ended in the middle")
+			return input{}, errMessage("it ended in the middle")
 		}
-		return message{}, err
+		return input{}, err
 	}
 	length, kind := binary.BigEndian.Uint32(head[:]), head[4]
 	if length < 1 || length > maxLength(kind) {
-		return message{}, errMessage("kind %d with %d bytes", kind, length)
+		return input{}, errMessage("kind %d with %d bytes", kind, length)
 	}
 	body := make([]byte, length-1)
 	if _, err := io.ReadFull(r, body); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return message{}, errMessage("it ended in the middle")
+			return input{}, errMessage("it ended in the middle")
 		}
-		return message{}, err
+		return input{}, err
 	}
 	return parseMessage(kind, body)
 }
@@ -104,22 +104,22 @@ func maxLength(kind byte) uint32 {
 }
 
 // parseMessage parses what follows the kind. The bytes of data stay in body.
-func parseMessage(kind byte, body []byte) (message, error) {
-	m := message{kind: kind}
+func parseMessage(kind byte, body []byte) (input, error) {
+	m := input{kind: kind}
 	if kind == kindRequest {
 		d := json.NewDecoder(bytes.NewReader(body))
 		d.DisallowUnknownFields()
 		if err := d.Decode(&m.request); err != nil {
-			return message{}, errMessage("%v", err)
+			return input{}, errMessage("%v", err)
 		}
 		if _, err := d.Token(); err != io.EOF {
-			return message{}, errMessage("something after a request")
+			return input{}, errMessage("something after a request")
 		}
 		m.id = m.request.ID
 		return m, nil
 	}
 	if len(body) < 4 {
-		return message{}, errMessage("kind %d without an id", kind)
+		return input{}, errMessage("kind %d without an id", kind)
 	}
 	m.id, body = binary.BigEndian.Uint32(body), body[4:]
 	switch {
@@ -129,12 +129,12 @@ func parseMessage(kind byte, body []byte) (message, error) {
 	case kind == kindCredit && len(body) == 8, kind == kindData && len(body) >= 8:
 		offset := binary.BigEndian.Uint64(body)
 		if offset > maxOffset {
-			return message{}, errMessage("an offset of %d", offset)
+			return input{}, errMessage("an offset of %d", offset)
 		}
 		m.offset, m.bytes = int64(offset), body[8:]
 		return m, nil
 	}
-	return message{}, errMessage("kind %d with %d bytes", kind, len(body)+5)
+	return input{}, errMessage("kind %d with %d bytes", kind, len(body)+5)
 }
 
 // appendData appends a whole message with data.

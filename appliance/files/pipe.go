@@ -20,7 +20,7 @@ func (c channelWriter) Close() error { return c.channel.Close() }
 // The most that one folder is listed of.
 const (
 	maxEntries   = 100_000
-	maxNameBytes = 32 << 20
+	maxNameBytes = 16 << 20
 )
 
 // A nameMeter counts the names that a server sends while a folder is listed, and stops that when they are too many: the

@@ -46,7 +46,7 @@ type work struct {
 }
 
 // take acts on a message. An error ends the flow.
-func (s *server) take(m message) error {
+func (s *server) take(m input) error {
 	if m.kind == kindRequest {
 		return s.begin(m.request)
 	}

@@ -220,10 +220,15 @@ type page struct {
 
 func (s *site) open(session []byte, start any) *page {
 	s.t.Helper()
+	return s.openAs(Name, session, start)
+}
+
+func (s *site) openAs(program string, session []byte, start any) *page {
+	s.t.Helper()
 	client, far := frametest.Pipe(0)
 	peer := frame.Peer{Transport: "websocket", User: "ann", Device: "dev-1", Remote: netip.MustParseAddrPort("192.0.2.1:5")}
 	s.wg.Go(func() { s.Flow(context.Background(), far, peer) })
-	flow, opened, err := frame.Open(s.t.Context(), client, frame.OpenRequest{Target: "db-1", Protocol: "ssh", Program: Name, Session: session}, frame.Options{})
+	flow, opened, err := frame.Open(s.t.Context(), client, frame.OpenRequest{Target: "db-1", Protocol: "ssh", Program: program, Session: session}, frame.Options{})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/config"
+	fileprogram "sallyport/appliance/files"
 	"sallyport/appliance/hostkey"
 	"sallyport/appliance/people"
 	"sallyport/appliance/policy"
@@ -85,10 +86,11 @@ func (d *daemon) build(ctx context.Context) (err error) {
 	if err := d.openTrail(); err != nil {
 		return err
 	}
+	carrier := new(fileprogram.Program)
 	d.gateway = &appliance.Gateway{
 		Name: d.cfg.Name, Banner: d.cfg.Banner, Audit: d.trail, AuditKey: d.auditKey, VNets: map[string]appliance.VNet{}, Log: d.log,
 		Metrics: appliance.NewMetrics(), Version: version, Settings: func() []api.Setting { return settings(d.cfg) },
-		Programs: map[string]appliance.Program{terminal.Name: terminal.Program{}},
+		Programs: map[string]appliance.Program{terminal.Name: terminal.Program{Files: carrier.Join}, fileprogram.Name: carrier},
 		Limits: appliance.Limits{Flows: d.cfg.Limits.Flows, FlowsPerUser: d.cfg.Limits.FlowsPerUser,
 			DialTimeout: d.cfg.Limits.DialTimeout, ResolveTimeout: d.cfg.Limits.ResolveTimeout,
 			Approval: d.cfg.Limits.Approval, Approved: d.cfg.Limits.Approved, Grace: d.cfg.Limits.Grace, Detached: d.cfg.Limits.Detached,
