@@ -56,6 +56,8 @@ want lintian lintian
 want mandoc mandoc
 want man man-db
 want zsh zsh
+want htop htop
+want vim vim
 want fish fish
 want adduser adduser
 want systemd-analyze systemd

@@ -21,7 +21,7 @@
 // appliance → person:
 //
 //	0  {"state": "connecting", "banner": "…"}   while the person is signed in; the banner is the server's
-//	   {"state": "open"}                        the shell runs, or the flow has joined it
+//	   {"state": "open", "may": ["upload"]}     the shell runs, or the flow has joined it; may are the channels that policy allows
 //	   {"state": "ended", "exit": 0}            it has ended; "signal": "KILL" in place of exit if by one. The flow ends after it
 //	1  bytes                                    of output
 //	2  {"name": "", "instruction": "", "questions": [{"text": "Password: ", "echo": false}]}
@@ -147,7 +147,7 @@ func (p Program) Serve(ctx context.Context, s *appliance.Session) error {
 	if err := t.begin(start); err != nil {
 		return err
 	}
-	if err := state(side, map[string]any{"state": "open"}); err != nil {
+	if err := opened(side); err != nil {
 		return err
 	}
 	s.Go(func() { t.listen(side, link.Reader) })
@@ -291,7 +291,7 @@ func (t *shell) takeOver(side *appliance.Side) {
 	for _, piece := range t.ring.pieces(maxOutput) {
 		message.Write(side, kindReplay, piece)
 	}
-	state(side, map[string]any{"state": "open"})
+	opened(side)
 	if wanted.valid() {
 		t.size = wanted
 	}
@@ -380,6 +380,10 @@ func clipboardEvent(side *appliance.Side, channel, kind string, content []byte) 
 	e.Code, e.Why = string(refusal.Code), refusal.Sentence
 	side.Record(e)
 	return refusal
+}
+
+func opened(side *appliance.Side) error {
+	return state(side, map[string]any{"state": "open", "may": side.Grant.Channels})
 }
 
 func state(side *appliance.Side, v map[string]any) error {

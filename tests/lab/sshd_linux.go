@@ -19,6 +19,8 @@ import (
 type SSHDOptions struct {
 	Port   uint16   // default 22
 	Config []string // lines that come before the lab's own, so that they win
+
+	Password bool // let in a user of its own by a password
 }
 
 // An SSHD is a running OpenSSH server that lets its user in with the key in KeyFile.
@@ -28,6 +30,8 @@ type SSHD struct {
 	HostKey string // "ssh-ed25519 AAAA…", what follows the name in a known_hosts file
 	KeyFile string // the client's private key
 	Process *Process
+
+	PasswordUser, Password string // of this machine, removed with the lab; empty without the option
 }
 
 // SSHD starts a real OpenSSH server in a namespace and waits until it answers.
@@ -43,6 +47,11 @@ func (l *Lab) SSHD(n *Namespace, o SSHDOptions) *SSHD {
 	authorized := filepath.Join(dir, "authorized_keys")
 	s.HostKey = l.sshKey(hostKey)
 	l.write(authorized, l.sshKey(s.KeyFile)+"\n")
+	if o.Password {
+		s.PasswordUser, s.Password = fmt.Sprintf("%s-bob%d", l.id, o.Port), rand.Text()
+		l.addUser(s.PasswordUser, s.Password)
+		o.Config = append(o.Config, "PasswordAuthentication yes")
+	}
 	config := filepath.Join(dir, "sshd_config")
 	l.write(config, strings.Join(append(o.Config,
 		"SetEnv HOME="+dir, // what the account's own shell does at its start takes as long as it likes

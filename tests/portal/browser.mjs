@@ -46,6 +46,7 @@ export function watch(page) {
   });
   page.on('pageerror', (e) => fault(`${page.url()} throws: ${e.stack ?? e}`));
   page.on('dialog', (d) => {
+    if (d.type() === 'beforeunload') return d.accept(); // of a page with a session
     fault(`${page.url()} opens a dialog of the browser's: ${d.message()}`);
     void d.dismiss();
   });

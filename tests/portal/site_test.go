@@ -68,6 +68,7 @@ type site struct {
 // settings of a site; the zero value is one with an administrator and some targets.
 type settings struct {
 	access string
+	policy string // Cedar beside it
 	extra  string // further lines of sallyport.yaml
 }
 
@@ -97,14 +98,15 @@ func start(t *testing.T, s settings) *site {
 	w := &site{Lab: l, t: t, bin: bin, dir: filepath.Join(l.Dir, "appliance"), home: filepath.Join(l.Dir, "home"), url: "https://bastion.example",
 		at: lab.ApplianceAddr4.String(), run: l.Client.Command}
 	w.folders()
-	w.write("access.yaml", cmp.Or(s.access, usualAccess))
+	w.write("access/access.yaml", cmp.Or(s.access, usualAccess))
+	w.write("access/more.cedar", s.policy)
 	w.write("sallyport.yaml", fmt.Sprintf(`
 name: bastion
 banner: For work only.
 listen: {address: ":443"}
 tls: {self_signed: true}
 state: %s
-access: access.yaml
+access: access
 identity: {url: %q}
 drain: {grace: 1s}
 vnets:
@@ -121,7 +123,7 @@ vnets:
 func (w *site) folders() {
 	w.t.Helper()
 	w.shots = cmp.Or(os.Getenv("SALLYPORT_SCREENSHOTS"), filepath.Join(w.t.TempDir(), "screenshots"))
-	for _, dir := range []string{w.dir, w.home, w.shots} {
+	for _, dir := range []string{w.dir, filepath.Join(w.dir, "access"), w.home, w.shots} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			w.t.Fatal(err)
 		}

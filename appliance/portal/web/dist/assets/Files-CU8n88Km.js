@@ -1,1 +1,0 @@
-import{C as e,E as t,F as n,J as r,Q as i,V as a,Y as o,Z as s,w as c,z as l}from"./disclose-version-D3JUmheY.js";var u=t(`<div class="alone"><h1> </h1> <p><a href="/">Back to the targets</a></p></div>`);function d(t,d){o(d,!0);var f=u(),p=l(f),m=a(p,!0);s(2),i(f),n(()=>e(m,d.params.name)),c(t,f),r()}export{d as default};

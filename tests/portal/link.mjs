@@ -1,0 +1,31 @@
+// A link to the appliance that can be cut: all that stands on it is reset.
+import { createServer, connect } from 'node:net';
+
+export async function openLink(to, port) {
+  const sockets = new Set();
+  const server = createServer((near) => {
+    const far = connect(to.port, to.host);
+    for (const [s, other] of [[near, far], [far, near]]) {
+      sockets.add(s);
+      s.setNoDelay(true);
+      s.on('error', () => {});
+      s.on('close', () => {
+        sockets.delete(s);
+        other.destroy();
+      });
+      s.pipe(other);
+    }
+  });
+  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
+  return {
+    cut() {
+      const n = sockets.size;
+      for (const s of sockets) s.resetAndDestroy();
+      return n;
+    },
+    close() {
+      server.close();
+      for (const s of sockets) s.destroy();
+    },
+  };
+}

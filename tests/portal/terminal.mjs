@@ -1,0 +1,349 @@
+// A terminal: what is typed, shown, pasted, searched and lost sight of for a while, against a real sshd.
+import { createHash } from 'node:crypto';
+import { done, fits, must, person, picture, sound, told, usable, watch } from './browser.mjs';
+import { openLink } from './link.mjs';
+import { all, fresh, openTerminal, part, readable, rows, run, screen, sees, signOn } from './shell.mjs';
+
+const link = await openLink({ host: told.appliance, port: 443 }, told.port);
+const { context, page: first } = await person({ permissions: ['clipboard-read', 'clipboard-write'] });
+
+// What leaves and comes by WebSockets is timed: keystrokes and their echoes.
+await context.addInitScript(() => {
+  window.sent = [];
+  window.came = [];
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (data) {
+    window.sent.push(performance.now());
+    if (!this.timed) {
+      this.timed = true;
+      this.addEventListener('message', () => window.came.push(performance.now()));
+    }
+    return send.call(this, data);
+  };
+});
+context.on('page', watch);
+
+await first.goto(told.link);
+await first.getByRole('heading', { name: 'Targets', level: 1 }).waitFor();
+await first.close();
+
+// ---- Signing on.
+
+let page = await openTerminal(context, 'db-1', null);
+for (const scheme of ['light', 'dark']) {
+  await page.emulateMedia({ colorScheme: scheme });
+  for (const width of [1440, 1024, 390]) {
+    await page.setViewportSize({ width, height: 800 });
+    await page.locator('.sign-on').waitFor();
+    await fits(page, `sign-on at ${width} in ${scheme}`);
+    await usable(page, `sign-on at ${width} in ${scheme}`);
+    await picture(page, `terminal-sign-on-${width}-${scheme}`, { fullPage: false });
+  }
+}
+await page.emulateMedia({ colorScheme: 'dark' });
+await page.setViewportSize({ width: 1024, height: 700 });
+
+await part('certificate', async () => {
+  await signOn(page);
+  await readable(page);
+  await fresh(page);
+  await run(page, 'echo sum-$((40+2))');
+  await sees(page, 'sum-42');
+});
+
+await part('wrong password, then the right one', async () => {
+  const p = await openTerminal(context, 'words', { user: told.user, method: 'Password', expect: '' });
+  await p.getByLabel(/password/i).fill('not the password');
+  await p.getByRole('button', { name: 'Go on' }).click();
+  await p.getByText('words has not accepted that. Try again.').waitFor();
+  await picture(p, 'terminal-wrong-password', { fullPage: false });
+  await p.getByLabel(/password/i).fill(told.password);
+  await p.getByRole('button', { name: 'Go on' }).click();
+  await p.locator('.session .state', { hasText: 'Connected' }).waitFor();
+  const kept = await p.evaluate(() => JSON.stringify([localStorage, sessionStorage]));
+  must(!kept.includes(told.password), 'the password stays in a storage');
+  await sound(p);
+  await p.close();
+});
+
+await part('a key of the tab', async () => {
+  const p = await openTerminal(context, 'db-1', null);
+  await p.getByRole('radio', { name: /^Key of mine/ }).check();
+  await p.getByLabel('Or paste it').fill(told.locked);
+  await p.getByRole('button', { name: 'Connect' }).click();
+  await p.getByText('This key has a passphrase.').waitFor();
+  await p.locator('input[type=file]').setInputFiles({ name: 'id_ed25519', mimeType: 'text/plain', buffer: Buffer.from(told.key) });
+  await p.getByText(/Read: id_ed25519, ssh-ed25519/).waitFor();
+  await signOn(p, { method: 'Key of mine' });
+  await readable(p);
+  await fresh(p);
+  const kept = await p.evaluate(() => JSON.stringify([localStorage, sessionStorage]));
+  must(!kept.includes('PRIVATE KEY'), 'the key stays in a storage');
+  await run(p, 'exit 3');
+  await p.getByText('The shell has ended with status 3.').waitFor();
+  await sound(p);
+  await p.close();
+});
+
+await part('another host key is a hard stop', async () => {
+  const p = await openTerminal(context, 'moved', { expect: 'Ended' });
+  await p.getByText('E_TARGET_IDENTITY').waitFor();
+  await picture(p, 'terminal-host-key', { fullPage: false });
+  await sound(p);
+  await p.close();
+});
+
+// ---- What is shown.
+
+await part('UTF-8 and wide characters', async () => {
+  await run(page, `printf '|\\346\\227\\245\\346\\234\\254|\\303\\251|e\\314\\201|\\360\\237\\231\\202|\\n'; printf '123456789|\\n'`);
+  const text = await sees(page, '123456789|');
+  must(text.includes('|日本|é|é|🙂|'), `wide characters: ${text}`);
+  await picture(page, 'terminal-dark', { fullPage: false });
+});
+
+await part('resize', async () => {
+  await fresh(page);
+  for (const [width, height] of [[1440, 900], [700, 500], [1024, 700]]) {
+    await page.setViewportSize({ width, height });
+    await page.waitForTimeout(300);
+    const shown = await page.locator('.xterm-accessibility-tree > div').count();
+    await run(page, 'clear; stty size');
+    const text = await sees(page, /^\d+ \d+$/m);
+    const [, lines, columns] = /^(\d+) (\d+)$/m.exec(text);
+    must(Number(lines) === shown, `${width}x${height}: the target has ${lines} lines, the page shows ${shown}`);
+    must(Number(columns) > width / 12 && Number(columns) < width / 6, `${width}x${height}: ${columns} columns`);
+  }
+});
+
+await part('vim', async () => {
+  await run(page, 'rm -f vim.txt; vim -u NONE -i NONE -n --cmd "set ruler" vim.txt');
+  await sees(page, /^~$/m);
+  await page.keyboard.type('ihello from vim');
+  await page.keyboard.press('Escape');
+  await page.keyboard.type('yyp');
+  await sees(page, /hello from vim\nhello from vim/);
+  await picture(page, 'terminal-vim', { fullPage: false });
+  await page.keyboard.type(':wq\n');
+  await fresh(page);
+  await run(page, 'cat vim.txt; wc -l <vim.txt');
+  await sees(page, /hello from vim\nhello from vim\n2/);
+});
+
+await part('htop', async () => {
+  await run(page, 'TERM=xterm-256color htop');
+  await sees(page, /Load average/);
+  await sees(page, /F10 ?Quit/);
+  await picture(page, 'terminal-htop', { fullPage: false });
+  await page.keyboard.press('F10');
+  await fresh(page);
+});
+
+await part('10 MB of yes', async () => {
+  await page.getByRole('button', { name: 'Screen reader' }).click(); // who hears that is helped by nobody
+  await page.locator('.xterm-helper-textarea').focus();
+  await page.evaluate(() => {
+    window.longest = 0;
+    let last = performance.now();
+    window.pulse = setInterval(() => {
+      const now = performance.now();
+      window.longest = Math.max(window.longest, now - last);
+      last = now;
+    }, 20);
+  });
+  const began = Date.now();
+  await run(page, 'yes | head -c 10485760; printf "\\033]0;yes-%d\\007" 2');
+  await page.waitForFunction(() => document.title.includes('yes-2'), null, { timeout: 60_000 });
+  const took = (Date.now() - began) / 1000;
+  const longest = await page.evaluate(() => (clearInterval(window.pulse), window.longest));
+  must(longest < 2000, `the page was frozen for ${longest} ms`);
+  await readable(page);
+  return `${(10 / took).toFixed(1)} MiB/s, longest pause of the page ${longest.toFixed(0)} ms`;
+});
+
+await part('stopping what does not stop', async () => {
+  await fresh(page);
+  await run(page, 'yes still-going');
+  await sees(page, 'still-going');
+  await page.waitForTimeout(500);
+  await page.keyboard.press('Control+C');
+  await fresh(page);
+});
+
+// ---- The clipboard.
+
+await part('paste of 100 kB', async () => {
+  const lines = [];
+  for (let n = 0; lines.length < 1600; n++) lines.push(`${String(n).padStart(6, '0')} ${createHash('sha256').update(String(n)).digest('base64')} ü日`);
+  const text = lines.join('\n') + '\n';
+  const sum = createHash('sha256').update(text).digest('hex');
+  await page.evaluate((t) => navigator.clipboard.writeText(t), text);
+  await run(page, 'bind "set enable-bracketed-paste off"; stty -echo; cat >pasted');
+  await page.waitForTimeout(300);
+  await page.keyboard.press('Control+Shift+V');
+  await page.getByRole('button', { name: 'Paste', exact: true }).last().click(); // asked, because there are many lines
+  await page.waitForFunction(() => !document.querySelector('[role=alertdialog]'));
+  await page.locator('.xterm-helper-textarea').focus();
+  await page.keyboard.press('Control+D');
+  await run(page, 'stty echo; sha256sum pasted');
+  const seen = await sees(page, /[0-9a-f]{64}/, 30_000);
+  must(seen.includes(sum), `the paste came as another: ${seen}`);
+  return `${Buffer.byteLength(text)} bytes`;
+});
+
+await part('bracketed paste', async () => {
+  await fresh(page);
+  await run(page, 'bind "set enable-bracketed-paste on"');
+  await page.evaluate(() => navigator.clipboard.writeText('echo one\necho two'));
+  await page.waitForTimeout(300);
+  await page.keyboard.press('Control+Shift+V');
+  await sees(page, /echo one\n.*echo two/);
+  must((await page.locator('[role=alertdialog]').count()) === 0, 'a bracketed paste asks');
+  await page.keyboard.press('Control+C');
+  await fresh(page);
+});
+
+await part('search', async () => {
+  await run(page, 'clear; seq -f "line %g of many" 1 500');
+  await sees(page, 'line 500 of many');
+  await page.keyboard.press('Control+Shift+F');
+  await page.getByPlaceholder('Search').fill('line 123 of');
+  await page.getByText(/^1 of 1$/).waitFor();
+  await sees(page, 'line 123 of many');
+  await picture(page, 'terminal-search', { fullPage: false });
+  await page.keyboard.press('Escape');
+  await fresh(page);
+});
+
+// ---- What a target may not do.
+
+await part('hostile output', async () => {
+  await page.evaluate(() => navigator.clipboard.writeText('mine'));
+  const before = await page.title();
+  await run(page, String.raw`clear; printf '\033]52;c;%s\007' "$(printf stolen | base64)"; printf '\033]52;c;?\007'; printf '\033]0;\342\200\256<img src=x onerror=alert(1)>%0500d\007' 7; printf 'A\033[2147483647b\033[2147483647S\033[2147483647L\033[2147483647I'; printf '\033[21t\033[>q\033P$qm\033\\'; sleep 0.3; clear; echo hostile-$((1+1))`);
+  await sees(page, 'hostile-2');
+  must((await page.evaluate(() => navigator.clipboard.readText())) === 'mine', 'a program has written to the clipboard unasked');
+  const title = await page.title();
+  must(title.startsWith('db-1: ') && title.length < 150 && !/[\u202e\n]/.test(title) && title !== before, `the title is ${JSON.stringify(title)}`);
+  await page.getByText(/A program on db-1 wants to put 6 B of text in your clipboard/).waitFor();
+  await picture(page, 'terminal-osc52', { fullPage: false });
+  await page.getByRole('button', { name: 'Let it' }).click();
+  await page.waitForFunction(async () => (await navigator.clipboard.readText()) === 'stolen');
+  await page.keyboard.press('Control+C');
+  await fresh(page);
+  const text = await screen(page);
+  must(!/stolen|\[21t|xterm\.js/.test(text), `the terminal has answered: ${text}`);
+});
+
+// ---- The network, and the page.
+
+await part('20 cuts', async () => {
+  await run(page, 'clear; i=0; while [ $i -lt 4000 ]; do i=$((i+1)); echo "n $i"; [ $((i%100)) -ne 0 ] || sleep 0.2; done; echo counted-$((1+1))');
+  let cuts = 0;
+  for (let i = 0; i < 20; i++) {
+    await page.waitForTimeout(350);
+    if (link.cut() > 0) cuts++;
+    await page.keyboard.type(String(i % 10)); // what is typed meanwhile is not lost either
+  }
+  await sees(page, 'counted-2', 60_000);
+  const text = (await all(page)).replaceAll('\r', '');
+  const from = text.lastIndexOf('n 1\n');
+  const numbers = [...text.slice(from).matchAll(/n (\d+)$/gm)].map((m) => Number(m[1]));
+  must(numbers.length === 4000 && numbers.every((n, i) => n === i + 1), `of 4000 lines ${numbers.length} came, the first wrong one after ${numbers.findIndex((n, i) => n !== i + 1)}`);
+  must((await screen(page)).includes('01234567890123456789'), `what was typed during the cuts: ${await screen(page)}`);
+  must(cuts >= 15, `there were ${cuts} cuts`);
+  await page.keyboard.press('Control+C');
+  return `${cuts} cuts`;
+});
+
+await part('reload', async () => {
+  await fresh(page);
+  await run(page, 'before=kept; echo painted-$((1+1))');
+  await sees(page, 'painted-2');
+  await page.reload();
+  await page.locator('.session .state', { hasText: 'Connected' }).waitFor();
+  await readable(page);
+  await sees(page, 'painted-2');
+  await run(page, 'echo $before-$((1+2))');
+  await sees(page, 'kept-3');
+});
+
+await part('echo', async () => {
+  await fresh(page);
+  await run(page, 'cat');
+  await page.waitForTimeout(300);
+  await page.evaluate(() => (window.sent = []) && (window.came = []));
+  const wire = [];
+  for (let i = 0; i < 120; i++) {
+    wire.push(
+      await page.evaluate(async () => {
+        window.came.length = window.sent.length = 0;
+        const box = document.querySelector('.xterm-helper-textarea');
+        const t0 = performance.now();
+        box.dispatchEvent(new KeyboardEvent('keypress', { key: 'x', charCode: 120, keyCode: 120, which: 120, bubbles: true }));
+        while (window.came.length === 0 && performance.now() - t0 < 2000) await new Promise((r) => setTimeout(r, 0));
+        return window.came[0] - t0;
+      }),
+    );
+    await page.waitForTimeout(20);
+  }
+  wire.sort((a, b) => a - b);
+  await page.keyboard.press('Control+C');
+  must(wire.every((x) => x > 0), 'a keystroke has no echo');
+  return `p50 ${wire[60].toFixed(1)} ms, p99 ${wire[118].toFixed(1)} ms from the key to the echo in the page`;
+});
+
+await part('a phone', async () => {
+  await page.setViewportSize({ width: 390, height: 700 });
+  await page.emulateMedia({ colorScheme: 'light' });
+  await fresh(page);
+  await run(page, 'cat -v');
+  await page.getByRole('button', { name: 'Ctrl', exact: true }).click();
+  await page.keyboard.type('c');
+  await fresh(page);
+  await run(page, 'echo tabbed-$((2+2))');
+  await sees(page, 'tabbed-4');
+  await page.getByRole('button', { name: 'Up' }).click();
+  await sees(page, /tabbed-4\n.*echo tabbed/);
+  await page.keyboard.press('Control+U');
+  await fits(page, 'a terminal on a phone');
+  await usable(page, 'a terminal on a phone');
+  await picture(page, 'terminal-390-light', { fullPage: false });
+});
+
+for (const scheme of ['light', 'dark']) {
+  await page.emulateMedia({ colorScheme: scheme });
+  for (const width of [1440, 1024]) {
+    await page.setViewportSize({ width, height: 800 });
+    await page.waitForTimeout(200);
+    await fits(page, `a terminal at ${width} in ${scheme}`);
+    await usable(page, `a terminal at ${width} in ${scheme}`);
+    await picture(page, `terminal-${width}-${scheme}`, { fullPage: false });
+  }
+}
+
+await part('policy per direction', async () => {
+  const p = await openTerminal(context, 'mute');
+  await readable(p);
+  await fresh(p);
+  for (const name of ['Copy', 'Paste']) must(await p.getByRole('button', { name, exact: true }).isDisabled(), `${name} is not disabled where policy denies it`);
+  await p.evaluate(() => navigator.clipboard.writeText('mine'));
+  await run(p, 'echo secret-$((1+1))');
+  await sees(p, 'secret-2');
+  await p.keyboard.press('Control+Shift+A');
+  await p.keyboard.press('Control+Shift+C');
+  await p.getByText('Copying from this target is not allowed.').first().waitFor();
+  must((await p.evaluate(() => navigator.clipboard.readText())) === 'mine', 'text got out where policy denies it');
+  await p.keyboard.press('Control+Shift+V');
+  await p.getByText('Pasting to this target is not allowed.').first().waitFor();
+  must(!(await screen(p)).includes('mine'), 'text got in where policy denies it');
+  await picture(p, 'terminal-denied', { fullPage: false });
+  await p.getByRole('button', { name: 'Disconnect' }).click();
+  await p.getByText('The session is over.').waitFor();
+  await sound(p);
+  await p.close();
+});
+
+await sound(page);
+link.close();
+await done('a terminal');
