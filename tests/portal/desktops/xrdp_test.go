@@ -117,7 +117,14 @@ func TestXRDP(t *testing.T) {
 			b.types("b\n")
 			b.file(at("typed"), map[bool]string{true: "ab", false: "b"}[i%2 == 0])
 		}
+		b.link.Do(chaos.Fault{Kind: chaos.Cut})
+		b.says("Resuming …")
+		b.screenshot("resuming")
+		b.types("c")
+		b.link.Do(chaos.Fault{Kind: chaos.Pass})
 		b.says("Connected")
+		b.types("d\n")
+		b.file(at("typed"), "cd")
 		if after := b.flows(); after != before {
 			t.Errorf("%d flows were opened", after-before)
 		}
@@ -138,6 +145,33 @@ func TestXRDP(t *testing.T) {
 			b.screenshot("scrolled")
 			t.Errorf("%.2f%% of the desktop is not as it should be", 100*wrong)
 		}
+		still := b.picture()
+		end := filepath.Join(b.Dir, "end.png")
+		if err := os.Rename(still, end); err != nil {
+			t.Fatal(err)
+		}
+		b.wheel(500) // there is nothing below
+		time.Sleep(time.Second)
+		if wrong := differ(t, end, b.picture()); wrong > 0.002 {
+			t.Errorf("the wheel, turned down, changes %.2f%%", 100*wrong)
+		}
+		b.wheel(-500)
+		b.until("what was before", 10*time.Second, func() error {
+			if differ(t, end, b.picture()) < 0.01 {
+				return errors.New("the wheel, turned up, changes nothing")
+			}
+			return nil
+		})
+	})
+	t.Run("characters", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Run("document.querySelector('[name=unicode]').click(), document.querySelector('canvas').focus()")
+		b.types("as unicode 1\n")
+		b.file(at("typed"), "as unicode 1")
+		b.browser.Run("document.querySelector('[name=unicode]').click(), document.querySelector('canvas').focus()")
+		b.browser.Run("document.querySelector('details').open = true")
+		b.screenshot("menu")
+		b.browser.Run("document.querySelector('details').open = false")
 	})
 	t.Run("the client breaks", func(t *testing.T) {
 		b := b.on(t)
@@ -145,7 +179,7 @@ func TestXRDP(t *testing.T) {
 		b.says("The desktop's program in this page has failed.")
 		b.screenshot("broken")
 		b.press("Reconnect")
-		b.sees("SOAK")
+		b.sees("unicode")
 		b.types("third line\n")
 		b.file(at("typed"), "third line")
 		b.sound()
