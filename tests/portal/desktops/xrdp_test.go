@@ -104,6 +104,47 @@ func TestXRDP(t *testing.T) {
 		b.file(at("typed"), "second line")
 		b.screenshot("matched")
 	})
+	t.Run("follows the window", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Run("document.querySelector('[name=follow]').click()")
+		b.window(1100, 800)
+		b.until("size", 30*time.Second, func() error {
+			if size := b.size(); !strings.HasPrefix(size, "1100x7") {
+				return errors.New(size)
+			}
+			return nil
+		})
+		b.says("Connected")
+		b.browser.Run("document.querySelector('[name=follow]').click()")
+		b.point("Full screen")
+		b.until("full screen", 10*time.Second, func() error {
+			if b.browser.Run("document.fullscreenElement?.className.includes('desk')") != "true" {
+				return errors.New("it is not")
+			}
+			return nil
+		})
+		b.click(300, 300)
+		b.screenshot("full screen")
+		b.types("in full screen\n")
+		b.file(at("typed"), "in full screen")
+		b.browser.Run("document.exitFullscreen()")
+	})
+	t.Run("the way out", func(t *testing.T) {
+		b := b.on(t)
+		b.click(300, 300)
+		held := 0
+		for code, modifier := range map[string]int{"ControlLeft": control, "AltLeft": alt, "ShiftLeft": shift} {
+			held |= modifier
+			b.browser.Call("Input.dispatchKeyEvent", event("rawKeyDown", code, held))
+		}
+		b.browser.Call("Input.dispatchKeyEvent", event("keyUp", "ShiftLeft", control|alt))
+		if at := b.browser.Run("document.activeElement.closest('.bar')?.getAttribute('role')"); at != "toolbar" {
+			t.Errorf("Ctrl+Alt+Shift leads to %q", at)
+		}
+		b.click(300, 300)
+		b.types("nothing is held\n")
+		b.file(at("typed"), "nothing is held")
+	})
 	t.Run("the network breaks", func(t *testing.T) {
 		b := b.on(t)
 		before := b.flows()
