@@ -114,7 +114,7 @@ func TestXRDP(t *testing.T) {
 			}
 			return nil
 		})
-		b.sees("second")
+		b.sees("first line")
 		b.browser.Run("document.querySelector('[name=follow]').click()")
 		b.point("Full screen")
 		b.until("full screen", 10*time.Second, func() error {
