@@ -366,12 +366,14 @@ func TestNoAcks(t *testing.T) {
 	for name, c := range map[string]struct {
 		piece string
 		g     *Governor
+		held  int // Options' MaxHeld
 		most  int
 	}{
-		"Bulk":        {strings.Repeat("x", largeSlab), NewGovernor(allRoom), maxReplay + largeSlab},
-		"Keystrokes":  {"x", NewGovernor(allRoom), maxReplay + largeSlab},
-		"BulkNoRoom":  {strings.Repeat("x", largeSlab), NewGovernor(0), freeReplay},
-		"NobodyCares": {strings.Repeat("x", largeSlab), nil, maxReplay + largeSlab},
+		"Bulk":        {strings.Repeat("x", largeSlab), NewGovernor(allRoom), 0, maxReplay + largeSlab},
+		"Keystrokes":  {"x", NewGovernor(allRoom), 0, maxReplay + largeSlab},
+		"BulkNoRoom":  {strings.Repeat("x", largeSlab), NewGovernor(0), 0, freeReplay},
+		"NobodyCares": {strings.Repeat("x", largeSlab), nil, 0, maxReplay + largeSlab},
+		"Browser":     {strings.Repeat("x", largeSlab), NewGovernor(allRoom), 1 << 20, 1<<20 + largeSlab},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -381,7 +383,7 @@ func TestNoAcks(t *testing.T) {
 				}
 				carrier := newScript(ackFrame(0, MaxOffset))
 				carrier.hold = true
-				s := newStream(carrier, Options{Governor: c.g})
+				s := newStream(carrier, Options{Governor: c.g, MaxHeld: c.held})
 				done := make(chan error)
 				go func() { done <- s.Deliver(t.Context(), &sink{}) }()
 				synctest.Wait()

@@ -51,6 +51,7 @@ want openssl openssl
 want chromium chromium
 want node nodejs
 want npm npm
+want chromium chromium
 want lintian lintian
 want mandoc mandoc
 want man man-db

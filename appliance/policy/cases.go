@@ -142,7 +142,7 @@ func (c *checker) test(file string, i int, t testForm) testCase {
 	}
 	made.request = Request{
 		User: t.User, Groups: t.Groups, Target: t.Target, VNet: t.VNet, Protocol: t.Protocol, Port: uint16(t.Port), Address: t.Address.Unmap(),
-		Opaque: !t.Portal && made.action == Connect, Source: t.Source, Transport: cmp.Or(t.Transport, "quic"), Time: time.Unix(0, 0).UTC(),
+		Opaque: !t.Portal && made.action == Connect, Source: t.Source, Transport: cmp.Or(t.Transport, usualTransport(t.Portal)), Time: time.Unix(0, 0).UTC(),
 	}
 	if c.Has("tests", i, "at") {
 		made.timed = true
@@ -152,6 +152,14 @@ func (c *checker) test(file string, i int, t testForm) testCase {
 		made.request.MFA = made.request.Time.Add(-t.MFAAge)
 	}
 	return made
+}
+
+// usualTransport is what a test is about that names none.
+func usualTransport(portal bool) string {
+	if portal {
+		return "websocket"
+	}
+	return "quic"
 }
 
 // moment reads a time in the file's zone.

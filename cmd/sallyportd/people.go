@@ -232,6 +232,7 @@ func (d *daemon) browserAPI(id string, r *http.Request) (http.Handler, error) {
 		return nil, err
 	}
 	p.User, p.Device = device.User, device.ID
+	p.Transport = "websocket" // as its flows come: what it asks about them is decided alike
 	return d.gateway.API(p), nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/pquerna/otp/totp"
 
 	"sallyport/appliance/api"
@@ -610,7 +611,7 @@ func (e *entrance) byBrowser() {
 	e.t.Helper()
 	b := e.browser()
 	b.atProvider("fay")
-	pub, _, err := ed25519.GenerateKey(nil)
+	pub, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -626,7 +627,7 @@ func (e *entrance) byBrowser() {
 	if text := post("/login/browser", fmt.Sprintf(`{"key":%q,"name":"browser of fay","platform":"browser"}`, base64.RawURLEncoding.EncodeToString(pub))); !strings.Contains(text, `"state":"enrolled"`) {
 		e.t.Fatal(text)
 	}
-	if text := b.page(b.Get(b.url + "/api/v1/me")); !strings.Contains(text, `"user":"fay"`) || !strings.Contains(text, `"transport":"browser"`) {
+	if text := b.page(b.Get(b.url + "/api/v1/me")); !strings.Contains(text, `"user":"fay"`) || !strings.Contains(text, `"transport":"websocket"`) {
 		e.t.Error(text)
 	}
 	if text := b.page(b.Get(b.url + "/api/v1/devices")); !strings.Contains(text, "E_ADMIN") {
@@ -636,8 +637,20 @@ func (e *entrance) byBrowser() {
 	if err := json.Unmarshal([]byte(b.page(b.Get(b.url+"/api/v1/openapi.json"))), &document); err != nil || len(document.Paths) < 20 {
 		e.t.Errorf("%d paths, %v", len(document.Paths), err)
 	}
+	if user, _, err := b.socket(b.url, key); user != "fay" || err != nil {
+		e.t.Errorf("a WebSocket of the browser's is %q's, %v", user, err)
+	}
+	if _, status, err := b.socket("https://evil.example", key); status != http.StatusForbidden {
+		e.t.Errorf("a WebSocket from another page: %d, %v", status, err)
+	}
 	if text := post("/api/v1/logout", ""); text != "{}\n" {
 		e.t.Error(text)
+	}
+	if _, _, err := b.socket(b.url, key); !strings.Contains(fmt.Sprint(err), "has been revoked") {
+		e.t.Errorf("a WebSocket of a browser that has left: %v", err)
+	}
+	if _, status, err := e.browser().socket(b.url, key); status != http.StatusUnauthorized {
+		e.t.Errorf("a WebSocket of a browser in which nobody has signed in: %d, %v", status, err)
 	}
 	// No route answers a browser that has left, or one in which nobody has signed in.
 	stranger := e.browser()
@@ -660,4 +673,33 @@ func (e *entrance) byBrowser() {
 			}
 		}
 	}
+}
+
+// socket opens a WebSocket as a page of an origin does, and says whose it is by its WELCOME, or else the status of the answer.
+func (b *browser) socket(origin string, key ed25519.PrivateKey) (user string, status int, err error) {
+	c := *b.Client
+	c.Timeout = 0 // that of the library counts
+	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+	defer cancel()
+	ws, resp, err := websocket.Dial(ctx, b.url+"/v1/ws", &websocket.DialOptions{HTTPClient: &c, HTTPHeader: http.Header{"Origin": {origin}}})
+	if err != nil {
+		if resp != nil {
+			status = resp.StatusCode
+		}
+		return "", status, err
+	}
+	defer ws.CloseNow()
+	conn := websocket.NetConn(ctx, ws, websocket.MessageBinary)
+	in, hello, err := frame.Introduce(frame.Hello{Software: "page"}, frame.PrivateKey(key), frame.Channel{})
+	if err == nil {
+		_, err = conn.Write(hello)
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	w, err := in.ReadWelcome(conn)
+	if err != nil {
+		return "", 0, err
+	}
+	return w.User, 0, nil
 }

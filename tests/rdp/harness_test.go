@@ -139,7 +139,7 @@ func newBastion(t *testing.T, rdp, more string) *bastion {
 	}
 	b.policy(rdp, more)
 	b.serve(npm.Install(t, "rdp", files))
-	b.browser = chromium.Start(t)
+	b.browser = chromium.New(t)
 	b.browser.Call("Browser.grantPermissions", map[string]any{"permissions": []string{"clipboardReadWrite", "clipboardSanitizedWrite"}})
 	t.Cleanup(func() {
 		b.browser.Go("about:blank")

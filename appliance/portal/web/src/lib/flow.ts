@@ -12,7 +12,7 @@
 import { kept, pin } from './device';
 import { Refusal } from './frame/errors';
 import type { Identity } from './frame/hello';
-import { connecting, dialPatience, identityOf, openWith, type Ask, type Flow } from './frame/open';
+import { connecting, identityOf, openWith, type Ask, type Flow } from './frame/open';
 import type { Dial } from './frame/socket';
 
 export { Refusal } from './frame/errors';
@@ -37,7 +37,7 @@ const signedOut = (): Refusal => new Refusal({ code: 'E_SIGNED_OUT', sentence: '
 // whyNot asks whether it is the sign-in that is over.
 async function whyNot(): Promise<Refusal | undefined> {
   try {
-    const answer = await fetch('/api/v1/me', { cache: 'no-store', credentials: 'same-origin', redirect: 'error', signal: AbortSignal.timeout(dialPatience) });
+    const answer = await fetch('/api/v1/me', { cache: 'no-store', credentials: 'same-origin', redirect: 'error', signal: AbortSignal.timeout(5000) });
     if (answer.status !== 401 && answer.status !== 403) return undefined;
     const said = (await answer.json()) as { code?: string; error?: string; hint?: string };
     return said.code ? new Refusal({ code: said.code, sentence: said.error ?? '', hint: said.hint ?? '' }, true) : undefined;

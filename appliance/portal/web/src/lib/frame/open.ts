@@ -45,11 +45,9 @@ export interface Flow {
   // follows until it is kept.
   onbytes: (b: Bytes) => void | Promise<void>;
   onend: () => void; // the far side says no more
-  onstate: (s: State) => void;
+  onstate: (s: State) => void; // is told at once, too, how the flow is when it is set
   onnotice: (line: string) => void;
 }
-
-export const dialPatience = 10_000;
 
 // openWith opens a flow by whatever connects.
 export async function openWith(connect: Connect, ask: Ask): Promise<Flow> {
@@ -101,6 +99,7 @@ export async function openWith(connect: Connect, ask: Ask): Promise<Flow> {
     },
     set onstate(f) {
       onstate = f;
+      f(stream.state);
     },
     get onnotice() {
       return stream.onnotice;
@@ -113,11 +112,11 @@ export async function openWith(connect: Connect, ask: Ask): Promise<Flow> {
 
 // connecting makes WebSockets whose HELLO is admitted. why says what a WebSocket that did not open means, for browsers do not.
 export function connecting(dial: Dial, identity: () => Promise<Identity>, why: () => Promise<Refusal | undefined>): Connect {
-  return async (signal) => {
+  return async (signal, patience) => {
     const me = await identity();
     let socket: Socket;
     try {
-      socket = await Socket.dial(dial, dialPatience, signal);
+      socket = await Socket.dial(dial, patience, signal);
     } catch (err) {
       throw (await why()) ?? err;
     }

@@ -10,6 +10,7 @@ export interface WebSocketLike {
   onopen: ((event: never) => unknown) | null;
   onmessage: ((event: never) => unknown) | null;
   onclose: ((event: never) => unknown) | null;
+  onerror: ((event: never) => unknown) | null;
   send(data: Uint8Array<ArrayBuffer>): void;
   close(code?: number): void;
 }
@@ -32,7 +33,7 @@ export class Socket {
   private constructor(private readonly ws: WebSocketLike) {
     ws.binaryType = 'arraybuffer';
     ws.onmessage = ({ data }: { data: unknown }) => this.message(data);
-    ws.onclose = () => this.end(lost());
+    ws.onclose = ws.onerror = () => this.end(lost());
   }
 
   // dial returns when the WebSocket is open. Whoever ends signal closes it.

@@ -19,7 +19,8 @@ export interface Connected {
   bond: Bond;
 }
 
-export type Connect = (signal: AbortSignal) => Promise<Connected>;
+// Connect waits so many milliseconds for a WebSocket to open, or until signal ends.
+export type Connect = (signal: AbortSignal, patience: number) => Promise<Connected>;
 
 export type State =
   | { state: 'open'; attached: number } // how many WebSockets it has had
@@ -42,6 +43,11 @@ const idleProbe = 10_000;
 const sleptFor = 2000;
 
 const resumeWait = 10_000;
+
+// The first attempts to connect give up soon: what was lost on the way is asked for again sooner by another one.
+const dialFirst = 2000;
+const dialLong = 10_000;
+const hurried = 500; // an attempt that has taken as long when the network comes back is another's that was there before
 
 interface Chunk {
   offset: number;
@@ -111,7 +117,7 @@ export class Stream {
   private suspect = false;
   private ticker: ReturnType<typeof setTimeout> | undefined;
   private lastTick = 0;
-  private hurry: (() => void) | undefined; // ends a pause between attempts
+  private hurry: (() => void) | undefined; // ends a pause between attempts, or an attempt that has taken long
 
   onstate: (s: State) => void = () => {};
   onnotice: (line: string) => void = () => {};
@@ -123,7 +129,7 @@ export class Stream {
   static async open(connect: Connect, request: OpenRequest, signal: AbortSignal, onnotice: (line: string) => void): Promise<Stream> {
     const stream = new Stream(connect);
     stream.onnotice = onnotice;
-    const { socket, bond } = await connect(signal);
+    const { socket, bond } = await connect(signal, dialLong);
     const abort = (): void => socket.close();
     signal.addEventListener('abort', abort, { once: true });
     try {
@@ -456,6 +462,7 @@ export class Stream {
     this.ended = true;
     this.why = why;
     this.ending.abort();
+    this.hurry?.();
     for (const t of [this.later, this.ackTimer, this.graceTimer, this.ticker]) clearTimeout(t);
     const { pending, at } = this;
     this.pending = [];
@@ -507,7 +514,7 @@ export class Stream {
     for (let attempt = 0; !this.ended && !this.at; attempt++) {
       let retry = 0;
       try {
-        await this.resume();
+        await this.resume(Math.min(dialFirst << Math.min(attempt, 3), dialLong));
         return;
       } catch (err) {
         const why = err instanceof Refusal ? err : lost(String(err));
@@ -538,17 +545,24 @@ export class Stream {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const hurried = await new Promise<boolean>((resolve) => {
       timer = setTimeout(() => resolve(false), wait);
-      if (retry === 0) this.hurry = () => resolve(true);
-      this.ending.signal.addEventListener('abort', () => resolve(false), { once: true });
+      this.hurry = () => {
+        if (retry === 0 || this.ended) resolve(true);
+      };
     });
     clearTimeout(timer);
     this.hurry = undefined;
     return hurried;
   }
 
-  private async resume(): Promise<void> {
+  private async resume(patience: number): Promise<void> {
     const ticket = this.ticket!;
-    const { socket, bond } = await this.connect(this.ending.signal);
+    const stale = new AbortController();
+    const began = performance.now();
+    const hurry = (): void => {
+      if (performance.now() - began > hurried) stale.abort();
+    };
+    this.hurry = hurry;
+    const { socket, bond } = await this.connect(AbortSignal.any([this.ending.signal, stale.signal]), patience);
     try {
       this.limit = Math.max(this.limit, this.consumed + this.room);
       const { attempt, request } = await ticket.attempt(bond, BigInt(this.taken), BigInt(this.limit), 0);
@@ -566,6 +580,8 @@ export class Stream {
     } catch (err) {
       socket.close();
       throw err;
+    } finally {
+      if (this.hurry === hurry) this.hurry = undefined; // else it was lost again already
     }
   }
 
