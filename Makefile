@@ -36,7 +36,7 @@ check:
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
 # start. Package image builds images and starts them in emulated machines, which takes minutes as it is.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /image/deploy -e /netstack -e /tests/lab -e /tests/portal/desktops -e /tests/rdp -e /tests/release -e /tests/system -e /tests/vm)
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /image/deploy -e /netstack -e /tests/lab -e /tests/portal -e /tests/rdp -e /tests/release -e /tests/system -e /tests/vm)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
@@ -48,7 +48,7 @@ system:
 
 # What is in namespaces mostly waits. Machines wait for what they are given: emulated ones take all the processor that there is.
 namespaces:
-	$(ROOT) $(GO) test -timeout 40m -p 1 -parallel 4 ./tests/lab ./tests/portal/desktops ./tests/rdp ./tests/release ./tests/system ./image/deploy
+	$(ROOT) $(GO) test -timeout 40m -p 1 -parallel 4 ./tests/lab ./tests/portal/... ./tests/rdp ./tests/release ./tests/system ./image/deploy
 machines:
 	$(ROOT) nice -n 10 $(GO) test -timeout 60m -p 1 -parallel 3 ./image ./tests/vm
 

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -467,13 +468,13 @@ func TestAPI(t *testing.T) {
 		t.Errorf("targets: %+v", targets)
 	}
 	for query, want := range map[string]api.Grant{
-		"target=db-1":                        {Target: "db-1", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators"},
-		"target=db-1&port=0&protocol=tcp":    {Target: "db-1", VNet: "hub", Protocol: "tcp", Port: 5432, Rule: "operators"},
-		"target=named&port=22&protocol=ssh":  {Target: "named", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators"},
-		"target=rebound&port=&protocol=ssh&": {Target: "rebound", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators"},
+		"target=db-1":                        {Target: "db-1", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators", Channels: []string{"upload", "download"}, Lifetime: time.Hour},
+		"target=db-1&port=0&protocol=tcp":    {Target: "db-1", VNet: "hub", Protocol: "tcp", Port: 5432, Rule: "operators", Channels: []string{"upload", "download"}, Lifetime: time.Hour},
+		"target=named&port=22&protocol=ssh":  {Target: "named", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators", Channels: []string{"upload", "download"}, Lifetime: time.Hour},
+		"target=rebound&port=&protocol=ssh&": {Target: "rebound", VNet: "hub", Protocol: "ssh", Port: 22, Rule: "operators", Channels: []string{"upload", "download"}, Lifetime: time.Hour},
 	} {
 		var grant api.Grant
-		if status := ask("GET", "grant?"+query, &grant); status != 200 || grant != want {
+		if status := ask("GET", "grant?"+query, &grant); status != 200 || !reflect.DeepEqual(grant, want) {
 			t.Errorf("grant %s: %d %+v", query, status, grant)
 		}
 	}

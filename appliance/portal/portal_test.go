@@ -48,6 +48,7 @@ type house struct {
 	key      *passkeytest.Authenticator
 	clock    time.Time
 	handler  http.Handler
+	browsers people.Browsers
 }
 
 func newHouse(t *testing.T) *house {
@@ -61,7 +62,7 @@ func newHouseAt(t *testing.T, address, host string) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	h := &house{t: t, db: db, accounts: &people.Accounts{Store: db, Box: people.NewBox([32]byte{1})}, key: passkeytest.New(t, host), clock: time.Now()}
+	h := &house{t: t, db: db, accounts: &people.Accounts{Store: db, Box: people.NewBox([32]byte{1})}, key: passkeytest.New(t, host), clock: time.Now(), browsers: people.Browsers{Store: db}}
 	waiting := pending.NewMemory(pending.Config{})
 	rp, err := passkey.New(passkey.Config{Host: host, Origins: []string{address}, Waiting: waiting})
 	if err != nil {
@@ -77,7 +78,7 @@ func newHouseAt(t *testing.T, address, host string) *house {
 			return auth.Device{ID: auth.DeviceID(e.Key), User: e.Person.User}, nil
 		},
 		SetUp:    func(string, netip.Addr) {},
-		Browsers: people.Browsers{Store: db}, Lasts: time.Hour,
+		Browsers: h.browsers, Lasts: time.Hour, EnrolByCode: enrolByCode, Identity: [][]byte{make([]byte, 32)},
 		API: func(device string, _ *http.Request) (http.Handler, error) {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				fmt.Fprintf(w, "%s %s as %s", r.Method, r.URL.Path, device)

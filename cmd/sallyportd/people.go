@@ -233,6 +233,7 @@ func (d *daemon) browserAPI(id string, r *http.Request) (http.Handler, error) {
 	}
 	p.User, p.Device = device.User, device.ID
 	p.Transport = "websocket" // as its flows come: what it asks about them is decided alike
+	d.registry.Touch(device.ID, p.Remote.Addr(), "")
 	return d.gateway.API(p), nil
 }
 

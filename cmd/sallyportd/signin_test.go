@@ -606,6 +606,29 @@ func (e *entrance) betrayed() {
 	}
 }
 
+// fromElsewhere asks every route as another page would have a browser ask, whose cookie is good.
+func (e *entrance) fromElsewhere(b *browser, paths map[string]map[string]any) {
+	e.t.Helper()
+	for path, methods := range paths {
+		for method := range methods {
+			for _, header := range [][2]string{{"Origin", "https://evil.example"}, {"Origin", "null"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}} {
+				if method == "get" && header[0] == "Origin" { // which browsers keep from the other page, and which changes nothing
+					continue
+				}
+				req, err := http.NewRequest(strings.ToUpper(method), e.url+strings.NewReplacer("{", "", "}", "").Replace(path), strings.NewReader("{}"))
+				if err != nil {
+					e.t.Fatal(err)
+				}
+				req.Header.Set(header[0], header[1])
+				resp, err := b.Do(req)
+				if text := b.page(resp, err); resp.StatusCode != http.StatusForbidden || !strings.Contains(text, "another page") {
+					e.t.Errorf("%s %s with %v: %d %s", method, path, header, resp.StatusCode, text)
+				}
+			}
+		}
+	}
+}
+
 // byBrowser has a browser ask the API itself, by a cookie, until its device is given up.
 func (e *entrance) byBrowser() {
 	e.t.Helper()
@@ -643,6 +666,7 @@ func (e *entrance) byBrowser() {
 	if _, status, err := b.socket("https://evil.example", key); status != http.StatusForbidden {
 		e.t.Errorf("a WebSocket from another page: %d, %v", status, err)
 	}
+	e.fromElsewhere(b, document.Paths)
 	if text := post("/api/v1/logout", ""); text != "{}\n" {
 		e.t.Error(text)
 	}

@@ -20,7 +20,7 @@ export function must(ok, text) {
 
 export const browser = await chromium.launch({
   executablePath: told.chromium,
-  args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-proxy-server', '--ignore-certificate-errors', `--host-resolver-rules=MAP ${new URL(told.url).hostname} ${told.address}`],
+  args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-proxy-server', '--ignore-certificate-errors', `--host-resolver-rules=MAP ${new URL(told.url).hostname} ${told.address}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1`],
 });
 
 // person is a browser window of somebody's, with nothing of anybody else's.
@@ -41,6 +41,7 @@ const expected = /Failed to load resource: the server responded with a status of
 
 export function watch(page) {
   page.on('console', (m) => {
+    if (!page.url().startsWith(told.url)) return; // another's, such as an identity provider's
     if (m.type() === 'error' && !expected.test(m.text())) fault(`${page.url()} says on the console: ${m.text()}`);
   });
   page.on('pageerror', (e) => fault(`${page.url()} throws: ${e.stack ?? e}`));
@@ -95,7 +96,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 
 // usable asks axe what keeps somebody from using the page. It is given to the page by the browser, past the page's policy.
 export async function usable(page, what) {
-  await page.evaluate(axe);
+  if (!(await page.evaluate(() => 'axe' in window))) await page.evaluate(axe);
   const violations = await page.evaluate(async () => {
     const result = await window.axe.run(document, { resultTypes: ['violations'] });
     return result.violations.filter((v) => v.impact === 'serious' || v.impact === 'critical').map((v) => `${v.id}: ${v.help}: ${v.nodes.slice(0, 2).map((n) => `${n.html.slice(0, 160)} (${n.any[0]?.message ?? ''})`).join(' | ')}`);

@@ -19,6 +19,14 @@ function hostile(value, payload, key = '') {
   return value;
 }
 
+// every has what a list is made of once for each payload, and all else with one of them.
+function every(sample) {
+  if (Array.isArray(sample)) return payloads.flatMap((p) => sample.map((v) => hostile(v, p)));
+  if (sample.events) return { ...sample, events: payloads.map((p, i) => ({ ...hostile(sample.events[0], p), seq: i + 1 })) };
+  if (sample.failures) return { ...sample, failures: payloads };
+  return hostile(sample, payload);
+}
+
 const t = '2026-11-27T10:00:00Z';
 const samples = {
   '/targets': [{ name: 'n', vnet: 'n', protocols: { ssh: [22], other: [1] }, labels: { a: 'n' }, latest: { time: t, ok: false, why: 'n', hint: 'n' } }],
@@ -48,41 +56,35 @@ let refuse = false;
 await page.route('**/api/v1/**', async (route) => {
   const path = new URL(route.request().url()).pathname.slice('/api/v1'.length);
   if (path === '/me') {
-    const me = await (await route.fetch()).json();
+    const me = { appliance: 'n', user: 'n', device: 'n', transport: 'n', source: 'n', time: t, groups: ['n', 'n'], scope: { targets: ['n'], protocols: ['n'] } };
     await route.fulfill({ json: { ...hostile(me, payload), admin: true } });
   } else if (refuse) {
     await route.fulfill({ status: 400, json: { code: payload, error: payload, hint: payload } });
   } else {
-    await route.fulfill({ json: hostile(samples[path] ?? [], payload) });
+    await route.fulfill({ json: every(samples[path] ?? []) });
   }
 });
 
-// All of them on one page of each kind, one after the other: without loading it anew, as an answer that changes.
 for (const [i, path] of pages.entries()) {
-  payload = payloads[i] ?? '';
+  payload = payloads[i * 7] ?? '';
   await page.goto(told.url + path);
   await settled(page);
-  const clean = payload.replace(/\u0000/g, '\ufffd');
-  must((await page.locator('body').innerText()).replace(/\s+/g, ' ').includes(clean.replace(/\u0000|\ufffd/g, '').slice(0, 12)), `${path} does not show the name as text`);
-  for (payload of payloads) {
-    await page.evaluate((to) => {
-      history.pushState(null, '', '/nowhere');
-      dispatchEvent(new PopStateEvent('popstate'));
-      history.pushState(null, '', to);
-      dispatchEvent(new PopStateEvent('popstate'));
-    }, path);
-    await page.waitForFunction(() => !document.querySelector('[aria-busy=true]'));
-  }
+  await page.waitForTimeout(100); // what an image or a handler would need to do harm
+  const text = await page.locator('#main').innerText();
+  must(['/account', '/admin/health'].includes(path) || text.includes('window.hacked=1'), `${path} does not show names as text: ${text.slice(0, 200)}`);
   await fits(page, `${path} with hostile names`);
+  if (await page.evaluate(() => document.querySelector('#main :is(script, iframe, img, object, embed, style, base, video, math, meta, link)') !== null)) fault(`a name has become an element of ${path}`);
   await sound(page);
 }
 
 // What is refused is told in words that may come from outside too; and addresses are from outside.
 refuse = true;
 for (payload of payloads) {
-  await page.goto(`${told.url}/connect/${encodeURIComponent(payload.replaceAll('\u0000', ''))}`);
-  await page.locator('h1').first().waitFor();
+  await page.evaluate((name) => {
+    history.pushState(null, '', '/connect/' + encodeURIComponent(name));
+    dispatchEvent(new PopStateEvent('popstate'));
+  }, payload.replaceAll('\u0000', ''));
+  await page.getByRole('alert').first().waitFor();
 }
 await sound(page);
-if (await page.evaluate(() => document.querySelector('main script, main iframe, main img, main object, main style, main base') !== null)) fault('a name has become an element');
 await done(`${payloads.length} names through ${pages.length + 1} pages`);

@@ -54,11 +54,13 @@ func TestMain(m *testing.M) {
 type site struct {
 	*lab.Lab
 	t      *testing.T
-	bin    string // the programs' folder
-	dir    string // the appliance's files
-	home   string // of ann's command
-	shots  string // where pictures go
-	url    string // of the portal
+	bin    string                                                           // the programs' folder
+	dir    string                                                           // the appliance's files
+	home   string                                                           // of ann's command
+	shots  string                                                           // where pictures go
+	url    string                                                           // of the portal
+	at     string                                                           // its address, which no resolver knows
+	run    func(ctx context.Context, name string, args ...string) *exec.Cmd // on the person's computer
 	sshd   *lab.SSHD
 	daemon *lab.Process
 }
@@ -92,13 +94,9 @@ func start(t *testing.T, s settings) *site {
 		t.Fatal(err)
 	}
 	l := lab.New(t)
-	w := &site{Lab: l, t: t, bin: bin, dir: filepath.Join(l.Dir, "appliance"), home: filepath.Join(l.Dir, "home"), url: "https://bastion.example"}
-	w.shots = cmp.Or(os.Getenv("SALLYPORT_SCREENSHOTS"), filepath.Join(t.TempDir(), "screenshots"))
-	for _, dir := range []string{w.dir, w.home, w.shots} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w := &site{Lab: l, t: t, bin: bin, dir: filepath.Join(l.Dir, "appliance"), home: filepath.Join(l.Dir, "home"), url: "https://bastion.example",
+		at: lab.ApplianceAddr4.String(), run: l.Client.Command}
+	w.folders()
 	w.write("access.yaml", cmp.Or(s.access, usualAccess))
 	w.write("sallyport.yaml", fmt.Sprintf(`
 name: bastion
@@ -116,11 +114,28 @@ vnets:
     prefixes: [10.99.0.0/16]
 %s`, filepath.Join(l.Dir, "state"), w.url, l.VNet.Interface, s.extra))
 	w.sshd = l.SSHD(l.VNet.Namespace, lab.SSHDOptions{})
-	w.daemon = lab.Start(t, w.Appliance.Command(context.Background(), bin+"/sallyportd", "serve", "--config", filepath.Join(w.dir, "sallyport.yaml"), "--run-dir", filepath.Join(l.Dir, "run")))
+	w.serve(w.Appliance.Command)
+	return w
+}
+
+func (w *site) folders() {
+	w.t.Helper()
+	w.shots = cmp.Or(os.Getenv("SALLYPORT_SCREENSHOTS"), filepath.Join(w.t.TempDir(), "screenshots"))
+	for _, dir := range []string{w.dir, w.home, w.shots} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// serve starts the daemon and waits until it is ready.
+func (w *site) serve(command func(ctx context.Context, name string, args ...string) *exec.Cmd) {
+	w.t.Helper()
+	w.daemon = lab.Start(w.t, command(context.Background(), w.bin+"/sallyportd", "serve", "--config", filepath.Join(w.dir, "sallyport.yaml"), "--run-dir", filepath.Join(w.dir, "run")))
 	w.eventually(20*time.Second, "the appliance serves", func() error {
 		select {
 		case <-w.daemon.Done():
-			t.Fatalf("the daemon ended: %s", w.daemon.Output())
+			w.t.Fatalf("the daemon ended: %s", w.daemon.Output())
 		default:
 		}
 		if !strings.Contains(w.daemon.Output(), "msg=serving") {
@@ -128,7 +143,6 @@ vnets:
 		}
 		return nil
 	})
-	return w
 }
 
 func (w *site) write(name, content string) {
@@ -218,14 +232,14 @@ func (w *site) browse(script string, told map[string]any) string {
 	if err != nil {
 		w.t.Fatalf("%v: make packages installs it", err)
 	}
-	told["url"], told["shots"], told["chromium"], told["address"] = w.url, w.shots, chromium, lab.ApplianceAddr4.String()
+	told["url"], told["shots"], told["chromium"], told["address"] = w.url, w.shots, chromium, w.at
 	stdin, err := json.Marshal(told)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(w.t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Minute)
 	defer cancel()
-	cmd := w.Client.Command(ctx, "node", filepath.Join(dir, script))
+	cmd := w.run(ctx, "node", filepath.Join(dir, script))
 	cmd.Stdin = bytes.NewReader(stdin)
 	cmd.WaitDelay = 10 * time.Second
 	var out bytes.Buffer
