@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 TAGS     = urfave_cli_no_docs
 ROOT     = $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 
-.PHONY: build run test check unit system namespaces machines bench bench-baseline bench-once packages fuzz soak clean cross image vm web
+.PHONY: build run test check unit system namespaces machines browsers bench bench-baseline bench-once packages fuzz soak clean cross image vm web
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/ ./cmd/... ./tests/chaoslink
@@ -36,7 +36,7 @@ check:
 
 # The race detector runs over everything that needs neither root nor other programs, but for a PostgreSQL, which the tests
 # start. Package image builds images and starts them in emulated machines, which takes minutes as it is.
-UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /image/deploy -e /netstack -e /tests/lab -e /tests/portal -e /tests/rdp -e /tests/release -e /tests/system -e /tests/vm)
+UNIT = $(shell $(GO) list ./... | grep -v -e /host$$ -e /image$$ -e /image/deploy -e /netstack -e /tests/flow -e /tests/lab -e /tests/portal -e /tests/rdp -e /tests/release -e /tests/system -e /tests/vm)
 unit:
 	$(GO) test -race -timeout 10m $(UNIT)
 
@@ -45,13 +45,18 @@ unit:
 system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/boot ./host/source ./host/disk ./netstack/...
 	$(MAKE) -j2 namespaces machines
+	$(MAKE) browsers
 
 # What is in namespaces mostly waits, so machines run beside it; no more of them than there are processors, since one that gets
 # too little of a processor takes its own worker for hung, and is right.
 namespaces:
-	$(ROOT) $(GO) test -timeout 40m -p 1 -parallel 4 ./tests/lab ./tests/portal ./tests/rdp ./tests/release ./tests/system ./image/deploy
+	$(ROOT) $(GO) test -timeout 40m -p 1 -parallel 4 ./tests/lab ./tests/release ./tests/system ./image/deploy
 machines:
 	$(ROOT) $(GO) test -timeout 60m -p 1 -parallel 2 ./image ./tests/vm
+
+# Real browsers, each in a namespace of its own with an appliance and its targets. They draw desktops, and want the processor.
+browsers:
+	$(ROOT) $(GO) test -timeout 40m -p 1 -parallel 2 ./tests/flow ./tests/rdp ./tests/portal/...
 
 # The image in QEMU, with two NICs and a real sshd behind the second one: its console, and a login through it.
 vm:

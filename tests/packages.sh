@@ -47,11 +47,9 @@ want mcopy mtools
 want genisoimage genisoimage
 want sbverify sbsigntool
 want sfdisk fdisk
-want openssl openssl
 want chromium chromium
 want node nodejs
 want npm npm
-want chromium chromium
 want lintian lintian
 want mandoc mandoc
 want man man-db

@@ -21,26 +21,26 @@ import (
 
 // A Browser is used by one goroutine.
 type Browser struct {
-	t       *testing.T
+	t       testing.TB
 	in      io.Writer
 	out     *bufio.Reader
 	id      int
 	session string
-	said    []string // by pages, on their consoles; a test that fails shows the last of it
+	said    []string // by the page, on its console
 }
 
 // patience is for all that a test does with a browser.
-const patience = 5 * time.Minute
+const patience = 4 * time.Minute
 
 // New starts a browser that ends with the test. Where there is none the test is skipped, but for root, whose machine has all
 // that is tested with.
-func New(t *testing.T) *Browser {
+func New(t testing.TB) *Browser {
 	t.Helper()
-	return NewIn(t, exec.CommandContext)
+	return In(t, exec.CommandContext)
 }
 
-// NewIn is New by another way to start a command, such as one in a network namespace, and with more flags.
-func NewIn(t *testing.T, command func(ctx context.Context, name string, args ...string) *exec.Cmd, flags ...string) *Browser {
+// In is New by another way to start a command, such as one in a network namespace, and with more flags.
+func In(t testing.TB, command func(ctx context.Context, name string, args ...string) *exec.Cmd, flags ...string) *Browser {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -58,8 +58,8 @@ func NewIn(t *testing.T, command func(ctx context.Context, name string, args ...
 		t.Fatal(err)
 	}
 	args := []string{"--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage", "--ignore-certificate-errors",
-		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server", "--remote-debugging-pipe",
-		"--user-data-dir=" + t.TempDir()}
+		"--disable-background-networking", "--disable-component-update", "--disable-sync",
+		"--no-proxy-server", "--remote-debugging-pipe", "--user-data-dir=" + t.TempDir()}
 	cmd := command(context.Background(), path, append(append(args, flags...), "about:blank")...)
 	cmd.ExtraFiles = []*os.File{hear, say} // 3 and 4, where it looks for them
 	if err := cmd.Start(); err != nil {
@@ -147,9 +147,6 @@ func (b *Browser) Call(method string, params any) json.RawMessage {
 	return result
 }
 
-// Go goes to a page, and returns before it is there.
-func (b *Browser) Go(url string) { b.Call("Page.navigate", map[string]any{"url": url}) }
-
 // Into is Call, and decodes the result.
 func (b *Browser) Into(v any, method string, params any) {
 	b.t.Helper()
@@ -158,7 +155,10 @@ func (b *Browser) Into(v any, method string, params any) {
 	}
 }
 
-// Run has the page run a script, and returns its value as text.
+// Go goes to a page, and returns before it is there.
+func (b *Browser) Go(url string) { b.Call("Page.navigate", map[string]any{"url": url}) }
+
+// Run has the page run a script, waits for its promise if it is one, and returns its value as text.
 func (b *Browser) Run(script string) string {
 	b.t.Helper()
 	text, err := b.TryRun(script)

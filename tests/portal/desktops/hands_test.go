@@ -75,16 +75,29 @@ func (b *bastion) chord(held string, modifier int, code string) {
 // click clicks where the desktop is so many of its pixels from its corner.
 func (b *bastion) click(x, y int) {
 	b.t.Helper()
-	at := strings.Fields(b.browser.Run(fmt.Sprintf("(c => { const r = c.getBoundingClientRect(); return (r.left + %d * r.width / c.width) + ' ' + (r.top + %d * r.height / c.height); })(document.querySelector('canvas'))", x, y)))
-	var where [2]float64
-	fmt.Sscan(at[0], &where[0])
-	fmt.Sscan(at[1], &where[1])
-	for _, kind := range []string{"mouseMoved", "mousePressed", "mouseReleased"} {
-		buttons := 0
-		if kind == "mousePressed" {
-			buttons = 1
-		}
-		b.browser.Call("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": where[0], "y": where[1], "button": map[bool]string{true: "none", false: "left"}[kind == "mouseMoved"], "buttons": buttons, "clickCount": 1})
+	at := b.browser.Run(fmt.Sprintf("(c => { const r = c.getBoundingClientRect(); return (r.left + %d * r.width / c.width) + ' ' + (r.top + %d * r.height / c.height); })(document.querySelector('canvas'))", x, y))
+	var left, top float64
+	fmt.Sscan(at, &left, &top)
+	b.mouse(left, top)
+}
+
+// point clicks in the middle of a button, as only a person does: that is what browsers go by.
+func (b *bastion) point(button string) {
+	b.t.Helper()
+	at := b.browser.Run(fmt.Sprintf("(r => (r.left + r.width / 2) + ' ' + (r.top + r.height / 2))([...document.querySelectorAll('button')].find(x => x.textContent === %q).getBoundingClientRect())", button))
+	var x, y float64
+	fmt.Sscan(at, &x, &y)
+	b.mouse(x, y)
+}
+
+// mouse moves to a place in the window, and clicks.
+func (b *bastion) mouse(x, y float64) {
+	b.t.Helper()
+	for _, e := range []struct {
+		kind, button string
+		buttons      int
+	}{{"mouseMoved", "none", 0}, {"mousePressed", "left", 1}, {"mouseReleased", "left", 0}} {
+		b.browser.Call("Input.dispatchMouseEvent", map[string]any{"type": e.kind, "x": x, "y": y, "button": e.button, "buttons": e.buttons, "clickCount": 1})
 		time.Sleep(30 * time.Millisecond)
 	}
 }

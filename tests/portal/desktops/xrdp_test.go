@@ -104,6 +104,47 @@ func TestXRDP(t *testing.T) {
 		b.file(at("typed"), "second line")
 		b.screenshot("matched")
 	})
+	t.Run("follows the window", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Run("document.querySelector('[name=follow]').click()")
+		b.window(1100, 800)
+		b.until("size", 30*time.Second, func() error {
+			if size := b.size(); !strings.HasPrefix(size, "1100x7") {
+				return errors.New(size)
+			}
+			return nil
+		})
+		b.sees("first line")
+		b.browser.Run("document.querySelector('[name=follow]').click()")
+		b.point("Full screen")
+		b.until("full screen", 10*time.Second, func() error {
+			if b.browser.Run("document.fullscreenElement?.className.includes('desk')") != "true" {
+				return errors.New("it is not")
+			}
+			return nil
+		})
+		b.click(300, 300)
+		b.screenshot("full screen")
+		b.types("in full screen\n")
+		b.file(at("typed"), "in full screen")
+		b.browser.Run("document.exitFullscreen()")
+	})
+	t.Run("the way out", func(t *testing.T) {
+		b := b.on(t)
+		b.click(300, 300)
+		held := 0
+		for code, modifier := range map[string]int{"ControlLeft": control, "AltLeft": alt, "ShiftLeft": shift} {
+			held |= modifier
+			b.browser.Call("Input.dispatchKeyEvent", event("rawKeyDown", code, held))
+		}
+		b.browser.Call("Input.dispatchKeyEvent", event("keyUp", "ShiftLeft", control|alt))
+		if at := b.browser.Run("document.activeElement.closest('.bar')?.getAttribute('role')"); at != "toolbar" {
+			t.Errorf("Ctrl+Alt+Shift leads to %q", at)
+		}
+		b.click(300, 300)
+		b.types("nothing is held\n")
+		b.file(at("typed"), "nothing is held")
+	})
 	t.Run("the network breaks", func(t *testing.T) {
 		b := b.on(t)
 		before := b.flows()
@@ -117,7 +158,14 @@ func TestXRDP(t *testing.T) {
 			b.types("b\n")
 			b.file(at("typed"), map[bool]string{true: "ab", false: "b"}[i%2 == 0])
 		}
+		b.link.Do(chaos.Fault{Kind: chaos.Cut})
+		b.says("Resuming …")
+		b.screenshot("resuming")
+		b.types("c")
+		b.link.Do(chaos.Fault{Kind: chaos.Pass})
 		b.says("Connected")
+		b.types("d\n")
+		b.file(at("typed"), "cd")
 		if after := b.flows(); after != before {
 			t.Errorf("%d flows were opened", after-before)
 		}
@@ -138,6 +186,33 @@ func TestXRDP(t *testing.T) {
 			b.screenshot("scrolled")
 			t.Errorf("%.2f%% of the desktop is not as it should be", 100*wrong)
 		}
+		still := b.picture()
+		end := filepath.Join(b.Dir, "end.png")
+		if err := os.Rename(still, end); err != nil {
+			t.Fatal(err)
+		}
+		b.wheel(500) // there is nothing below
+		time.Sleep(time.Second)
+		if wrong := differ(t, end, b.picture()); wrong > 0.002 {
+			t.Errorf("the wheel, turned down, changes %.2f%%", 100*wrong)
+		}
+		b.wheel(-500)
+		b.until("what was before", 10*time.Second, func() error {
+			if differ(t, end, b.picture()) < 0.01 {
+				return errors.New("the wheel, turned up, changes nothing")
+			}
+			return nil
+		})
+	})
+	t.Run("characters", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Run("document.querySelector('[name=unicode]').click(), document.querySelector('canvas').focus()")
+		b.types("as unicode 1\n")
+		b.file(at("typed"), "as unicode 1")
+		b.browser.Run("document.querySelector('[name=unicode]').click(), document.querySelector('canvas').focus()")
+		b.browser.Run("document.querySelector('details').open = true")
+		b.screenshot("menu")
+		b.browser.Run("document.querySelector('details').open = false")
 	})
 	t.Run("the client breaks", func(t *testing.T) {
 		b := b.on(t)
@@ -145,7 +220,7 @@ func TestXRDP(t *testing.T) {
 		b.says("The desktop's program in this page has failed.")
 		b.screenshot("broken")
 		b.press("Reconnect")
-		b.sees("SOAK DONE")
+		b.sees("unicode")
 		b.types("third line\n")
 		b.file(at("typed"), "third line")
 		b.sound()
@@ -153,12 +228,12 @@ func TestXRDP(t *testing.T) {
 	t.Run("reload", func(t *testing.T) {
 		b := b.on(t)
 		b.browser.Call("Page.reload", nil)
-		b.sees("third line")
+		b.sees("third")
 	})
 	t.Run("no clipboard", func(t *testing.T) {
 		b := b.on(t)
 		b.sign("sealed", login{user: x.User, password: x.Password})
-		b.sees("third line")
+		b.sees("third")
 		if page := b.browser.Run("document.querySelector('.bar').textContent"); !strings.Contains(page, "Policy does not allow to paste from here into the desktop.") || !strings.Contains(page, "Policy does not allow to copy from the desktop to here.") {
 			t.Errorf("the bar says %q", page)
 		}
@@ -178,13 +253,6 @@ func TestXRDP(t *testing.T) {
 		b.clipboard("a secret from here")
 		b.sound()
 	})
-	t.Run("without TLS", func(t *testing.T) {
-		b := b.on(t)
-		b.xrdp(xrdpClassic, "rdp")
-		b.sign("classic", login{user: x.User, password: x.Password})
-		b.says("Classic only has RDP's own encryption, which anybody in between can read.")
-		b.screenshot("refused")
-	})
 }
 
 // TestXRDPNegotiate: the security that Debian's xrdp has by itself, without a password: the desktop asks.
@@ -197,6 +265,19 @@ func TestXRDPNegotiate(t *testing.T) {
 	b.types("negotiated\n")
 	b.file(at("typed"), "negotiated")
 	b.press("Disconnect")
+	b.says("Let the browser do the password exchange")
+	b.sound()
+}
+
+// TestXRDPClassic: RDP's own security is none.
+func TestXRDPClassic(t *testing.T) {
+	b := start(t)
+	x, _ := b.xrdp(xrdpClassic, "rdp")
+	b.sign("classic", login{user: x.User, password: x.Password})
+	b.says("Classic only has RDP's own encryption, which anybody in between can read.")
+	b.says("Turn on TLS in its RDP service")
+	b.screenshot("refused")
+	b.press("Reconnect")
 	b.says("Let the browser do the password exchange")
 	b.sound()
 }
