@@ -1,1 +1,0 @@
-import{F as e,G as t,K as n,L as r,S as i,U as a,W as o,b as s,j as c,y as l}from"./disclose-version-pe8lJnb4.js";var u=i(`<div class="alone"><h1> </h1> <p><a href="/">Back to the targets</a></p></div>`);function d(i,d){o(d,!0);var f=u(),p=e(f),m=r(p,!0);t(2),n(f),c(()=>l(m,d.params.name)),s(i,f),a()}export{d as default};

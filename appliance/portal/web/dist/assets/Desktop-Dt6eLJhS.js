@@ -1,0 +1,1 @@
+import{C as e,E as t,F as n,J as r,V as i,X as a,Y as o,Z as s,w as c,z as l}from"./disclose-version-CVZAyt6V.js";var u=t(`<div class="alone"><h1> </h1> <p><a href="/">Back to the targets</a></p></div>`);function d(t,d){o(d,!0);var f=u(),p=l(f),m=i(p,!0);a(2),s(f),n(()=>e(m,d.params.name)),c(t,f),r()}export{d as default};

@@ -1,1 +1,0 @@
-import{I as e,R as t,S as n,b as r}from"./disclose-version-pe8lJnb4.js";import{t as i}from"./SessionList-dDe5BYH7.js";var a=n(`<h1>Live sessions</h1> <!>`,1);function o(n){var o=a(),s=t(e(o),2);i(s,{all:!0}),r(n,o)}export{o as default};
