@@ -1,1 +1,0 @@
-import{B as e,E as t,H as n,w as r}from"./disclose-version-CVZAyt6V.js";import{t as i}from"./SessionList-BvEwXr_D.js";var a=t(`<h1>My sessions</h1> <!>`,1);function o(t){var o=a(),s=n(e(o),2);i(s,{all:!1}),r(t,o)}export{o as default};
