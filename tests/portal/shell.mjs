@@ -48,6 +48,12 @@ export async function run(page, command) {
   await page.keyboard.press('Enter');
 }
 
+// interrupt leaves the line that is being typed, and waits for another: a shell that is interrupted throws away what follows.
+export async function interrupt(page) {
+  await page.keyboard.press('Control+C');
+  await sees(page, /\^C[^]*lab>\s*$/);
+}
+
 // fresh empties the screen and makes the prompt what these tests know.
 export async function fresh(page) {
   await page.locator('.xterm-helper-textarea').focus();

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { done, fits, must, person, picture, sound, told, usable, watch } from './browser.mjs';
 import { openLink } from './link.mjs';
-import { all, fresh, openTerminal, part, readable, rows, run, screen, sees, signOn } from './shell.mjs';
+import { all, fresh, interrupt, openTerminal, part, readable, rows, run, screen, sees, signOn } from './shell.mjs';
 
 const link = await openLink({ host: told.appliance, port: 443 }, told.port);
 const { context, page: first } = await person({ permissions: ['clipboard-read', 'clipboard-write'] });
@@ -171,7 +171,7 @@ await part('stopping what does not stop', async () => {
   await run(page, 'yes still-going');
   await sees(page, 'still-going');
   await page.waitForTimeout(500);
-  await page.keyboard.press('Control+C');
+  await interrupt(page);
   await fresh(page);
 });
 
@@ -204,7 +204,7 @@ await part('bracketed paste', async () => {
   await page.keyboard.press('Control+Shift+V');
   await sees(page, /echo one\n.*echo two/);
   must((await page.locator('[role=alertdialog]').count()) === 0, 'a bracketed paste asks');
-  await page.keyboard.press('Control+C');
+  await interrupt(page);
   await fresh(page);
 });
 
@@ -234,7 +234,7 @@ await part('hostile output', async () => {
   await picture(page, 'terminal-osc52', { fullPage: false });
   await page.getByRole('button', { name: 'Let it' }).click();
   await page.waitForFunction(async () => (await navigator.clipboard.readText()) === 'stolen');
-  await page.keyboard.press('Control+C');
+  await interrupt(page);
   await fresh(page);
   const text = await screen(page);
   must(!/stolen|\[21t|xterm\.js/.test(text), `the terminal has answered: ${text}`);
@@ -257,7 +257,7 @@ await part('20 cuts', async () => {
   must(numbers.length === 4000 && numbers.every((n, i) => n === i + 1), `of 4000 lines ${numbers.length} came, the first wrong one after ${numbers.findIndex((n, i) => n !== i + 1)}`);
   must((await screen(page)).includes('01234567890123456789'), `what was typed during the cuts: ${await screen(page)}`);
   must(cuts >= 15, `there were ${cuts} cuts`);
-  await page.keyboard.press('Control+C');
+  await interrupt(page);
   return `${cuts} cuts`;
 });
 
@@ -284,7 +284,7 @@ await part('echo', async () => {
     wire.push(await page.evaluate(() => window.echoed - window.pressed));
   }
   wire.sort((a, b) => a - b);
-  await page.keyboard.press('Control+C');
+  await interrupt(page);
   must(wire.every((x) => x > 0), 'a keystroke has no echo');
   return `p50 ${wire[50].toFixed(1)} ms, p99 ${wire[98].toFixed(1)} ms from the key to the echo in the page`;
 });
