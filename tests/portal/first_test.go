@@ -1,0 +1,55 @@
+package portal
+
+import (
+	"errors"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"sallyport/tests/lab"
+	"sallyport/tests/npm"
+)
+
+// TestFirstUse: who runs the demo, as make run does, and opens its link has a shell in the browser within a minute, without
+// filling anything in.
+func TestFirstUse(t *testing.T) {
+	bin, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &site{t: t, bin: bin, dir: t.TempDir(), home: t.TempDir(), run: exec.CommandContext}
+	w.folders()
+	npm.Install(t, "portal", scripts) // which is not a part of it, nor is building
+	began := time.Now()
+	demo := exec.Command(bin+"/sallyportd", "demo", "--allow-root")
+	demo.Env = append(os.Environ(), "TMPDIR="+w.dir)
+	w.daemon = lab.Start(t, demo)
+	var link string
+	w.eventually(30*time.Second, "the demo prints a link", func() error {
+		select {
+		case <-w.daemon.Done():
+			t.Fatalf("the demo ended: %s", w.daemon.Output())
+		default:
+		}
+		if link = regexp.MustCompile(`(?m)https://127\.0\.0\.1:\S+#\S+$`).FindString(w.daemon.Output()); link == "" {
+			return errors.New("no link yet")
+		}
+		return nil
+	})
+	t.Logf("the link is there after %.1f s", time.Since(began).Seconds())
+	address, err := url.Parse(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.url, w.at = "https://"+address.Host, address.Host
+	w.browse("first.mjs", map[string]any{"link": link, "began": began.UnixMilli()})
+
+	w.daemon.Terminate(10 * time.Second)
+	if left, err := filepath.Glob(w.dir + "/sallyport-demo-*"); err != nil || len(left) > 0 {
+		t.Errorf("the demo leaves %v behind, %v", left, err)
+	}
+}
