@@ -44,4 +44,18 @@ await page.getByText('denied by policy "secrets need a second factor"').waitFor(
 await picture(page, 'first-refused', { fullPage: false });
 await sound(page);
 
+// A guest of theirs gets in as easily, and is offered nothing but that.
+const { page: guest } = await person();
+await guest.goto(told.guest);
+await guest.getByRole('button', { name: 'Connect', exact: true }).click();
+await guest.getByRole('link', { name: 'Open terminal' }).waitFor();
+await settled(guest);
+const offered = await guest.locator('body').innerText();
+must(!/sallyport|The command|Ask for approval|Approvals|Administration/.test(offered), `a guest is offered what they cannot do:\n${offered}`);
+await picture(guest, 'first-guest', { fullPage: false });
+await guest.getByRole('link', { name: 'Open terminal' }).click();
+await guest.getByRole('button', { name: 'Connect', exact: true }).click();
+await guest.locator('.session .state', { hasText: 'Connected' }).waitFor();
+await sound(guest);
+
 await done(`from the demo's start to a command's output in a browser: ${took.toFixed(1)} s`);

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 )
 
 // TestFirstUse: who runs the demo, as make run does, and opens its link has a shell in the browser within a minute, without
-// filling anything in.
+// filling anything in; and so has a guest of theirs.
 func TestFirstUse(t *testing.T) {
 	bin, err := programs()
 	if err != nil {
@@ -46,7 +47,17 @@ func TestFirstUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.url, w.at = "https://"+address.Host, address.Host
-	w.browse("first.mjs", map[string]any{"link": link, "began": began.UnixMilli()})
+	home := regexp.MustCompile(`(?m)^ *export SALLYPORT_HOME=(\S+)$`).FindStringSubmatch(w.daemon.Output())
+	if home == nil {
+		t.Fatalf("the demo does not say how to go on by hand:\n%s", w.daemon.Output())
+	}
+	share := exec.Command(bin+"/sallyport", "share", "demo-1", "--for", "30m")
+	share.Env = append(os.Environ(), "SALLYPORT_HOME="+home[1])
+	guest, err := share.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.browse("first.mjs", map[string]any{"link": link, "guest": strings.TrimSpace(string(guest)), "began": began.UnixMilli()})
 
 	w.daemon.Terminate(10 * time.Second)
 	if left, err := filepath.Glob(w.dir + "/sallyport-demo-*"); err != nil || len(left) > 0 {
