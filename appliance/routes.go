@@ -190,8 +190,9 @@ func (c call) me() (any, error) {
 	standing, err := c.gateway.standing(c.peer.Device)
 	scope, barred := c.gateway.Devices.ScopeOf(c.peer.Device)
 	err = errors.Join(err, barred)
+	_, guest := c.gateway.linkOf(c.peer.Device)
 	return api.Me{Appliance: c.gateway.Name, User: c.peer.User, Device: c.peer.Device, Transport: c.peer.Transport, Source: c.peer.Remote.Addr().String(),
-		Admin: c.gateway.isAdmin(c.peer), Time: time.Now().UTC(), Groups: standing.Groups, MFA: standing.MFA, SignedInUntil: standing.Expires, Scope: listedScope(scope)}, err
+		Admin: c.gateway.isAdmin(c.peer), Time: time.Now().UTC(), Groups: standing.Groups, MFA: standing.MFA, SignedInUntil: standing.Expires, Scope: listedScope(scope), Guest: guest}, err
 }
 
 func (c call) revoke() (any, error) {

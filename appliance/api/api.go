@@ -28,6 +28,7 @@ type Me struct {
 	MFA           time.Time `json:"mfa,omitzero"`     // when a second factor was used to sign in
 	SignedInUntil time.Time `json:"signed_in_until,omitzero"`
 	Scope         Scope     `json:"scope,omitzero"` // of the device
+	Guest         bool      `json:"guest,omitempty"`
 }
 
 // A Target is one that the caller may see.
@@ -56,6 +57,8 @@ type Grant struct {
 	Bandwidth int64         `json:"bandwidth_bits,omitempty"` // a second, each way
 	Approval  []string      `json:"approval,omitempty"`       // somebody of each of these groups must agree first
 	Record    bool          `json:"record,omitempty"`
+
+	Principals []string `json:"principals,omitempty"` // users on the target that an SSH certificate would be for; none: there would be none
 }
 
 // A Bench is how fast the appliance lets people measure.

@@ -7,16 +7,15 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
-	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -44,7 +43,7 @@ func demoCommand(e env) *cli.Command {
 		Name:  "demo",
 		Usage: "show the main job: appliance, two targets in memory, client",
 		Description: "Everything lives in this process and in a temporary folder. The targets'\n" +
-			"shells are those of the user who runs the demo, and only the demo's own key\nopens them.",
+			"shells are those of the user who runs the demo, and only certificates of the\ndemo's appliance open them.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "once", Usage: "end after the transcript; 0 if each step did what it says"},
 			&cli.BoolFlag{Name: "allow-root", Usage: "run as root too, whose shell the targets then give"},
@@ -87,8 +86,7 @@ type demo struct {
 	tcp      net.Listener
 	udp      *net.UDPConn
 	log      *slog.Logger
-	user     string
-	key      ssh.Signer // opens the machines
+	key      ssh.Signer // ann's, certified
 	machines []*machine
 	far      *netstack.Stack // the machines' end of the VNet
 	near     *netstack.Stack // the appliance's
@@ -109,14 +107,6 @@ func newDemo(e env, listen string, verbose bool) (d *demo, err error) {
 		return d, err
 	}
 	if d.tcp, d.udp, err = listenBoth(listen); err != nil {
-		return d, err
-	}
-	who, err := user.Current()
-	if err != nil {
-		return d, err
-	}
-	d.user = who.Username
-	if err := d.makeKey(); err != nil {
 		return d, err
 	}
 	return d, d.makeVNet()
@@ -146,22 +136,6 @@ func listenBoth(address string) (net.Listener, *net.UDPConn, error) {
 	return nil, nil, last
 }
 
-// makeKey makes the key that opens the machines, where the person finds it.
-func (d *demo) makeKey() error {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return err
-	}
-	block, err := ssh.MarshalPrivateKey(key, "sallyport demo")
-	if err != nil {
-		return err
-	}
-	if d.key, err = ssh.NewSignerFromKey(key); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(d.dir, "key"), pem.EncodeToMemory(block), 0o600)
-}
-
 // makeVNet joins two stacks: the appliance's, and one that has both machines' addresses.
 func (d *demo) makeVNet() (err error) {
 	near, far := link.Pipe(link.PipeOptions{})
@@ -178,7 +152,7 @@ func (d *demo) makeVNet() (err error) {
 		return err
 	}
 	for _, m := range demoMachines {
-		made, err := newMachine(m.name, d.key.PublicKey())
+		made, err := newMachine(m.name)
 		if err != nil {
 			return err
 		}
@@ -360,20 +334,20 @@ func (d *demo) transcript(ctx context.Context, cfg *config.Config, once bool) er
 	if err != nil {
 		return err
 	}
-	d.step("now by hand, in a browser")
-	d.line("https://%s/login/code#%s", address, link.Code)
-	d.line("(signs it in as ann, once, within %v; the certificate is the demo's own, so the browser asks first)", appliance.CodeLife)
-	d.step("or in another terminal")
+	d.step("now by hand, in another terminal")
 	d.line("export SALLYPORT_HOME=%s", home.Dir())
 	d.line("export PATH=%s:$PATH", filepath.Dir(d.sibling()))
 	d.line("sallyport ls")
-	d.line("sallyport ssh -i %s %s@demo-1", filepath.Join(d.dir, "key"), d.user)
+	d.line("sallyport ssh ann@demo-1")
 	d.line("sallyport share demo-1 --for 30m")
 	d.line("sallyport sessions")
 	d.line("sallyport audit --follow")
 	d.line("sallyport admin policy why --user ann --target vault")
 	d.line("sallyport doctor")
 	d.line("sallyport bench demo-1")
+	d.step("or in a browser: terminals, files, and what an administrator sees")
+	d.line("https://%s/login/code#%s", address, link.Code)
+	d.line("(opens signed in as ann, once, within %v; the browser warns first, since the demo's certificate is its own)", appliance.CodeLife)
 	return nil
 }
 
@@ -421,7 +395,60 @@ func (d *demo) enrol(ctx context.Context, cfg *config.Config) (client.Home, erro
 		return home, err
 	}
 	d.line("signed in to %s as %s, device %s", profile.Name, profile.User, profile.Device)
-	return home, nil
+	return home, d.certify(ctx, cfg, home)
+}
+
+// certify has the machines trust the appliance's authority, and the appliance sign a key of ann's.
+func (d *demo) certify(ctx context.Context, cfg *config.Config, home client.Home) error {
+	var answer caAnswer
+	if err := askDaemon(ctx, cfg, http.MethodGet, "ca?", nil, &answer); err != nil {
+		return err
+	}
+	var authorities []ssh.PublicKey
+	for _, line := range answer.Lines {
+		authority, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+		if err != nil {
+			return err
+		}
+		authorities = append(authorities, authority)
+	}
+	for _, m := range d.machines {
+		m.trust(authorities)
+	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		return err
+	}
+	profile, err := home.Profile("demo")
+	if err != nil {
+		return err
+	}
+	dialer, err := client.NewDirect(home, profile, client.Options{Transport: transport.QUIC})
+	if err != nil {
+		return err
+	}
+	defer dialer.Close()
+	a := client.NewAPI(dialer)
+	defer a.Close()
+	signed, err := a.SSHCertificate(ctx, api.AskSSHCertificate{Target: demoMachines[0].name, Key: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))})
+	if err != nil {
+		return err
+	}
+	cert, _, _, _, err := ssh.ParseAuthorizedKey([]byte(signed.Certificate))
+	if err != nil {
+		return err
+	}
+	certificate, ok := cert.(*ssh.Certificate)
+	if !ok {
+		return errors.New("the appliance's SSH certificate is none")
+	}
+	d.key, err = ssh.NewCertSigner(certificate, signer)
+	d.line("the appliance certifies an SSH key of hers: the targets trust its certificates, and nothing else")
+	return err
 }
 
 // ssh runs a command on a machine through the appliance and returns what it printed.
@@ -449,7 +476,7 @@ func (d *demo) ssh(ctx context.Context, home client.Home, mode transport.Mode, t
 		}
 	}
 	conn, channels, requests, err := ssh.NewClientConn(flow, target, &ssh.ClientConfig{
-		User: d.user, Auth: []ssh.AuthMethod{ssh.PublicKeys(d.key)}, HostKeyCallback: ssh.FixedHostKey(host), Timeout: 10 * time.Second})
+		User: "ann", Auth: []ssh.AuthMethod{ssh.PublicKeys(d.key)}, HostKeyCallback: ssh.FixedHostKey(host), Timeout: 10 * time.Second})
 	if err != nil {
 		return "", err
 	}
@@ -534,7 +561,7 @@ func (d *demo) audit(ctx context.Context, home client.Home) error {
 		}
 		kinds[e.Kind]++
 		if e.Target != "" {
-			d.line("%s  %-17s %s  %s %s", e.Time.Format(time.TimeOnly), e.Kind, e.Target, e.Code, strings.Join(e.Policies, ", "))
+			d.line("%s  %-18s %s  %s %s", e.Time.Format(time.TimeOnly), e.Kind, e.Target, e.Code, strings.Join(e.Policies, ", "))
 		}
 	}
 	if kinds[audit.DecisionRefused] < 2 || kinds[audit.FlowOpen] < 4 || kinds[audit.FlowEnd] < kinds[audit.FlowOpen] {

@@ -45,14 +45,30 @@ func newKey(t *testing.T) ssh.Signer {
 	return signer
 }
 
-// TestMachine: a demo machine opens to the demo's key and no other, forwards nothing, and its shell has a terminal of
-// the asked size.
-func TestMachine(t *testing.T) {
+// certified is a new key with a certificate of an authority's for ann.
+func certified(t *testing.T, authority ssh.Signer) ssh.Signer {
+	t.Helper()
 	key := newKey(t)
-	m, err := newMachine("demo-1", key.PublicKey())
+	cert := &ssh.Certificate{Key: key.PublicKey(), CertType: ssh.UserCert, ValidPrincipals: []string{"ann"}, ValidBefore: ssh.CertTimeInfinity}
+	if err := cert.SignCert(rand.Reader, authority); err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewCertSigner(cert, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return signer
+}
+
+// TestMachine: a demo machine opens to certificates of the authority that it trusts, for the user that they name, and to
+// nothing else. It forwards nothing, and its shell has a terminal of the asked size.
+func TestMachine(t *testing.T) {
+	m, err := newMachine("demo-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := newKey(t)
+	good := certified(t, authority)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -66,15 +82,23 @@ func TestMachine(t *testing.T) {
 		l.Close()
 		<-done
 	}()
-	dial := func(key ssh.Signer) (*ssh.Client, error) {
-		return ssh.Dial("tcp", l.Addr().String(), &ssh.ClientConfig{User: "anybody", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
+	dial := func(user string, key ssh.Signer) (*ssh.Client, error) {
+		return ssh.Dial("tcp", l.Addr().String(), &ssh.ClientConfig{User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
 			HostKeyCallback: ssh.FixedHostKey(m.host)})
 	}
-	if c, err := dial(newKey(t)); err == nil {
-		c.Close()
-		t.Error("another key opens it")
+	refused := func(what, user string, key ssh.Signer) {
+		t.Helper()
+		if c, err := dial(user, key); err == nil {
+			c.Close()
+			t.Errorf("%s opens it", what)
+		}
 	}
-	c, err := dial(key)
+	refused("a certificate of an authority that it does not know yet", "ann", good)
+	m.trust([]ssh.PublicKey{authority.PublicKey()})
+	refused("another authority's certificate", "ann", certified(t, newKey(t)))
+	refused("a certificate for another user", "bob", good)
+	refused("a key alone", "ann", newKey(t))
+	c, err := dial("ann", good)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -136,8 +137,12 @@ func TestGuestLinks(t *testing.T) {
 		t.Fatalf("%d %s", status, text)
 	}
 	var me api.Me
-	if b.asks("GET", "/api/v1/me", nil, &me); me.User != user || me.Admin || len(me.Scope.Targets) != 1 || !me.Scope.Expires.Equal(link.Expires) {
+	if b.asks("GET", "/api/v1/me", nil, &me); me.User != user || me.Admin || !me.Guest || len(me.Scope.Targets) != 1 || !me.Scope.Expires.Equal(link.Expires) {
 		t.Errorf("%+v", me)
+	}
+	var grant api.Grant
+	if b.asks("GET", "/api/v1/grant?target=demo-1&protocol=ssh&program=terminal", nil, &grant); !slices.Equal(grant.Principals, []string{user}) {
+		t.Errorf("%+v", grant)
 	}
 	var targets []api.Target
 	if b.asks("GET", "/api/v1/targets", nil, &targets); len(targets) != 1 || targets[0].Name != "demo-1" {

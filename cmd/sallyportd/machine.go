@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -10,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -18,20 +21,21 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// A machine is one of the demo's targets: an SSH server in this process that runs a shell of the invoking user and
-// accepts one key.
+// A machine is one of the demo's targets: an SSH server in this process that runs a shell of the invoking user, whatever
+// user a certificate of an authority that it trusts is for.
 type machine struct {
 	name   string
 	config *ssh.ServerConfig
 	host   ssh.PublicKey
 	shell  *user.User
 
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
-	wg    sync.WaitGroup
+	mu          sync.Mutex
+	authorities []ssh.PublicKey
+	conns       map[net.Conn]struct{}
+	wg          sync.WaitGroup
 }
 
-func newMachine(name string, accepted ssh.PublicKey) (*machine, error) {
+func newMachine(name string) (*machine, error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -45,16 +49,23 @@ func newMachine(name string, accepted ssh.PublicKey) (*machine, error) {
 		return nil, err
 	}
 	m := &machine{name: name, host: host.PublicKey(), shell: shell, conns: map[net.Conn]struct{}{}}
-	m.config = &ssh.ServerConfig{
-		PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			if string(key.Marshal()) != string(accepted.Marshal()) {
-				return nil, fmt.Errorf("not the demo's key")
-			}
-			return nil, nil
-		},
-	}
+	checker := &ssh.CertChecker{IsUserAuthority: m.trusts}
+	m.config = &ssh.ServerConfig{PublicKeyCallback: checker.Authenticate}
 	m.config.AddHostKey(host)
 	return m, nil
+}
+
+// trust has the machine accept certificates of these authorities, as TrustedUserCAKeys in sshd_config does.
+func (m *machine) trust(authorities []ssh.PublicKey) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.authorities = authorities
+}
+
+func (m *machine) trusts(authority ssh.PublicKey) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.authorities, func(a ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), authority.Marshal()) })
 }
 
 // serve accepts on l until it is closed, and returns when all connections have ended.
@@ -129,9 +140,10 @@ func (m *machine) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 			var w changed
 			if ok = resize != nil && ssh.Unmarshal(r.Payload, &w) == nil; ok {
 				select {
-				case resize <- pty.Winsize{Cols: uint16(w.Columns), Rows: uint16(w.Rows)}:
+				case <-resize: // the latest size counts
 				default:
 				}
+				resize <- pty.Winsize{Cols: uint16(w.Columns), Rows: uint16(w.Rows)}
 			}
 		case "shell", "exec", "subsystem":
 			var ask struct{ Command string }
@@ -185,11 +197,15 @@ func (m *machine) run(ctx context.Context, channel ssh.Channel, command string, 
 	if cmd.Dir = m.shell.HomeDir; !isFolder(cmd.Dir) {
 		cmd.Dir = "/" // as login does
 	}
-	cmd.Env = []string{"HOME=" + m.shell.HomeDir, "USER=" + m.shell.Username, "PATH=" + os.Getenv("PATH"), "SALLYPORT_DEMO=" + m.name}
+	cmd.Env = []string{"HOME=" + m.shell.HomeDir, "USER=" + m.shell.Username, "PATH=" + os.Getenv("PATH"), "SALLYPORT_DEMO=" + m.name,
+		"LANG=" + cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LANG"), "C.UTF-8"), "PS1=" + m.name + "$ "}
 	if terminal == nil {
 		return status(m.pipes(ctx, cmd, channel))
 	}
 	cmd.Env = append(cmd.Env, "TERM="+terminal.Term)
+	if command == "" {
+		fmt.Fprintf(channel, "This is %s, a target of the demo: a shell of %s on the computer where the demo runs.\r\n", m.name, m.shell.Username)
+	}
 	f, err := pty.StartWithSize(cmd, &pty.Winsize{Cols: uint16(terminal.Columns), Rows: uint16(terminal.Rows)})
 	if err != nil {
 		return status(err)

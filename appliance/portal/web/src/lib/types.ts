@@ -18,6 +18,7 @@ export interface Me {
   mfa?: string;
   signed_in_until?: string;
   scope?: Scope;
+  guest?: boolean;
 }
 
 export interface Target {
@@ -43,6 +44,7 @@ export interface Grant {
   bandwidth_bits?: number;
   approval?: string[];
   record?: boolean;
+  principals?: string[];
 }
 
 export interface Session {

@@ -1,0 +1,61 @@
+// A newcomer's first minute: the link that the demo has printed, a target, its terminal, a command. Nothing is filled in.
+import { done, fault, fits, must, person, picture, settled, sound, told, usable } from './browser.mjs';
+import { readable, run, sees } from './shell.mjs';
+
+const { context, page } = await person();
+await page.goto(told.link);
+await page.getByRole('heading', { name: 'Targets', level: 1 }).waitFor();
+await settled(page);
+must(!page.url().includes('#'), 'the code stays in the address');
+await picture(page, 'first-targets', { fullPage: false });
+
+await page.getByRole('link', { name: 'Terminal of demo-1' }).click();
+const connect = page.getByRole('button', { name: 'Connect', exact: true });
+await connect.waitFor();
+await picture(page, 'first-sign-on', { fullPage: false });
+await connect.click();
+await page.locator('.session .state', { hasText: /Connected|Ended/ }).waitFor();
+if (!(await page.locator('.session .state', { hasText: 'Connected' }).isVisible())) fault(`demo-1 does not open: ${await page.locator('.over').innerText()}`);
+
+await readable(page);
+await run(page, 'echo sum-$((40+2)) on $SALLYPORT_DEMO');
+await sees(page, 'sum-42 on demo-1');
+const took = (Date.now() - told.began) / 1000;
+await picture(page, 'first-terminal', { fullPage: false });
+must(took < 60, `the first command's output comes after ${took.toFixed(1)} s`);
+
+// What they look at next.
+await page.setViewportSize({ width: 900, height: 600 });
+await fits(page, 'the terminal');
+await usable(page, 'the terminal');
+const [files] = await Promise.all([context.waitForEvent('page'), page.getByRole('link', { name: 'Files' }).click()]);
+await files.getByRole('button', { name: 'New folder' }).waitFor(); // of the terminal's session: nobody signs on again
+await picture(files, 'first-files', { fullPage: false });
+await sound(files);
+await files.close();
+
+await page.locator('.xterm-helper-textarea').focus();
+await run(page, 'exit');
+await page.getByText('The session is over.').waitFor();
+await sound(page);
+
+await page.goto(told.url + '/connect/vault');
+await page.getByText('denied by policy "secrets need a second factor"').waitFor();
+await picture(page, 'first-refused', { fullPage: false });
+await sound(page);
+
+// A guest of theirs gets in as easily, and is offered nothing but that.
+const { page: guest } = await person();
+await guest.goto(told.guest);
+await guest.getByRole('button', { name: 'Connect', exact: true }).click();
+await guest.getByRole('link', { name: 'Open terminal' }).waitFor();
+await settled(guest);
+const offered = await guest.locator('body').innerText();
+must(!/sallyport|The command|Ask for approval|Approvals|Administration/.test(offered), `a guest is offered what they cannot do:\n${offered}`);
+await picture(guest, 'first-guest', { fullPage: false });
+await guest.getByRole('link', { name: 'Open terminal' }).click();
+await guest.getByRole('button', { name: 'Connect', exact: true }).click();
+await guest.locator('.session .state', { hasText: 'Connected' }).waitFor();
+await sound(guest);
+
+await done(`from the demo's start to a command's output in a browser: ${took.toFixed(1)} s`);
