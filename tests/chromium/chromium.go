@@ -23,14 +23,15 @@ import (
 type Browser struct {
 	t       testing.TB
 	in      io.Writer
+	pipe    *os.File // out reads it
 	out     *bufio.Reader
 	id      int
 	session string
 	said    []string // by the page, on its console
 }
 
-// patience is for all that a test does with a browser.
-const patience = 4 * time.Minute
+// patience is for the answer to one command.
+const patience = 2 * time.Minute
 
 // New starts a browser that ends with the test. Where there is none the test is skipped, but for root, whose machine has all
 // that is tested with.
@@ -67,7 +68,7 @@ func In(t testing.TB, command func(ctx context.Context, name string, args ...str
 	}
 	hear.Close()
 	say.Close()
-	b := &Browser{t: t, in: in, out: bufio.NewReaderSize(out, 1<<20)}
+	b := &Browser{t: t, in: in, pipe: out, out: bufio.NewReaderSize(out, 1<<20)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, line := range b.said[max(0, len(b.said)-40):] {
@@ -80,7 +81,6 @@ func In(t testing.TB, command func(ctx context.Context, name string, args ...str
 		in.Close()
 		out.Close()
 	})
-	out.SetReadDeadline(time.Now().Add(patience))
 	var target struct{ TargetID string }
 	b.Into(&target, "Target.createTarget", map[string]any{"url": "about:blank"})
 	var attached struct{ SessionID string }
@@ -109,6 +109,7 @@ func (b *Browser) Try(method string, params any) (json.RawMessage, error) {
 	if _, err := b.in.Write(append(text, 0)); err != nil {
 		b.t.Fatal(err)
 	}
+	b.pipe.SetReadDeadline(time.Now().Add(patience))
 	for {
 		text, err := b.out.ReadBytes(0)
 		if err != nil {

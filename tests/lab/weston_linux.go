@@ -37,7 +37,7 @@ func (l *Lab) Weston(n *Namespace, o WestonOptions) *Weston {
 		}
 	}
 	config := filepath.Join(dir, "weston.ini")
-	l.write(config, "[core]\nidle-time=0\n[autolaunch]\npath="+terminal+"\n[shell]\nlocking=false\n")
+	l.write(config, "[core]\nidle-time=0\n[autolaunch]\npath="+terminal+"\n[shell]\nlocking=false\n[keyboard]\nrepeat-rate=0\n")
 	if err := os.Chmod(dir, 0o700); err != nil {
 		l.t.Fatal(err)
 	}
