@@ -44,15 +44,16 @@ unit:
 # detector too.
 system:
 	$(ROOT) $(GO) test -race -timeout 15m -p 1 ./host ./host/boot ./host/source ./host/disk ./netstack/...
-	$(MAKE) -j2 namespaces machines
+	$(MAKE) namespaces
 	$(MAKE) browsers
+	$(MAKE) machines
 
-# What is in namespaces mostly waits, so machines run beside it; no more of them than there are processors, since one that gets
-# too little of a processor takes its own worker for hung, and is right.
+# One after the other: an emulated machine that gets too little of a processor takes its own worker for hung, and is right, and
+# what measures in namespaces measures the machines then.
 namespaces:
 	$(ROOT) $(GO) test -timeout 40m -p 1 -parallel 4 ./tests/lab ./tests/release ./tests/system ./image/deploy
 machines:
-	$(ROOT) $(GO) test -timeout 60m -p 1 -parallel 2 ./image ./tests/vm
+	$(ROOT) $(GO) test -timeout 60m -p 1 -parallel 3 ./image ./tests/vm
 
 # Real browsers, each in a namespace of its own with an appliance and its targets. They draw desktops, and want the processor.
 browsers:
