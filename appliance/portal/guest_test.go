@@ -18,6 +18,7 @@ import (
 	"sallyport/appliance/api"
 	"sallyport/appliance/auth"
 	"sallyport/appliance/auth/signin"
+	"sallyport/tests/chromium"
 )
 
 // A door lets in who knows a secret, as often as its link says.
@@ -222,45 +223,45 @@ func TestGuestSignsIn(t *testing.T) {
 // TestGuestInChromium: a real browser opens a link. The secret leaves the address bar, the key cannot be read, and the page
 // keeps to its policy.
 func TestGuestInChromium(t *testing.T) {
-	c := newChromium(t)
+	c := hand{chromium.New(t), t}
 	server := httptest.NewUnstartedServer(nil)
 	address := "https://localhost:" + server.Listener.Addr().String()[strings.LastIndex(server.Listener.Addr().String(), ":")+1:]
 	h := newHouseAt(t, address, "localhost")
 	server.Config.Handler = h.handler
 	server.StartTLS()
 	defer server.Close()
-	c.call("Page.enable", nil)
-	c.call("Page.addScriptToEvaluateOnNewDocument", map[string]any{
+	c.Call("Page.enable", nil)
+	c.Call("Page.addScriptToEvaluateOnNewDocument", map[string]any{
 		"source": "window.broken = []; document.addEventListener('securitypolicyviolation', e => window.broken.push(e.violatedDirective + ' ' + e.blockedURI))"})
 
 	evil := auth.GuestLink{Approval: `<img src=x onerror="window.broken.push('xss')">`}
 	h.door.adds("secret-of-the-link", evil)
-	c.call("Page.navigate", map[string]any{"url": address + "/guest#secret-of-the-link"})
-	c.sees("ann lets you connect to db-1.")
-	c.sees("terminal (SSH)")
-	c.sees("Somebody in <img src=x")
-	if href := c.run("location.href"); strings.Contains(href, "secret") {
+	c.Call("Page.navigate", map[string]any{"url": address + "/guest#secret-of-the-link"})
+	c.Sees("ann lets you connect to db-1.")
+	c.Sees("terminal (SSH)")
+	c.Sees("Somebody in <img src=x")
+	if href := c.Run("location.href"); strings.Contains(href, "secret") {
 		t.Errorf("the secret stays in the address: %s", href)
 	}
-	if broken := c.run("JSON.stringify(window.broken)"); broken != "[]" {
+	if broken := c.Run("JSON.stringify(window.broken)"); broken != "[]" {
 		t.Errorf("the page breaks its policy: %s", broken)
 	}
 	if len(h.door.opened) != 0 {
 		t.Error("it was opened before the click")
 	}
 	c.press("Connect")
-	for end := time.Now().Add(20 * time.Second); c.run("location.pathname") != "/connect/db-1"; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); c.Run("location.pathname") != "/connect/db-1"; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("at %s: %s", c.run("location.href"), c.run("document.body.innerText"))
+			t.Fatalf("at %s: %s", c.Run("location.href"), c.Run("document.body.innerText"))
 		}
 	}
 	if len(h.door.opened) != 1 {
 		t.Fatalf("opened %d times", len(h.door.opened))
 	}
 	// From another page of the same origin: the key is there, signs for the device, and is not to be had.
-	c.call("Page.navigate", map[string]any{"url": address + "/login"})
-	c.sees("Sign in")
-	c.run(`window.found = ""; (async () => {
+	c.Call("Page.navigate", map[string]any{"url": address + "/login"})
+	c.Sees("Sign in")
+	c.Run(`window.found = ""; (async () => {
 		const open = indexedDB.open("sallyport");
 		const db = await new Promise(r => open.onsuccess = () => r(open.result));
 		const get = db.transaction("device").objectStore("device").get("key");
@@ -275,9 +276,9 @@ func TestGuestInChromium(t *testing.T) {
 		Identity, Key, Signature []int
 		Refused                  string
 	}
-	for end := time.Now().Add(10 * time.Second); c.run("window.found") == "" && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); c.Run("window.found") == "" && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 	}
-	if err := json.Unmarshal([]byte(c.run("window.found")), &found); err != nil {
+	if err := json.Unmarshal([]byte(c.Run("window.found")), &found); err != nil {
 		t.Fatal(err)
 	}
 	key := ed25519.PublicKey(octets(found.Key))
@@ -286,35 +287,35 @@ func TestGuestInChromium(t *testing.T) {
 	}
 
 	// A link that does not work says so, and one that is cut off too.
-	c.call("Page.navigate", map[string]any{"url": address + "/guest#secret-of-the-link"})
-	c.sees("this link does not work")
-	c.run("sessionStorage.clear()")
-	c.call("Page.navigate", map[string]any{"url": address + "/login"})
-	c.sees("Sign in")
-	c.call("Page.navigate", map[string]any{"url": address + "/guest"})
-	c.sees("this link is not whole")
+	c.Call("Page.navigate", map[string]any{"url": address + "/guest#secret-of-the-link"})
+	c.Sees("this link does not work")
+	c.Run("sessionStorage.clear()")
+	c.Call("Page.navigate", map[string]any{"url": address + "/login"})
+	c.Sees("Sign in")
+	c.Call("Page.navigate", map[string]any{"url": address + "/guest"})
+	c.Sees("this link is not whole")
 
 	// Who must sign in is told, and goes on afterwards with the link that they came with.
 	secret, _ := h.setUp("carl")
 	h.clock = h.clock.Add(time.Minute)
 	h.door.adds("for-who-signs-in", auth.GuestLink{SignIn: true})
-	c.call("Page.navigate", map[string]any{"url": address + "/guest#for-who-signs-in"})
-	c.sees("ann lets you connect")
+	c.Call("Page.navigate", map[string]any{"url": address + "/guest#for-who-signs-in"})
+	c.Sees("ann lets you connect")
 	c.press("Connect")
-	c.sees("You must sign in first.")
-	c.run("document.getElementById('guest-to-sign-in').click()")
-	c.sees("User name")
+	c.Sees("You must sign in first.")
+	c.Run("document.getElementById('guest-to-sign-in').click()")
+	c.Sees("User name")
 	c.fill("user", "carl")
 	c.fill("password", secretSentence)
 	c.press("Sign in")
-	c.sees("One more step")
+	c.Sees("One more step")
 	c.fill("code", h.code(secret))
 	c.press("Go on")
-	c.sees("ann lets you connect")
+	c.Sees("ann lets you connect")
 	c.press("Connect")
-	for end := time.Now().Add(20 * time.Second); c.run("location.pathname") != "/connect/db-1"; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); c.Run("location.pathname") != "/connect/db-1"; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("at %s: %s", c.run("location.href"), c.run("document.body.innerText"))
+			t.Fatalf("at %s: %s", c.Run("location.href"), c.Run("document.body.innerText"))
 		}
 	}
 }
