@@ -77,7 +77,7 @@ func (b *bastion) tunnelled() {
 func TestWireGuard(t *testing.T) {
 	b := start(t, settings{prepare: (*bastion).tunnelled})
 	b.mustSSH(from, "10.200.0.1")
-	b.copies("db-1", "db-6")
+	b.copies(64<<20, "db-1", "db-6")
 	if r := b.client("proxy", "closed"); r.exit != 12 || !strings.Contains(r.stderr, "nothing listens") {
 		t.Errorf("a port where nothing listens: %v", r)
 	}
@@ -112,7 +112,7 @@ func TestTap(t *testing.T) {
 	if err := b.ssh("quic", "named", "echo by the DNS of the lease", "by the DNS of the lease"); err != nil {
 		t.Errorf("%v\n%s", err, b.daemon.Output())
 	}
-	b.copies("db-1")
+	b.copies(64<<20, "db-1")
 }
 
 // TestQueues: a link whose packets come by several sockets carries files of several connections at once.
@@ -246,6 +246,7 @@ func (b *bastion) metrics() string {
 
 // TestDHCP: the appliance's address is what the server says, now, later, not any more, and again.
 func TestDHCP(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	lease := lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.50/16"), Length: 6 * time.Second, MTU: 1400}
 	var server *lab.DHCP
 	b := start(t, settings{prepare: func(b *bastion) {
@@ -291,6 +292,7 @@ func TestDHCP(t *testing.T) {
 
 // TestNoDHCP: an appliance whose DHCP server is not there serves all the same, and takes the address when it comes.
 func TestNoDHCP(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	b := start(t, settings{prepare: func(b *bastion) {
 		b.attach(fmt.Sprintf("  hub: {link: {packet: %s}, addresses: dhcp, prefixes: [10.99.0.0/16]}\n", b.VNet.Interface))
 	}})

@@ -9,7 +9,7 @@ func TestSSHWidthByTap(t *testing.T) {
 		b.attach(`  hub: {link: {tap: t0}, addresses: [10.99.0.4/16, "fd99::4/64"], prefixes: [10.99.0.0/16, "fd99::/64"]}` + "\n")
 	}})
 	b.mustSSH("echo the TAP is on its bridge", "the TAP is on its bridge")
-	b.copies("db-6") // TestTap has IPv4
+	b.copies(64<<20, "db-6") // TestTap has IPv4
 	widthBothWays(t, b)
 }
 

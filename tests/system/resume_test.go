@@ -97,7 +97,7 @@ func TestResume(t *testing.T) {
 func TestBulkThroughCuts(t *testing.T) {
 	b := start(t, settings{})
 	link, home := b.throughChaos()
-	size, cuts := int64(64<<20), 40
+	size, cuts := int64(64<<20), 20
 	if soaking() {
 		size, cuts = 4<<30, 50
 	}

@@ -53,21 +53,24 @@ func (b *bastion) direct(stdin, command string) run {
 		"-o", "LogLevel=ERROR", "root@10.99.0.10", command)
 }
 
-// TestSCP moves 256 MiB each way over each transport, to targets by IPv4 and by IPv6, alone and by the agent, and compares.
+// TestSCP moves files each way over each transport, to targets by IPv4 and by IPv6, alone and by the agent, and compares.
 func TestSCP(t *testing.T) {
 	b := start(t, settings{})
-	t.Run("alone", func(t *testing.T) { b.on(t).copies("db-1", "db-6") })
+	t.Run("alone", func(t *testing.T) {
+		b := b.on(t)
+		b.copies(256<<20, "db-1")
+		b.copies(32<<20, "db-6")
+	})
 	t.Run("by the agent", func(t *testing.T) {
 		b := b.on(t)
 		b.withAgent()
-		b.copies("db-1", "db-6")
+		b.copies(64<<20, "db-1", "db-6")
 	})
 }
 
-// copies moves 256 MiB to targets and back over each transport, and compares.
-func (b *bastion) copies(targets ...string) {
+// copies moves size bytes to targets and back over each transport, and compares.
+func (b *bastion) copies(size int64, targets ...string) {
 	b.t.Helper()
-	const size = 256 << 20
 	source, remote, back := filepath.Join(b.Dir, "source"), filepath.Join(b.Dir, "remote"), filepath.Join(b.Dir, "back")
 	sum := randomFile(b.t, source, size)
 	for _, transport := range transports {
@@ -85,7 +88,7 @@ func (b *bastion) copies(targets ...string) {
 				if fileSum(b.t, way.file) != sum {
 					b.t.Errorf("scp %s, %s over %s: the copy differs", way.name, target, transport)
 				}
-				b.t.Logf("scp %s, %s over %s: %.2f Gbit/s", way.name, target, transport, size*8/took.Seconds()/1e9)
+				b.t.Logf("scp %s, %s over %s: %.2f Gbit/s", way.name, target, transport, float64(size)*8/took.Seconds()/1e9)
 			}
 			os.Remove(remote)
 			os.Remove(back)

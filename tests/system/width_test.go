@@ -78,7 +78,10 @@ func (b *bastion) script(w way, work, script string) run {
 
 // TestSSHWidth: what people do with OpenSSH beyond a command is the same through Sallyport as from inside the VNet:
 // stdout, stderr and exit code; without the agent and with it.
-func TestSSHWidth(t *testing.T) { width(t, start(t, settings{})) }
+func TestSSHWidth(t *testing.T) {
+	t.Parallel() // it waits more than it works
+	width(t, start(t, settings{}))
+}
 
 func TestSSHWidthByAgent(t *testing.T) {
 	b := start(t, settings{})
