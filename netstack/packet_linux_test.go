@@ -102,7 +102,7 @@ func transfer(t *testing.T, l *lab, s *Stack) {
 func TestKernelPeerErrors(t *testing.T) {
 	l := newLab(t)
 	s := l.stack(t, func(c *Config) {
-		c.Tuning.ConnectTimeout = 1500 * time.Millisecond // a busy machine may take longer than 500
+		c.Tuning.ConnectTimeout = 2500 * time.Millisecond // a neighbour is asked for each second, and the first answer may be lost
 		c.Prefixes = append(c.Prefixes, prefixes("10.99.0.0/16", "fd99::/64")...)
 		c.Gateways = []netip.Addr{netip.MustParseAddr(peer4), netip.MustParseAddr(peer6)}
 	})
