@@ -136,7 +136,8 @@ func protocols(offers []policy.Offer) map[string][]int {
 	return m
 }
 
-// grant decides about a flow that the caller may be going to ask for, and logs a refusal like that of one.
+// grant decides about a flow that the caller may be going to ask for, and logs a refusal like that of one, unless the caller
+// only looks.
 func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 	port, err := strconv.ParseUint(cmp.Or(q.Get("port"), "0"), 10, 16)
 	if err != nil {
@@ -147,7 +148,9 @@ func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 		err = f.checkProgram()
 	}
 	if err != nil {
-		f.refused(reasonOf(err), err)
+		if !q.Has("look") {
+			f.refused(reasonOf(err), err)
+		}
 		return nil, err
 	}
 	var principals []string

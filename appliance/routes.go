@@ -58,7 +58,7 @@ var routes = []route{
 		do: func(c call) (any, error) { return c.gateway.targets(c.peer), nil }},
 	{method: "GET", path: "/api/v1/grant", role: person, says: "what a flow would be granted, or why it would be refused; nothing is dialled",
 		query: map[string]string{"target": "a name or, in address mode, an address", "port": "default: the target's", "protocol": "ssh, rdp or tcp; default: the target's",
-			"program": "by which the appliance is to speak the protocol; default: the client does"},
+			"program": "by which the appliance is to speak the protocol; default: the client does", "look": "a page shows what there is and nobody wants a flow yet: no refusal is logged"},
 		answers: api.Grant{}, do: func(c call) (any, error) { return c.gateway.grant(c.peer, c.URL.Query()) }},
 	{method: "GET", path: "/api/v1/bench", role: person, says: "what the caller may measure their way by, with flows of the protocol bench", answers: api.Bench{},
 		do: func(c call) (any, error) { return c.gateway.bench(c.peer) }},
@@ -79,7 +79,10 @@ var routes = []route{
 		asks: api.AskGuest{}, answers: api.GuestLink{}, do: asking(call.makeGuest)},
 	{method: "DELETE", path: "/api/v1/guests/{id}", role: person, says: "make a guest link of the caller's, or for administrators anybody's, worth nothing, and end its sessions", do: call.revokeGuest},
 	{method: "POST", path: "/api/v1/logout", role: person, says: "end the caller's sign-in and revoke their device", do: call.logout,
-		query: map[string]string{"everywhere": "all of the caller's devices"}},
+		query: map[string]string{"everywhere": "all of the caller's devices, and their guest links"}},
+	{method: "GET", path: "/api/v1/me/devices", role: person, says: "the caller's devices that are signed in", answers: []api.Device(nil),
+		do: func(c call) (any, error) { return devices(c.ownDevices()), nil }},
+	{method: "DELETE", path: "/api/v1/me/devices/{id}", role: person, says: "revoke a device of the caller's and end its sessions", do: call.revokeOwn},
 	{method: "GET", path: "/api/v1/devices", role: administrator, says: "all devices", answers: []api.Device(nil),
 		do: func(c call) (any, error) { return devices(c.gateway.Devices.List()), nil }},
 	{method: "DELETE", path: "/api/v1/devices/{id}", role: administrator, says: "revoke a device and end its sessions", do: call.revoke},
@@ -192,7 +195,34 @@ func (c call) me() (any, error) {
 	err = errors.Join(err, barred)
 	_, guest := c.gateway.linkOf(c.peer.Device)
 	return api.Me{Appliance: c.gateway.Name, User: c.peer.User, Device: c.peer.Device, Transport: c.peer.Transport, Source: c.peer.Remote.Addr().String(),
-		Admin: c.gateway.isAdmin(c.peer), Time: time.Now().UTC(), Groups: standing.Groups, MFA: standing.MFA, SignedInUntil: standing.Expires, Scope: listedScope(scope), Guest: guest}, err
+		Admin: c.gateway.isAdmin(c.peer), Time: time.Now().UTC(), Groups: standing.Groups, MFA: standing.MFA, SignedInUntil: standing.Expires, Scope: listedScope(scope), Guest: guest,
+		MOTD: c.gateway.policy.Load().MOTD()}, err
+}
+
+// ownDevices are the caller's that may go on; who has a scope sees itself alone.
+func (c call) ownDevices() (own []auth.Device) {
+	narrow := c.gateway.scoped(c.peer)
+	for _, d := range c.gateway.Devices.List() {
+		if d.User != c.peer.User || narrow && d.ID != c.peer.Device {
+			continue
+		}
+		if c.gateway.barred(frame.Peer{User: d.User, Device: d.ID}) == nil {
+			own = append(own, d)
+		}
+	}
+	return own
+}
+
+// revokeOwn revokes one of the caller's devices. One that is another's looks like none.
+func (c call) revokeOwn() (any, error) {
+	id := c.PathValue("id")
+	if id != c.peer.Device && c.gateway.scoped(c.peer) {
+		return nil, frame.Refuse("E_DENIED", "a device with a scope can log out itself only", "use another device")
+	}
+	if !slices.ContainsFunc(c.ownDevices(), func(d auth.Device) bool { return d.ID == id }) {
+		return nil, auth.ErrUnknownDevice
+	}
+	return nil, c.revokeDevice(id)
 }
 
 func (c call) revoke() (any, error) {
@@ -224,7 +254,7 @@ func (c call) logout() (any, error) {
 	if c.gateway.scoped(c.peer) {
 		return nil, frame.Refuse("E_DENIED", "a device with a scope can log out itself only", "leave --everywhere out")
 	}
-	var faults []error
+	faults := []error{c.endOwnLinks()} // whoever had one of the devices may have made some
 	for _, d := range c.gateway.Devices.List() {
 		if d.User == c.peer.User && d.Revoked.IsZero() {
 			faults = append(faults, c.revokeDevice(d.ID))
