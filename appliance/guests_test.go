@@ -283,6 +283,11 @@ func TestGuestLinkEnds(t *testing.T) {
 				s.t.Error(no)
 			}
 		},
+		"ann logs out everywhere": func(s *site, _ api.GuestLink, _ frame.Peer) {
+			if no := s.ask("POST", "logout?everywhere", struct{}{}, nil); no.Code != "" {
+				s.t.Error(no)
+			}
+		},
 		"revoked by an administrator": func(s *site, l api.GuestLink, _ frame.Peer) {
 			s.by(frame.Peer{User: "root", Device: auth.DeviceID(s.enrolled("root"))}, func() {
 				if no := s.ask("DELETE", "guests/"+l.ID, struct{}{}, nil); no.Code != "" {
@@ -363,6 +368,28 @@ rules: [{name: alone, who: [ann], targets: [db-2], share: true}]`))
 				}
 			}
 		})
+	}
+}
+
+// TestGuestLinkOutlivesADevice: a link is a person's and not their device's.
+func TestGuestLinkOutlivesADevice(t *testing.T) {
+	s := sharing(t)
+	_, secret := s.shares(api.AskGuest{Target: "db-1", Uses: 2})
+	guest, err := s.opens(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := s.flowOf(guest)
+	defer f.Close()
+	if no := s.ask("POST", "logout", struct{}{}, nil); no.Code != "" {
+		t.Fatal(no)
+	}
+	io.WriteString(f, "SSH-2.0-x\r\n")
+	if _, err := io.ReadFull(f, make([]byte, 11)); err != nil {
+		t.Errorf("the guest's session: %v", err)
+	}
+	if _, err := s.LookGuest(t.Context(), secret, netip.MustParseAddr("198.51.100.9")); err != nil {
+		t.Errorf("the link says %v", err)
 	}
 }
 
