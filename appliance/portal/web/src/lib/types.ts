@@ -19,6 +19,7 @@ export interface Me {
   signed_in_until?: string;
   scope?: Scope;
   guest?: boolean;
+  motd?: string;
 }
 
 export interface Target {
