@@ -92,6 +92,7 @@ type Gateway struct {
 	AuditKey  ed25519.PublicKey  // by which the audit log is verified
 	Control   *Control           // nil: there is nothing that could be away
 	Updates   Updates            // nil: the appliance does not run from the image
+	Clients   Clients            // nil: there is nothing to download
 	Programs  map[string]Program // by the name that flows ask for them by; none: browsers get no further than the pages
 	Log       *slog.Logger
 	Limits    Limits

@@ -242,7 +242,7 @@ func TestGuest(t *testing.T) {
 		}
 		for _, r := range routes {
 			path := strings.TrimPrefix(strings.NewReplacer("{id}", link.ID, "{kind}", "user", "{name}", "x", "{version}", "active").Replace(r.path), "/api/v1/")
-			want := map[string]string{"GET guests": "E_DENIED", "POST guests": "E_DENIED", "DELETE guests/" + link.ID: "E_GUEST_UNKNOWN"}[r.method+" "+path]
+			want := map[string]string{"GET guests": "E_DENIED", "POST guests": "E_DENIED", "DELETE guests/" + link.ID: "E_GUEST_UNKNOWN", "GET clients": "E_DENIED", "GET clients/x": "E_DENIED"}[r.method+" "+path]
 			if r.role == administrator {
 				want = "E_ADMIN"
 			}

@@ -78,6 +78,11 @@ var routes = []route{
 	{method: "POST", path: "/api/v1/guests", role: person, says: "make a link that lets guests in to a target that the caller may reach and share; the answer has the link, once",
 		asks: api.AskGuest{}, answers: api.GuestLink{}, do: asking(call.makeGuest)},
 	{method: "DELETE", path: "/api/v1/guests/{id}", role: person, says: "make a guest link of the caller's, or for administrators anybody's, worth nothing, and end its sessions", do: call.revokeGuest},
+	{method: "GET", path: "/api/v1/clients", role: person, says: "what the client can be downloaded as, for all but guests", answers: []api.ClientFile(nil), do: call.listClients},
+	{method: "GET", path: "/api/v1/clients/{name}", role: person, says: "one of these files, or with Range a part of it", patience: time.Hour, answers: octets{}, do: call.downloadClient},
+	{method: "POST", path: "/api/v1/clients/upload", role: administrator, says: "bring a piece of a file of the client's, and at last SHA256SUMS of the release, with which they are offered; a piece that does not begin where the last one ended changes nothing", most: api.MaxPiece,
+		query: map[string]string{"name": "of the file, as make release calls it", "sha256": "of the file, in hex", "offset": "of the piece, in bytes", "size": "of the file, in bytes"},
+		asks:  octets{}, answers: api.ClientUpload{}, do: call.uploadClient},
 	{method: "POST", path: "/api/v1/logout", role: person, says: "end the caller's sign-in and revoke their device", do: call.logout,
 		query: map[string]string{"everywhere": "all of the caller's devices, and their guest links"}},
 	{method: "GET", path: "/api/v1/me/devices", role: person, says: "the caller's devices that are signed in", answers: []api.Device(nil),
@@ -137,7 +142,7 @@ var routes = []route{
 	{method: "POST", path: "/api/v1/update/restart", role: administrator, says: "let sessions end, for as long as the appliance's grace, and restart the machine", answers: api.UpdateRestart{}, do: call.restart},
 }
 
-// octets stands for a body that is not JSON.
+// octets stands for a body, of a request or of an answer, that is not JSON.
 type octets struct{}
 
 // API is the appliance's API as p sees it.
@@ -173,6 +178,10 @@ func (g *Gateway) serveRoute(w http.ResponseWriter, req *http.Request, r route, 
 		return
 	}
 	v, err := r.do(call{req, g, p})
+	if file, ok := v.(*download); ok && err == nil {
+		file.serve(w, req)
+		return
+	}
 	reply(w, v, err)
 }
 

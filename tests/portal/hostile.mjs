@@ -35,6 +35,7 @@ const samples = {
   '/approvals': [{ id: 'n', user: 'n', device: 'n', target: 'n', protocol: 'n', group: 'n', reason: 'n', asked: t, expires: t, approved: false, may_decide: true }, { id: 'm', user: 'n', device: 'n', target: 'n', protocol: 'n', group: 'n', asked: t, expires: t, approved: true, decided: t, by: 'n', why: 'n', may_decide: false }],
   '/me/devices': [{ device: 'n', user: 'n', name: 'n', platform: 'n', enrolled: t, source: 'n', scope: { targets: ['n'], protocols: ['n'] } }],
   '/devices': [{ device: 'n', user: 'n', name: 'n', platform: 'n', enrolled: t, source: 'n', version: 'n', scope: { targets: ['n'], protocols: ['n'] } }],
+  '/clients': [{ name: 'n', version: 'n', system: 'n', arch: 'n', size: 1, sha256: 'n' }],
   '/locks': [{ kind: 'n', name: 'n', by: 'n', why: 'n', since: t }],
   '/accounts': [{ user: 'n', source: 'local', groups: ['n'], created: t, has: ['n'] }],
   '/hostkeys': [{ target: 'n', fingerprint: 'n', key: 'n', seen: t, by: 'n', confirmed: t }],
@@ -45,7 +46,7 @@ const samples = {
   '/policy/test': { ran: 1, failures: ['n'] },
   '/audit': { events: [{ seq: 1, time: t, event: 'n', session: 'n', user: 'n', source: 'n', target: 'n', port: 1, policies: ['n'], code: 'n', why: 'n', by: 'n', object: 'n' }], next: 1, more: false },
 };
-const pages = ['/', '/sessions', '/approvals', '/admin/sessions', '/admin/access', '/admin/accounts', '/admin/devices', '/admin/locks', '/admin/hostkeys', '/admin/audit', '/admin/health', '/admin/settings', '/account'];
+const pages = ['/', '/sessions', '/approvals', '/admin/sessions', '/admin/access', '/admin/accounts', '/admin/devices', '/admin/locks', '/admin/hostkeys', '/admin/audit', '/admin/health', '/admin/settings', '/account', '/downloads'];
 
 const { page, context } = await person({ viewport: { width: 390, height: 844 } });
 await context.addInitScript(() => Object.defineProperty(window, 'hacked', { set: () => console.error('HACKED'), get: () => undefined }));

@@ -116,6 +116,15 @@ export interface Device {
   scope?: Scope;
 }
 
+export interface ClientFile {
+  name: string;
+  version: string;
+  system: 'linux' | 'darwin' | 'windows' | 'debian';
+  arch: 'amd64' | 'arm64';
+  size: number;
+  sha256: string;
+}
+
 export interface Lock {
   kind: string;
   name: string;
