@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 
 	"sallyport/appliance/api"
 	"sallyport/appliance/audit"
@@ -52,11 +53,50 @@ func (c call) downloadClient() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, is, err := all.File(c.PathValue("name"))
+	left, err := c.gateway.downloads.begin(c.peer.User)
 	if err != nil {
 		return nil, err
 	}
-	return &download{file, is.Name, is.SHA256}, nil
+	file, is, err := all.File(c.PathValue("name"))
+	if err != nil {
+		left()
+		return nil, err
+	}
+	return &download{file, is.Name, is.SHA256, left}, nil
+}
+
+// downloads are those that go on, which may take long where somebody's line is slow. Its zero value is none.
+type downloads struct {
+	mu  sync.Mutex
+	all int
+	of  map[string]int // by user
+}
+
+const (
+	maxDownloads   = 128
+	maxDownloadsOf = 4
+)
+
+// begin counts one in, until left is called.
+func (d *downloads) begin(user string) (left func(), err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.all >= maxDownloads || d.of[user] >= maxDownloadsOf {
+		return nil, frame.Refuse("E_BUSY", "too many downloads go on", "wait until one has ended")
+	}
+	if d.of == nil {
+		d.of = map[string]int{}
+	}
+	d.all++
+	d.of[user]++
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.all--
+		if d.of[user]--; d.of[user] == 0 {
+			delete(d.of, user)
+		}
+	}, nil
 }
 
 func (c call) uploadClient() (any, error) {
@@ -87,10 +127,12 @@ func (c call) uploadClient() (any, error) {
 type download struct {
 	*os.File
 	name, sum string
+	left      func() // is called when it has ended
 }
 
 // serve writes the file, or the part of it that was asked for.
 func (d *download) serve(w http.ResponseWriter, r *http.Request) {
+	defer d.left()
 	defer d.Close()
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")

@@ -89,6 +89,16 @@ func TestClients(t *testing.T) {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
+	for range maxDownloadsOf {
+		left, err := s.downloads.begin("ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer left()
+	}
+	if w := s.fetched("clients/" + name); w.Code != 400 || !strings.Contains(w.Body.String(), "E_BUSY") {
+		t.Errorf("one too many: %d %s", w.Code, w.Body)
+	}
 	_, secret := s.shares(api.AskGuest{Target: "db-1"})
 	guest, err := s.opens(secret)
 	if err != nil {

@@ -100,18 +100,19 @@ type Gateway struct {
 	Version   string
 	Settings  func() []api.Setting // what administrators see of the configuration; nil: nothing
 
-	policy   atomic.Pointer[policy.Policy]
-	live     live
-	relays   sync.WaitGroup // of the flows that are open
-	breaches quotas         // of the log
-	events   quotas         // of the audit log
-	benches  benches
-	runs     runs
-	comings  comings
-	rooms    rooms
-	health   health
-	reached  reached
-	applying sync.Mutex // held while a version of the access files is compared and put in force
+	policy    atomic.Pointer[policy.Policy]
+	live      live
+	relays    sync.WaitGroup // of the flows that are open
+	breaches  quotas         // of the log
+	events    quotas         // of the audit log
+	benches   benches
+	runs      runs
+	comings   comings
+	downloads downloads
+	rooms     rooms
+	health    health
+	reached   reached
+	applying  sync.Mutex // held while a version of the access files is compared and put in force
 }
 
 // Limits of a Gateway. The zero value means the defaults.

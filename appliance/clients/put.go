@@ -31,6 +31,13 @@ func (f *Folder) Put(name, sum string, offset, size int64, piece io.Reader) (rec
 	if err := this.check(); err != nil {
 		return 0, nil, err
 	}
+	data, err := io.ReadAll(io.LimitReader(piece, api.MaxPiece+1)) // before anybody waits for it
+	if err == nil && len(data) > api.MaxPiece {
+		err = fmt.Errorf("it has more than %d bytes", api.MaxPiece)
+	}
+	if err != nil {
+		return 0, nil, frame.Refuse("E_USAGE", fmt.Sprintf("the piece cannot be read: %v", err), "")
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if offset == 0 {
@@ -45,7 +52,7 @@ func (f *Folder) Put(name, sum string, offset, size int64, piece io.Reader) (rec
 	case offset != this.received:
 		return this.received, nil, nil
 	}
-	if err := f.take(piece); err != nil {
+	if err := f.take(data[:min(int64(len(data)), size-offset)]); err != nil {
 		return f.part.received, nil, err
 	}
 	if f.part.received < size {
@@ -100,17 +107,16 @@ func (f *Folder) begin(next part) error {
 }
 
 // take adds a piece to what is there.
-func (f *Folder) take(body io.Reader) error {
+func (f *Folder) take(data []byte) error {
 	file, err := os.OpenFile(filepath.Join(f.dir, partName), os.O_WRONLY, 0)
-	if err != nil {
-		return fmt.Errorf("keep a file of the client: %w", err)
+	if err == nil {
+		_, err = file.WriteAt(data, f.part.received)
+		err = errors.Join(err, file.Close())
 	}
-	defer file.Close()
-	n, err := io.Copy(io.NewOffsetWriter(file, f.part.received), io.LimitReader(body, f.part.size-f.part.received))
 	if err != nil {
-		return fmt.Errorf("keep a file of the client: %w", err) // which is written over by the same piece, when it comes again
+		return fmt.Errorf("keep a file of the client: %w", err) // the same piece may come again
 	}
-	f.part.received += n
+	f.part.received += int64(len(data))
 	return nil
 }
 

@@ -58,6 +58,7 @@ func (p *portal) download(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
+	p.Known(r)
 	of := r.Clone(r.Context())
 	of.URL.Path, of.URL.RawPath = "/api/v1/clients/"+r.PathValue("name"), ""
 	h.ServeHTTP(w, of)
