@@ -44,7 +44,8 @@ func (a *API) Bring(ctx context.Context, u Upload) (got api.UpdateUpload, err er
 		offset = min(status.Upload.Received, u.Size)
 	}
 	// The last piece is brought again if all of it is there: the answer has what the header says.
-	return got, a.inPieces(ctx, u, offset, "update/upload", url.Values{"id": {u.ID}}, &got, func() int64 { return got.Received })
+	err = a.inPieces(ctx, u, offset, "update/upload", url.Values{"id": {u.ID}}, &got, func() int64 { return got.Received })
+	return got, err
 }
 
 // inPieces brings a file from an offset on. Each piece's answer goes to got, of which received says how much is there.
