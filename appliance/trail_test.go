@@ -85,7 +85,7 @@ func TestLooking(t *testing.T) {
 	s := newSite(t)
 	asks := url.Values{"target": {"hidden"}, "protocol": {"ssh"}, "look": {""}}
 	for range 2 {
-		if _, err := s.grant(s.peer, asks); codeOf(err) != policy.CodeTargetUnknown {
+		if _, err := s.grant(s.peer, asks); codeOf(reasonError(err)) != policy.CodeTargetUnknown {
 			t.Error(err)
 		}
 		asks.Del("look")

@@ -133,7 +133,10 @@ func TestOffers(t *testing.T) {
 func sum(content string) []byte { s := sha256.Sum256([]byte(content)); return s[:] }
 
 func codeOf(err error) frame.Code {
-	r, _ := frame.ReasonOf(err)
+	r, ok := frame.ReasonOf(err)
+	if !ok {
+		return ""
+	}
 	return r.Code
 }
 
