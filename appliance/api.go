@@ -91,7 +91,7 @@ func statusOf(c frame.Code) int {
 	switch c {
 	case "E_ADMIN":
 		return http.StatusForbidden
-	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN", "E_HOST_KEY_UNKNOWN", "E_NO_SIGN_IN", "E_VERSION_UNKNOWN", "E_APPROVAL_UNKNOWN", "E_GUEST_UNKNOWN", "E_ACCOUNT_UNKNOWN", "E_SIGNIN_UNKNOWN":
+	case frame.Code(auth.ErrUnknownDevice.Code), "E_SESSION_UNKNOWN", "E_LOCK_UNKNOWN", "E_HOST_KEY_UNKNOWN", "E_NO_SIGN_IN", "E_VERSION_UNKNOWN", "E_APPROVAL_UNKNOWN", "E_GUEST_UNKNOWN", "E_ACCOUNT_UNKNOWN", "E_SIGNIN_UNKNOWN", "E_CLIENT_UNKNOWN":
 		return http.StatusNotFound
 	case "E_CONFLICT", "E_ACCOUNT_TAKEN", "E_APPROVAL_DECIDED":
 		return http.StatusConflict
@@ -136,7 +136,8 @@ func protocols(offers []policy.Offer) map[string][]int {
 	return m
 }
 
-// grant decides about a flow that the caller may be going to ask for, and logs a refusal like that of one.
+// grant decides about a flow that the caller may be going to ask for, and logs a refusal like that of one, unless the caller
+// only looks.
 func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 	port, err := strconv.ParseUint(cmp.Or(q.Get("port"), "0"), 10, 16)
 	if err != nil {
@@ -147,7 +148,9 @@ func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 		err = f.checkProgram()
 	}
 	if err != nil {
-		f.refused(reasonOf(err), err)
+		if !q.Has("look") {
+			f.refused(reasonOf(err), err)
+		}
 		return nil, err
 	}
 	var principals []string

@@ -191,8 +191,11 @@ func (c call) requestApproval(ask api.AskApproval) (any, error) {
 	if ask.Port < 0 || ask.Port > 65535 {
 		return nil, frame.Refuse(policy.CodePort, "port must be 1-65535", "")
 	}
-	f, err := c.gateway.consider(c.peer, frame.OpenRequest{Target: ask.Target, Protocol: ask.Protocol, Port: uint16(ask.Port)})
+	f, err := c.gateway.consider(c.peer, frame.OpenRequest{Target: ask.Target, Protocol: ask.Protocol, Port: uint16(ask.Port), Program: ask.Program})
 	f.session = [16]byte(random())
+	if err == nil {
+		err = f.checkProgram()
+	}
 	if err != nil {
 		f.refused(reasonOf(err), err)
 		return nil, err

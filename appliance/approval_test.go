@@ -13,6 +13,7 @@ import (
 
 	"sallyport/appliance/api"
 	"sallyport/appliance/auth"
+	"sallyport/appliance/policy"
 	"sallyport/frame"
 )
 
@@ -228,6 +229,26 @@ func TestApprovalOfNoPort(t *testing.T) {
 	}
 	if list := s.Approvals.List(); len(list) != 0 {
 		t.Errorf("%+v", list)
+	}
+}
+
+// TestApprovalOfAProgram: what a browser is to get is asked for as that, so that a channel which is denied, and which a native
+// client could not do without, does not count against it.
+func TestApprovalOfAProgram(t *testing.T) {
+	s, _ := approving(t, time.Minute)
+	s.Programs = map[string]Program{"party": &party{}}
+	s.SetPolicy(s.parse(approvalRules, `forbid (principal, action == Action::"download", resource);`))
+	ask := api.AskApproval{Target: "db-1", Protocol: "ssh"}
+	if _, err := s.caller("ann").requestApproval(ask); codeOf(reasonError(err)) != policy.CodePortal {
+		t.Errorf("for a native client: %v", err)
+	}
+	ask.Program = "none"
+	if _, err := s.caller("ann").requestApproval(ask); codeOf(err) != "E_NAME" {
+		t.Errorf("for a program that there is not: %v", err)
+	}
+	ask.Program = "party"
+	if list, err := s.caller("ann").requestApproval(ask); err != nil || len(list.([]api.Approval)) != 1 {
+		t.Errorf("for the program: %+v, %v", list, err)
 	}
 }
 

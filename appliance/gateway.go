@@ -92,6 +92,7 @@ type Gateway struct {
 	AuditKey  ed25519.PublicKey  // by which the audit log is verified
 	Control   *Control           // nil: there is nothing that could be away
 	Updates   Updates            // nil: the appliance does not run from the image
+	Clients   Clients            // nil: there is nothing to download
 	Programs  map[string]Program // by the name that flows ask for them by; none: browsers get no further than the pages
 	Log       *slog.Logger
 	Limits    Limits
@@ -99,18 +100,19 @@ type Gateway struct {
 	Version   string
 	Settings  func() []api.Setting // what administrators see of the configuration; nil: nothing
 
-	policy   atomic.Pointer[policy.Policy]
-	live     live
-	relays   sync.WaitGroup // of the flows that are open
-	breaches quotas         // of the log
-	events   quotas         // of the audit log
-	benches  benches
-	runs     runs
-	comings  comings
-	rooms    rooms
-	health   health
-	reached  reached
-	applying sync.Mutex // held while a version of the access files is compared and put in force
+	policy    atomic.Pointer[policy.Policy]
+	live      live
+	relays    sync.WaitGroup // of the flows that are open
+	breaches  quotas         // of the log
+	events    quotas         // of the audit log
+	benches   benches
+	runs      runs
+	comings   comings
+	downloads downloads
+	rooms     rooms
+	health    health
+	reached   reached
+	applying  sync.Mutex // held while a version of the access files is compared and put in force
 }
 
 // Limits of a Gateway. The zero value means the defaults.

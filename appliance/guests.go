@@ -279,15 +279,34 @@ func (c call) revokeGuest() (any, error) {
 	if err != nil || g.scoped(c.peer) || l.Maker != c.peer.User && !g.isAdmin(c.peer) {
 		return nil, auth.ErrGuestUnknown // which looks the same
 	}
+	return nil, c.endLink(l)
+}
+
+// endLink makes a link worth nothing, if it is not.
+func (c call) endLink(l auth.GuestLink) error {
+	g := c.gateway
 	if !l.Revoked.IsZero() {
-		return nil, nil
+		return nil
 	}
 	if err := g.Guests.Revoke(c.Context(), l.ID); err != nil {
-		return nil, err
+		return err
 	}
 	g.Log.Info("guest link revoked", "link", l.ID, "target", l.Target, "of", l.Maker, "by", c.peer.User)
 	g.record(g.ofLink(audit.GuestRevoked, l, c.peer))
-	return nil, nil
+	return nil
+}
+
+// endOwnLinks does so with all links that the caller has made.
+func (c call) endOwnLinks() (err error) {
+	if c.gateway.Guests == nil {
+		return nil
+	}
+	for _, l := range c.gateway.Guests.List() {
+		if l.Maker == c.peer.User {
+			err = errors.Join(err, c.endLink(l))
+		}
+	}
+	return err
 }
 
 // ofLink is an event about a link.

@@ -242,7 +242,7 @@ func TestGuest(t *testing.T) {
 		}
 		for _, r := range routes {
 			path := strings.TrimPrefix(strings.NewReplacer("{id}", link.ID, "{kind}", "user", "{name}", "x", "{version}", "active").Replace(r.path), "/api/v1/")
-			want := map[string]string{"GET guests": "E_DENIED", "POST guests": "E_DENIED", "DELETE guests/" + link.ID: "E_GUEST_UNKNOWN"}[r.method+" "+path]
+			want := map[string]string{"GET guests": "E_DENIED", "POST guests": "E_DENIED", "DELETE guests/" + link.ID: "E_GUEST_UNKNOWN", "GET clients": "E_DENIED", "GET clients/x": "E_DENIED"}[r.method+" "+path]
 			if r.role == administrator {
 				want = "E_ADMIN"
 			}
@@ -280,6 +280,11 @@ func TestGuestLinkEnds(t *testing.T) {
 	for name, end := range map[string]func(s *site, l api.GuestLink, guest frame.Peer){
 		"revoked": func(s *site, l api.GuestLink, _ frame.Peer) {
 			if no := s.ask("DELETE", "guests/"+l.ID, struct{}{}, nil); no.Code != "" {
+				s.t.Error(no)
+			}
+		},
+		"ann logs out everywhere": func(s *site, _ api.GuestLink, _ frame.Peer) {
+			if no := s.ask("POST", "logout?everywhere", struct{}{}, nil); no.Code != "" {
 				s.t.Error(no)
 			}
 		},
@@ -363,6 +368,28 @@ rules: [{name: alone, who: [ann], targets: [db-2], share: true}]`))
 				}
 			}
 		})
+	}
+}
+
+// TestGuestLinkOutlivesADevice: a link is a person's and not their device's.
+func TestGuestLinkOutlivesADevice(t *testing.T) {
+	s := sharing(t)
+	_, secret := s.shares(api.AskGuest{Target: "db-1", Uses: 2})
+	guest, err := s.opens(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := s.flowOf(guest)
+	defer f.Close()
+	if no := s.ask("POST", "logout", struct{}{}, nil); no.Code != "" {
+		t.Fatal(no)
+	}
+	io.WriteString(f, "SSH-2.0-x\r\n")
+	if _, err := io.ReadFull(f, make([]byte, 11)); err != nil {
+		t.Errorf("the guest's session: %v", err)
+	}
+	if _, err := s.LookGuest(t.Context(), secret, netip.MustParseAddr("198.51.100.9")); err != nil {
+		t.Errorf("the link says %v", err)
 	}
 }
 

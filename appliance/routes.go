@@ -58,7 +58,7 @@ var routes = []route{
 		do: func(c call) (any, error) { return c.gateway.targets(c.peer), nil }},
 	{method: "GET", path: "/api/v1/grant", role: person, says: "what a flow would be granted, or why it would be refused; nothing is dialled",
 		query: map[string]string{"target": "a name or, in address mode, an address", "port": "default: the target's", "protocol": "ssh, rdp or tcp; default: the target's",
-			"program": "by which the appliance is to speak the protocol; default: the client does"},
+			"program": "by which the appliance is to speak the protocol; default: the client does", "look": "a page shows what there is and nobody wants a flow yet: no refusal is logged"},
 		answers: api.Grant{}, do: func(c call) (any, error) { return c.gateway.grant(c.peer, c.URL.Query()) }},
 	{method: "GET", path: "/api/v1/bench", role: person, says: "what the caller may measure their way by, with flows of the protocol bench", answers: api.Bench{},
 		do: func(c call) (any, error) { return c.gateway.bench(c.peer) }},
@@ -78,8 +78,16 @@ var routes = []route{
 	{method: "POST", path: "/api/v1/guests", role: person, says: "make a link that lets guests in to a target that the caller may reach and share; the answer has the link, once",
 		asks: api.AskGuest{}, answers: api.GuestLink{}, do: asking(call.makeGuest)},
 	{method: "DELETE", path: "/api/v1/guests/{id}", role: person, says: "make a guest link of the caller's, or for administrators anybody's, worth nothing, and end its sessions", do: call.revokeGuest},
+	{method: "GET", path: "/api/v1/clients", role: person, says: "what the client can be downloaded as, for all but guests", answers: []api.ClientFile(nil), do: call.listClients},
+	{method: "GET", path: "/api/v1/clients/{name}", role: person, says: "one of these files, or with Range a part of it", patience: time.Hour, answers: octets{}, do: call.downloadClient},
+	{method: "POST", path: "/api/v1/clients/upload", role: administrator, says: "bring a piece of a file of the client's, and at last SHA256SUMS of the release, with which they are offered; a piece that does not begin where the last one ended changes nothing", most: api.MaxPiece,
+		query: map[string]string{"name": "of the file, as make release calls it", "sha256": "of the file, in hex", "offset": "of the piece, in bytes", "size": "of the file, in bytes"},
+		asks:  octets{}, answers: api.ClientUpload{}, do: call.uploadClient},
 	{method: "POST", path: "/api/v1/logout", role: person, says: "end the caller's sign-in and revoke their device", do: call.logout,
-		query: map[string]string{"everywhere": "all of the caller's devices"}},
+		query: map[string]string{"everywhere": "all of the caller's devices, and their guest links"}},
+	{method: "GET", path: "/api/v1/me/devices", role: person, says: "the caller's devices that are signed in", answers: []api.Device(nil),
+		do: func(c call) (any, error) { return devices(c.ownDevices()), nil }},
+	{method: "DELETE", path: "/api/v1/me/devices/{id}", role: person, says: "revoke a device of the caller's and end its sessions", do: call.revokeOwn},
 	{method: "GET", path: "/api/v1/devices", role: administrator, says: "all devices", answers: []api.Device(nil),
 		do: func(c call) (any, error) { return devices(c.gateway.Devices.List()), nil }},
 	{method: "DELETE", path: "/api/v1/devices/{id}", role: administrator, says: "revoke a device and end its sessions", do: call.revoke},
@@ -134,7 +142,7 @@ var routes = []route{
 	{method: "POST", path: "/api/v1/update/restart", role: administrator, says: "let sessions end, for as long as the appliance's grace, and restart the machine", answers: api.UpdateRestart{}, do: call.restart},
 }
 
-// octets stands for a body that is not JSON.
+// octets stands for a body, of a request or of an answer, that is not JSON.
 type octets struct{}
 
 // API is the appliance's API as p sees it.
@@ -170,6 +178,10 @@ func (g *Gateway) serveRoute(w http.ResponseWriter, req *http.Request, r route, 
 		return
 	}
 	v, err := r.do(call{req, g, p})
+	if file, ok := v.(*download); ok && err == nil {
+		file.serve(w, req)
+		return
+	}
 	reply(w, v, err)
 }
 
@@ -192,7 +204,34 @@ func (c call) me() (any, error) {
 	err = errors.Join(err, barred)
 	_, guest := c.gateway.linkOf(c.peer.Device)
 	return api.Me{Appliance: c.gateway.Name, User: c.peer.User, Device: c.peer.Device, Transport: c.peer.Transport, Source: c.peer.Remote.Addr().String(),
-		Admin: c.gateway.isAdmin(c.peer), Time: time.Now().UTC(), Groups: standing.Groups, MFA: standing.MFA, SignedInUntil: standing.Expires, Scope: listedScope(scope), Guest: guest}, err
+		Admin: c.gateway.isAdmin(c.peer), Time: time.Now().UTC(), Groups: standing.Groups, MFA: standing.MFA, SignedInUntil: standing.Expires, Scope: listedScope(scope), Guest: guest,
+		MOTD: c.gateway.policy.Load().MOTD()}, err
+}
+
+// ownDevices are the caller's that may go on; who has a scope sees itself alone.
+func (c call) ownDevices() (own []auth.Device) {
+	narrow := c.gateway.scoped(c.peer)
+	for _, d := range c.gateway.Devices.List() {
+		if d.User != c.peer.User || narrow && d.ID != c.peer.Device {
+			continue
+		}
+		if c.gateway.barred(frame.Peer{User: d.User, Device: d.ID}) == nil {
+			own = append(own, d)
+		}
+	}
+	return own
+}
+
+// revokeOwn revokes one of the caller's devices. One that is another's looks like none.
+func (c call) revokeOwn() (any, error) {
+	id := c.PathValue("id")
+	if id != c.peer.Device && c.gateway.scoped(c.peer) {
+		return nil, frame.Refuse("E_DENIED", "a device with a scope can log out itself only", "use another device")
+	}
+	if !slices.ContainsFunc(c.ownDevices(), func(d auth.Device) bool { return d.ID == id }) {
+		return nil, auth.ErrUnknownDevice
+	}
+	return nil, c.revokeDevice(id)
 }
 
 func (c call) revoke() (any, error) {
@@ -224,7 +263,7 @@ func (c call) logout() (any, error) {
 	if c.gateway.scoped(c.peer) {
 		return nil, frame.Refuse("E_DENIED", "a device with a scope can log out itself only", "leave --everywhere out")
 	}
-	var faults []error
+	faults := []error{c.endOwnLinks()} // whoever had one of the devices may have made some
 	for _, d := range c.gateway.Devices.List() {
 		if d.User == c.peer.User && d.Revoked.IsZero() {
 			faults = append(faults, c.revokeDevice(d.ID))

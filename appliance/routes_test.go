@@ -59,8 +59,13 @@ var questions = map[string]question{
 	"GET guests":             {ann: "200", others: "200", but: map[string]string{"robot": "400 E_DENIED"}},
 	"POST guests":            {body: `{"target":"db-1"}`, ann: "400 E_SHARE", others: "400 E_TARGET_UNKNOWN", but: map[string]string{"bob": "400 E_SHARE", "robot": "400 E_DENIED"}},
 	"DELETE guests/{id}":     {ann: "404 E_GUEST_UNKNOWN", others: "404 E_GUEST_UNKNOWN"},
+	"GET clients":            {ann: "404 E_CLIENT_UNKNOWN", others: "404 E_CLIENT_UNKNOWN"}, // the site keeps none
+	"GET clients/{name}":     {ann: "404 E_CLIENT_UNKNOWN", others: "404 E_CLIENT_UNKNOWN"},
+	"POST clients/upload":    {ann: "404 E_CLIENT_UNKNOWN"},
 	"POST logout":            {ann: "200", others: "200"},
 	"POST ssh/certificate":   {body: `{"target":"db-1","key":"none"}`, ann: "400 E_USAGE", others: "400 E_USAGE"},
+	"GET me/devices":         {ann: "200", others: "200"},
+	"DELETE me/devices/{id}": {ann: "404 E_DEVICE_UNKNOWN", others: "404 E_DEVICE_UNKNOWN", but: map[string]string{"robot": "400 E_DENIED"}},
 	"GET devices":            {ann: "200"},
 	"DELETE devices/{id}":    {ann: "404 E_DEVICE_UNKNOWN"},
 	"POST codes":             {body: `{"user":"dan"}`, ann: "200"},

@@ -194,6 +194,53 @@ func TestScopedAdministrator(t *testing.T) {
 	}
 }
 
+// TestOwnDevices: people see their own devices that are signed in, and end those and no others; a robot has itself alone.
+func TestOwnDevices(t *testing.T) {
+	s := newSite(t)
+	s.SetPolicy(s.parse(robotRules))
+	out := gone{}
+	s.People = out
+	here, there, left := auth.DeviceID(s.enrolled("ann")), auth.DeviceID(s.enrolled("ann")), auth.DeviceID(s.enrolled("ann"))
+	bobs, robot := auth.DeviceID(s.enrolled("bob")), s.robot("ann", auth.Scope{Targets: []string{"db-1"}})
+	out[left] = true
+	lists := func(device string) (ids []string) {
+		var list []api.Device
+		s.by(frame.Peer{User: "ann", Device: device}, func() {
+			if no := s.ask("GET", "me/devices", struct{}{}, &list); no.Code != "" {
+				t.Error(no)
+			}
+		})
+		for _, d := range list {
+			ids = append(ids, d.ID)
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	ends := func(device, other string) (code string) {
+		s.by(frame.Peer{User: "ann", Device: device}, func() { code = s.ask("DELETE", "me/devices/"+other, struct{}{}, nil).Code })
+		return code
+	}
+	if got := lists(here); !slices.Equal(got, slices.Sorted(slices.Values([]string{here, there, robot}))) {
+		t.Errorf("ann sees %v", got)
+	}
+	if got := lists(robot); !slices.Equal(got, []string{robot}) {
+		t.Errorf("the robot sees %v", got)
+	}
+	for _, c := range []struct{ by, what, code string }{
+		{here, bobs, "E_DEVICE_UNKNOWN"}, {here, "dev-0", "E_DEVICE_UNKNOWN"}, {robot, here, "E_DENIED"}, {here, there, ""}, {here, there, "E_DEVICE_UNKNOWN"}, {robot, robot, ""},
+	} {
+		if got := ends(c.by, c.what); got != c.code {
+			t.Errorf("%s ends %s: %q, want %q", c.by, c.what, got, c.code)
+		}
+	}
+	if got := lists(here); !slices.Equal(got, []string{here}) {
+		t.Errorf("ann sees %v", got)
+	}
+	if _, err := s.reg.ScopeOf(bobs); err != nil {
+		t.Errorf("bob's device: %v", err)
+	}
+}
+
 // TestScopeExpires: at its end a device's flows end, those without a connection too, with the reason; nothing opens or
 // comes back, until there is another code.
 func TestScopeExpires(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"sallyport/appliance/audit"
+	"sallyport/appliance/policy"
 	"sallyport/frame"
 )
 
@@ -76,6 +78,22 @@ func (s *site) written(kind string) audit.Event {
 	}
 	s.t.Fatalf("no %s in %s", kind, s.book.kinds())
 	return audit.Event{}
+}
+
+// TestLooking: that a page has looked at what somebody may do is no event; what they are refused is.
+func TestLooking(t *testing.T) {
+	s := newSite(t)
+	asks := url.Values{"target": {"hidden"}, "protocol": {"ssh"}, "look": {""}}
+	for range 2 {
+		if _, err := s.grant(s.peer, asks); codeOf(reasonError(err)) != policy.CodeTargetUnknown {
+			t.Error(err)
+		}
+		asks.Del("look")
+	}
+	s.written(audit.DecisionRefused)
+	if got := s.book.kinds(); got != "decision.refused" {
+		t.Errorf("the log has %s", got)
+	}
 }
 
 // TestTrail: what happens to a flow is written down, in the order in which it happens.

@@ -20,7 +20,7 @@ func (a *API) UpdateStatus(ctx context.Context) (s api.Update, err error) {
 	return s, a.call(ctx, http.MethodGet, "update", nil, &s)
 }
 
-// An Upload is an update file on its way to the appliance.
+// An Upload is a file on its way to the appliance.
 type Upload struct {
 	ID   string        // its SHA-256, in hex
 	Size int64         // in bytes
@@ -44,42 +44,45 @@ func (a *API) Bring(ctx context.Context, u Upload) (got api.UpdateUpload, err er
 		offset = min(status.Upload.Received, u.Size)
 	}
 	// The last piece is brought again if all of it is there: the answer has what the header says.
+	err = a.inPieces(ctx, u, offset, "update/upload", url.Values{"id": {u.ID}}, &got, func() int64 { return got.Received })
+	return got, err
+}
+
+// inPieces brings a file from an offset on. Each piece's answer goes to got, of which received says how much is there.
+func (a *API) inPieces(ctx context.Context, u Upload, offset int64, path string, q url.Values, got any, received func() int64) error {
+	q.Set("size", strconv.FormatInt(u.Size, 10))
 	for failed := 0; ; {
-		got, err = a.piece(ctx, u, offset)
+		b := make([]byte, min(api.MaxPiece, u.Size-offset))
+		if _, err := u.File.ReadAt(b, offset); err != nil && !errors.Is(err, io.EOF) {
+			return frame.Refuse("E_USAGE", fmt.Sprintf("the file cannot be read: %v", err), "")
+		}
+		q.Set("offset", strconv.FormatInt(offset, 10))
+		err := a.send(ctx, http.MethodPost, path+"?"+q.Encode(), bytes.NewReader(b), "application/octet-stream", got)
 		var refused *frame.StreamError
 		switch {
-		case err == nil && got.Received == offset && offset < u.Size:
-			return got, frame.Refuse(frame.Internal, "the appliance takes no more of the update", "")
+		case err == nil && received() == offset && offset < u.Size:
+			return frame.Refuse(frame.Internal, "the appliance takes no more of the file", "")
 		case err == nil:
-			failed, offset = 0, got.Received
+			failed, offset = 0, received()
 			if u.Told != nil {
 				u.Told(offset)
 			}
 			if offset >= u.Size {
-				return got, nil
+				return nil
 			}
 			continue
 		case ctx.Err() != nil, errors.As(err, &refused) && refused.Remote && refused.Code != frame.Lost:
-			return got, err
+			return err
 		}
 		if failed++; failed == uploadTries {
-			return got, err
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return got, context.Cause(ctx)
+			return context.Cause(ctx)
 		case <-time.After(time.Duration(failed) * time.Second):
 		}
 	}
-}
-
-func (a *API) piece(ctx context.Context, u Upload, offset int64) (got api.UpdateUpload, err error) {
-	b := make([]byte, min(api.MaxPiece, u.Size-offset))
-	if _, err := u.File.ReadAt(b, offset); err != nil && !errors.Is(err, io.EOF) {
-		return got, frame.Refuse("E_USAGE", fmt.Sprintf("the update cannot be read: %v", err), "")
-	}
-	q := url.Values{"id": {u.ID}, "offset": {strconv.FormatInt(offset, 10)}, "size": {strconv.FormatInt(u.Size, 10)}}
-	return got, a.send(ctx, http.MethodPost, "update/upload?"+q.Encode(), bytes.NewReader(b), "application/octet-stream", &got)
 }
 
 // InstallUpdate has the appliance verify an update file that is there, and try it at its next start.

@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 	"appliance/auth/signin":              {"appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/totp"},
 	"appliance/auth/token":               {"appliance/auth"},
 	"appliance/auth/totp":                {"appliance/auth"},
+	"appliance/clients":                  {"appliance/api", "frame"},
 	"appliance/config":                   {"appliance/policy/yamlfile", "appliance/policy/spell"},
 	"appliance/desktop":                  {"appliance", "appliance/audit", "appliance/credssp", "appliance/policy", "appliance/rdp", "appliance/rdp/der", "frame"},
 	"appliance/files":                    {"appliance", "appliance/audit", "appliance/message", "appliance/policy", "appliance/sshlogin", "frame"},
@@ -80,7 +81,7 @@ var allowed = map[string][]string{
 	"cmd/sallyport-image":                {"image", "image/deb", "image/release", "image/uki", "image/update"},
 	"cmd/sallyport-bench":                {"bench", "bench/lab"},
 	"cmd/sallyport":                      {"appliance/api", "appliance/audit", "appliance/policy/spell", "client", "cmd/internal/manual", "frame", "transport"},
-	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/config", "appliance/desktop", "appliance/files", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "appliance/terminal", "client", "cmd/internal/manual", "frame", "host", "host/boot", "host/disk", "host/metadata", "host/slots", "host/source", "image/uki", "image/update", "netstack", "netstack/dhcp", "netstack/link", "transport"},
+	"cmd/sallyportd":                     {"appliance", "appliance/access", "appliance/api", "appliance/audit", "appliance/auth", "appliance/auth/lockout", "appliance/auth/oidc", "appliance/auth/passkey", "appliance/auth/password", "appliance/auth/pending", "appliance/auth/signin", "appliance/auth/token", "appliance/clients", "appliance/config", "appliance/desktop", "appliance/files", "appliance/hostkey", "appliance/people", "appliance/policy", "appliance/portal", "appliance/sshca", "appliance/store", "appliance/terminal", "client", "cmd/internal/manual", "frame", "host", "host/boot", "host/disk", "host/metadata", "host/slots", "host/source", "image/uki", "image/update", "netstack", "netstack/dhcp", "netstack/link", "transport"},
 }
 
 // only says where a library may be imported, and why nowhere else.

@@ -51,6 +51,7 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 		ReadTimeout:    s.login(), // nobody sends a body here; who takes a connection over sets deadlines of its own
 		WriteTimeout:   2 * s.login(),
 		MaxHeaderBytes: 8 << 10,
+		ConnContext:    func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connection{}, c) },
 		ErrorLog:       log.New(io.Discard, "", 0), // strangers' handshake errors are not news
 		TLSNextProto:   map[string]func(*http.Server, *tls.Conn, http.Handler){},
 	}
@@ -63,6 +64,21 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 	cancel()
 	server.Close()
 	return ended(ctx, err)
+}
+
+// connection is the key of a request's connection, in its context.
+type connection struct{}
+
+// Known says that who asks has proved who they are: their connection counts among strangers' no more, and is not closed when
+// strangers' are, so that an answer may take as long as its own deadline allows.
+func Known(r *http.Request) {
+	c, ok := r.Context().Value(connection{}).(*tls.Conn)
+	if !ok {
+		return
+	}
+	if b, ok := c.NetConn().(*batch); ok {
+		b.Conn.(*countedConn).leave()
+	}
 }
 
 // countingListener turns away connections while too many have not said who they are.

@@ -29,6 +29,7 @@ type Me struct {
 	SignedInUntil time.Time `json:"signed_in_until,omitzero"`
 	Scope         Scope     `json:"scope,omitzero"` // of the device
 	Guest         bool      `json:"guest,omitempty"`
+	MOTD          string    `json:"motd,omitempty"` // the message of the day
 }
 
 // A Target is one that the caller may see.

@@ -27,6 +27,7 @@ type AskApproval struct {
 	Target   string `json:"target"`
 	Protocol string `json:"protocol,omitempty"`
 	Port     int    `json:"port,omitempty"`
+	Program  string `json:"program,omitempty"` // by which the appliance is to speak the protocol; default: the client does
 	Reason   string `json:"reason,omitempty"`
 }
 

@@ -61,6 +61,8 @@ const (
 	Unlocked      = "lock.removed"
 	RecordingRead = "recording.read"
 
+	ClientsChanged = "clients.changed"
+
 	UpdateInstalled  = "update.installed"
 	UpdateRolledBack = "update.rolled-back"
 	UpdateRestart    = "update.restart"

@@ -105,6 +105,24 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestURLOfIdentity: what browsers say in Origin is compared to the letter, so the address is in force as they write it.
+func TestURLOfIdentity(t *testing.T) {
+	for written, want := range map[string]string{
+		"https://a.example": "https://a.example", "HTTPS://Bastion.Example": "https://bastion.example", "https://a.example/": "https://a.example",
+		"https://a.example:443/": "https://a.example", "https://a.example:8443": "https://a.example:8443", "https://xn--bcher-kva.example": "https://xn--bcher-kva.example",
+		"https://[2001:DB8:0::1]:443": "https://[2001:db8::1]",
+	} {
+		data := with("tls", "identity: {url: \""+written+"\", providers: [{name: corp, issuer: https://id.example, client_id: c}]}\ntls")
+		c, err := Parse("c", []byte(data))
+		if err != nil || c.Identity.URL != want {
+			t.Errorf("%s: %q, %v", written, c.Identity.URL, err)
+		}
+		if err := matchesSchema(compileSchema(t), data); err != nil {
+			t.Errorf("the schema refuses %s: %v", written, err)
+		}
+	}
+}
+
 func TestFull(t *testing.T) {
 	got, err := Parse("conf/sallyport.yaml", []byte(full))
 	if err != nil {

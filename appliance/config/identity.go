@@ -5,7 +5,9 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"sallyport/appliance/policy/yamlfile"
 )
@@ -56,12 +58,7 @@ func (c *checker) checkIdentity() {
 	if !c.Has("identity") {
 		return
 	}
-	u, err := url.Parse(c.Identity.URL)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" {
-		c.Fault(c.urlOfIdentity(), "such as https://bastion.example", "identity.url is %q, which is not the appliance's address", c.Identity.URL)
-	} else if _, err := netip.ParseAddr(u.Hostname()); err == nil && len(c.Identity.Providers) == 0 {
-		c.Fault(c.At("identity", "url"), "such as https://bastion.example", "identity.url has an IP address; passkeys belong to names")
-	}
+	c.checkURL()
 	for key, d := range map[string]struct{ is, least, most time.Duration }{
 		"lasts":   {c.Identity.Lasts, time.Minute, 90 * 24 * time.Hour},
 		"refresh": {c.Identity.Refresh, time.Second, 24 * time.Hour},
@@ -73,6 +70,39 @@ func (c *checker) checkIdentity() {
 	}
 	for i := range c.Identity.Providers {
 		c.checkProvider(&c.Identity.Providers[i], i)
+	}
+}
+
+// checkURL makes of identity.url what browsers write in Origin, which is compared to the letter: in lower case, without the
+// port that https has anyway, and without the slash at the end.
+func (c *checker) checkURL() {
+	const example = "such as https://bastion.example"
+	at, written := c.urlOfIdentity(), c.Identity.URL
+	u, err := url.Parse(written)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.HasSuffix(u.Host, ":") {
+		c.Fault(at, example, "identity.url is %q, which is not the appliance's address", written)
+		return
+	}
+	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		c.Fault(at, "write https://"+u.Host, "identity.url is %q, which goes on behind the address: the appliance has all of a name", written)
+		return
+	}
+	host := strings.ToLower(u.Hostname())
+	address, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && len(c.Identity.Providers) == 0:
+		c.Fault(at, example, "identity.url has an IP address; passkeys belong to names")
+	case strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII }):
+		c.Fault(at, "write it as DNS has it, with xn--", "identity.url is %q, and browsers write its name otherwise", written)
+	case err == nil:
+		host = address.String()
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	c.Identity.URL = "https://" + host
+	if port := u.Port(); port != "" && port != "443" {
+		c.Identity.URL += ":" + port
 	}
 }
 

@@ -31,8 +31,9 @@
 // flow that joins the session (a tab that was loaded again, or whose window has another size) leaves "password" out,
 // and "user" and "domain" too, and gets the same desktop. The client in the browser needs no user and no password: it
 // is told that the target wants TLS only, and what it says of the user is replaced. With "credssp": "browser" it is the
-// other way around: the appliance is given no password, keeps none, and CredSSP passes through it; the target must
-// then do that.
+// other way around: the appliance is given no password to log on by, keeps none, and CredSSP passes through it; the target
+// must then do that. The client repeats the password where RDP has a place for it, in its Client Info, which the filter has
+// in memory while it takes the password out of it.
 //
 // # One desktop a session
 //

@@ -21,6 +21,7 @@ func (p *portal) appPages(mux *http.ServeMux) {
 	for _, path := range appPaths {
 		mux.HandleFunc("GET "+path, p.app)
 	}
+	mux.HandleFunc("GET /downloads/{name}", p.download)
 	for _, path := range []string{"/login/browser", "/login/code"} { // on the way in
 		mux.HandleFunc("GET "+path, p.appPage)
 	}
@@ -28,17 +29,39 @@ func (p *portal) appPages(mux *http.ServeMux) {
 
 // app answers who has signed in with the application, and leads others to the sign-in and back.
 func (p *portal) app(w http.ResponseWriter, r *http.Request) {
-	_, err := p.browser(r)
-	var e *auth.Error
-	if errors.As(err, &e) && e.Code != auth.ErrControlDown.Code {
-		to := "/login"
-		if next := localPath(r.URL.RequestURI()); next != "/" {
-			to += "?next=" + url.QueryEscape(next)
-		}
-		http.Redirect(w, r, to, http.StatusSeeOther)
+	if _, err := p.browser(r); err != nil && p.toSignIn(w, r, err, r.URL.RequestURI()) {
 		return
 	}
 	p.appPage(w, r) // which says itself what is amiss with the database
+}
+
+// toSignIn leads who has not signed in to where that is done, and from there to next. It is false for another trouble.
+func (p *portal) toSignIn(w http.ResponseWriter, r *http.Request, err error, next string) bool {
+	var e *auth.Error
+	if !errors.As(err, &e) || e.Code == auth.ErrControlDown.Code {
+		return false
+	}
+	to := "/login"
+	if next = localPath(next); next != "/" {
+		to += "?next=" + url.QueryEscape(next)
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return true
+}
+
+// download is a file of the client, as the API has it: its address is for people, who open it from elsewhere too.
+func (p *portal) download(w http.ResponseWriter, r *http.Request) {
+	h, err := p.browser(r)
+	if err != nil {
+		if !p.toSignIn(w, r, err, "/downloads") {
+			http.Error(w, told(err).Sentence, statusOf(told(err)))
+		}
+		return
+	}
+	p.Known(r)
+	of := r.Clone(r.Context())
+	of.URL.Path, of.URL.RawPath = "/api/v1/clients/"+r.PathValue("name"), ""
+	h.ServeHTTP(w, of)
 }
 
 func (p *portal) appPage(w http.ResponseWriter, _ *http.Request) {

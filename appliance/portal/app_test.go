@@ -29,7 +29,8 @@ func TestApp(t *testing.T) {
 		return resp
 	}
 	for path, to := range map[string]string{"/": "/login", "/targets": "/login?next=%2Ftargets", "/connect/db-1?x=%2F": "/login?next=%2Fconnect%2Fdb-1%3Fx%3D%252F",
-		"/session/db-1/terminal": "/login?next=%2Fsession%2Fdb-1%2Fterminal", "/admin/audit": "/login?next=%2Fadmin%2Faudit"} {
+		"/session/db-1/terminal": "/login?next=%2Fsession%2Fdb-1%2Fterminal", "/admin/audit": "/login?next=%2Fadmin%2Faudit",
+		"/downloads/sallyport-1.2.3-linux-amd64.tar.gz": "/login?next=%2Fdownloads"} {
 		if resp := get(path); resp.StatusCode != 303 || resp.Header.Get("Location") != to {
 			t.Errorf("%s: %s %s, want %s", path, resp.Status, resp.Header.Get("Location"), to)
 		}

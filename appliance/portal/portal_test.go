@@ -79,6 +79,7 @@ func newHouseAt(t *testing.T, address, host string) *house {
 			return auth.Device{ID: auth.DeviceID(e.Key), User: e.Person.User}, nil
 		},
 		SetUp:    func(string, netip.Addr) {},
+		Known:    func(*http.Request) {},
 		Browsers: h.browsers, Guests: h.door, Lasts: time.Hour, EnrolByCode: enrolByCode, Identity: [][]byte{make([]byte, 32)},
 		API: func(device string, _ *http.Request) (http.Handler, error) {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -288,6 +289,14 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// TestBanner: what people consent to is told where they come in, as text.
+func TestBanner(t *testing.T) {
+	h := newHouse(t)
+	for _, path := range []string{"/login", "/setup", "/guest"} {
+		h.want(200, `<p class="banner">For &lt;work&gt; only.</p>`)(h.send("GET", path, "", "", ""))
+	}
+}
+
 // TestPasskey: a passkey that was made at the setup signs in by itself.
 func TestPasskey(t *testing.T) {
 	h := newHouse(t)
@@ -415,6 +424,7 @@ func TestBrowserAPI(t *testing.T) {
 	h.want(403, "E_LOGIN_AGAIN")(enrol()) // one sign-in is for one device
 	device := auth.DeviceID(pub)
 	h.want(200, "GET /api/v1/me as "+device)(h.send("GET", "/api/v1/me", "", "", ""))
+	h.want(200, "GET /api/v1/clients/a.zip as "+device)(h.send("GET", "/downloads/a.zip", "", "", ""))
 	h.want(200, "POST /api/v1/logout as "+device)(h.send("POST", "/api/v1/logout", "", "", h.url))
 	for _, origin := range []string{"https://evil.example", "null"} {
 		h.want(403, "another page")(h.send("POST", "/api/v1/logout", "", "", origin))

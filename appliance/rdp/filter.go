@@ -340,6 +340,7 @@ func (f *Filter) userInfo(b []byte) ([]byte, error) {
 		info.flags |= infoAutologon
 	}
 	info.texts[infoShell], info.texts[infoDirectory] = nil, nil
+	clear(info.texts[infoPassword]) // that of a client that does CredSSP
 	info.texts[infoPassword] = f.rules.Password
 	if !f.rules.BrowserCredSSP {
 		info.texts[infoDomain], info.texts[infoUser] = UTF16(f.rules.Domain), UTF16(f.rules.User)

@@ -32,7 +32,7 @@ func (c *command) admin() *cli.Command {
 	}
 	return &cli.Command{
 		Name: "admin", Usage: "administer the appliance",
-		Subcommands: []*cli.Command{c.lock(), c.unlock(), c.locks(), c.hostKeys(), c.policy(), c.apply(), c.access(), c.accounts(), c.signIns(), c.enrolCode(), c.configure(), c.update(), {
+		Subcommands: []*cli.Command{c.lock(), c.unlock(), c.locks(), c.hostKeys(), c.policy(), c.apply(), c.access(), c.accounts(), c.signIns(), c.enrolCode(), c.configure(), c.update(), c.clients(), {
 			Name: "devices", Usage: "list enrolled devices, or revoke one",
 			Description: "  sallyport admin devices\n  sallyport admin devices revoke dev-k3j9…",
 			Subcommands: []*cli.Command{list, revoke},

@@ -186,7 +186,7 @@ func (c *command) logout() *cli.Command {
 		Name: "logout", Usage: "give this device's sign-in up, here and at the appliance",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "local", Usage: "only here, without telling the appliance"},
-			&cli.BoolFlag{Name: "everywhere", Usage: "all of your devices, not only this one"},
+			&cli.BoolFlag{Name: "everywhere", Usage: "all of your devices and guest links, not only this device"},
 		},
 		Action: func(x *cli.Context) error {
 			if err := none(x); err != nil {

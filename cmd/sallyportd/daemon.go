@@ -24,6 +24,7 @@ import (
 	"sallyport/appliance/api"
 	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
+	"sallyport/appliance/clients"
 	"sallyport/appliance/config"
 	"sallyport/appliance/desktop"
 	fileprogram "sallyport/appliance/files"
@@ -147,6 +148,9 @@ func (d *daemon) build(ctx context.Context) (err error) {
 		return err
 	}
 	if d.gateway.Guests, err = auth.OpenGuests(ctx, guestStore{d.store}, d.registry, time.Now, d.gateway.GuestsChanged); err != nil {
+		return err
+	}
+	if d.gateway.Clients, err = clients.Open(filepath.Join(d.supply.State(), "clients"), d.log); err != nil {
 		return err
 	}
 	d.gateway.URL = d.cfg.Identity.URL

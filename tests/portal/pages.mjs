@@ -1,4 +1,6 @@
 // Every page, at three widths, in the light and in the dark.
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { done, fits, must, person, picture, settled, sound, told, usable } from './browser.mjs';
 
 const widths = [1440, 1024, 390];
@@ -38,6 +40,24 @@ for (const path of told.paths) {
   await settled(page);
   await seen(path === '/' ? 'targets' : path.slice(1).replaceAll('/', '-'));
 }
+
+// The command for this computer, with the hash that the page shows.
+await page.setViewportSize({ width: 1440, height: 900 });
+await page.goto(told.url + '/downloads');
+await page.getByRole('heading', { name: 'For this computer' }).waitFor();
+must((await page.getByRole('link', { name: /^Download / }).count()) === 3, 'not all files are offered');
+const [file] = await Promise.all([page.waitForEvent('download'), page.locator('a.button:not(.plain)', { hasText: 'Download 1.2.3' }).click()]);
+must(file.suggestedFilename() === 'sallyport-1.2.3-linux-amd64.tar.gz', `${file.suggestedFilename()} is for this computer`);
+const hash = createHash('sha256');
+for await (const piece of createReadStream(await file.path())) hash.update(piece);
+const sum = hash.digest('hex');
+must(sum === told.sum, `what was downloaded has the hash ${sum}`);
+await page.getByText(`echo '${sum}  sallyport-1.2.3-linux-amd64.tar.gz' | sha256sum --check`).waitFor();
+await page.route('**/api/v1/clients', (route) => route.fulfill({ json: [] }));
+await page.reload();
+await page.getByText('sallyport admin clients put bin/release').waitFor();
+await seen('downloads-none');
+await page.unroute('**/api/v1/clients');
 
 // What is there only after somebody has done something.
 await page.setViewportSize({ width: 1440, height: 900 });

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"testing"
@@ -18,8 +19,30 @@ func TestPages(t *testing.T) {
 	w.session(bob, "db-2")
 	w.command(w.home, "", "admin", "accounts", "add", "fay")
 	w.command(w.home, "", "admin", "lock", "user", "eve", "--why", "the laptop is lost")
-	w.browse("pages.mjs", map[string]any{"link": w.link("ann"), "paths": []string{"/", "/connect/db-1", "/connect/vault", "/connect/nothing", "/sessions", "/approvals", "/account", "/downloads",
+	sum := w.release(t.TempDir())
+	w.browse("pages.mjs", map[string]any{"link": w.link("ann"), "sum": sum, "paths": []string{"/", "/connect/db-1", "/connect/vault", "/connect/nothing", "/sessions", "/approvals", "/account", "/downloads",
 		"/admin/sessions", "/admin/access", "/admin/accounts", "/admin/devices", "/admin/codes", "/admin/locks", "/admin/hostkeys", "/admin/audit", "/admin/health", "/admin/settings"}})
+}
+
+// release has an administrator bring a release: an archive with the real command for the system that the browser says it is
+// on, whose hash it returns, and others that are small.
+func (w *site) release(dir string) string {
+	w.t.Helper()
+	for name, from := range map[string]string{"linux-amd64": w.bin, "darwin-arm64": w.dir, "windows-amd64": w.dir} {
+		what := map[string]string{w.bin: "sallyport", w.dir: "sallyport.yaml"}[from]
+		pack := exec.Command("tar", "-czf", filepath.Join(dir, "sallyport-1.2.3-"+name+".tar.gz"), "-C", from, what)
+		if out, err := pack.CombinedOutput(); err != nil {
+			w.t.Fatalf("%v: %s", err, out)
+		}
+	}
+	sums := exec.Command("sh", "-c", "sha256sum *.tar.gz | tee SHA256SUMS")
+	sums.Dir = dir
+	out, err := sums.Output()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.command(w.home, "", "admin", "clients", "put", dir)
+	return regexp.MustCompile(`(\w+)  sallyport-1.2.3-linux-amd64`).FindStringSubmatch(string(out))[1]
 }
 
 // TestKeyboard: a person without a mouse, or without seeing, gets everywhere and is told what happens.

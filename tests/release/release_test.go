@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sallyport/appliance/clients"
 )
 
 const (
@@ -62,6 +64,10 @@ func TestRelease(t *testing.T) {
 		c := exec.Command("sha256sum", "--check", "--strict", "SHA256SUMS")
 		c.Dir = first
 		must(t, c)
+		offered, err := clients.ReadSums(read(t, filepath.Join(first, clients.SumsName)))
+		if err != nil || len(offered) != 8 {
+			t.Errorf("an appliance would offer %+v, %v", offered, err)
+		}
 	})
 	t.Run("archive", func(t *testing.T) { archive(t, first) })
 	t.Run("lintian", func(t *testing.T) {

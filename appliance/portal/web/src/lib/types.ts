@@ -19,6 +19,7 @@ export interface Me {
   signed_in_until?: string;
   scope?: Scope;
   guest?: boolean;
+  motd?: string;
 }
 
 export interface Target {
@@ -113,6 +114,15 @@ export interface Device {
   version?: string;
   revoked?: string;
   scope?: Scope;
+}
+
+export interface ClientFile {
+  name: string;
+  version: string;
+  system: 'linux' | 'darwin' | 'windows' | 'debian';
+  arch: 'amd64' | 'arm64';
+  size: number;
+  sha256: string;
 }
 
 export interface Lock {
