@@ -44,9 +44,14 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 		})
 	}
 	if s.HTTP != nil {
-		mux.Handle("/", s.HTTP)
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			s.HTTP.ServeHTTP(answer{w, r.Context().Value(connKey{}).(*countedConn)}, r)
+		})
 	}
 	server := &http.Server{
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c.(*tls.Conn).NetConn().(*batch).Conn)
+		},
 		Handler:        mux,
 		ReadTimeout:    s.login(), // nobody sends a body here; who takes a connection over sets deadlines of its own
 		WriteTimeout:   2 * s.login(),
@@ -90,7 +95,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 		}
 		// Whatever a stranger does, it is known or gone by then.
 		late := time.AfterFunc(3*l.server.login(), func() { c.Close() })
-		return &batch{Conn: &countedConn{Conn: c, server: l.server, leave: func() { late.Stop(); leave() }}}, nil
+		return &batch{Conn: &countedConn{Conn: c, server: l.server, leave: func() { late.Stop(); leave() }, late: late}}, nil
 	}
 }
 
@@ -121,8 +126,9 @@ type countedConn struct {
 	net.Conn
 	server *Server
 	leave  func()
-	head   []byte // the first bytes, while they may become a PROXY header
-	begun  bool   // it is known whether they are one
+	late   *time.Timer // closes it; nil: nothing does
+	head   []byte      // the first bytes, while they may become a PROXY header
+	begun  bool        // it is known whether they are one
 }
 
 func (c *countedConn) Read(p []byte) (int, error) {
@@ -137,6 +143,27 @@ func (c *countedConn) Close() error {
 	c.leave()
 	return c.Conn.Close()
 }
+
+// connKey is where a request's context has its connection.
+type connKey struct{}
+
+// An answer is one of HTTP. Who writes it may give it more time than a stranger has, by a later deadline; the connection
+// still counts as a stranger's.
+type answer struct {
+	http.ResponseWriter
+	conn *countedConn
+}
+
+// SetWriteDeadline is for http.ResponseController.
+func (a answer) SetWriteDeadline(t time.Time) error {
+	if a.conn.late != nil && a.conn.late.Stop() {
+		a.conn.late.Reset(time.Until(t))
+	}
+	return http.NewResponseController(a.ResponseWriter).SetWriteDeadline(t)
+}
+
+// Unwrap is for http.ResponseController too.
+func (a answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // takeOver takes a connection over from net/http that asks to be one of ours; nil: it is none.
 func takeOver(w http.ResponseWriter, r *http.Request) *tlsCarrier {
