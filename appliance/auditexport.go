@@ -32,21 +32,21 @@ func (d download) send(w http.ResponseWriter, may func() error) error {
 	h.Set("Content-Type", d.kind)
 	h.Set("Content-Disposition", `attachment; filename="`+d.name+`"`)
 	h.Set("Cache-Control", "no-store")
-	p := &pieces{to: w, may: may}
+	p := &piecewise{to: w, may: may}
 	if err := d.write(p); err != nil {
 		return err
 	}
 	return p.flush()
 }
 
-// pieces gathers what is written into pieces of a download.
-type pieces struct {
+// piecewise gathers what is written into pieces of a download.
+type piecewise struct {
 	to  io.Writer
 	may func() error
 	b   bytes.Buffer
 }
 
-func (p *pieces) Write(b []byte) (int, error) {
+func (p *piecewise) Write(b []byte) (int, error) {
 	p.b.Write(b)
 	if p.b.Len() < pieceOfDownload {
 		return len(b), nil
@@ -54,7 +54,7 @@ func (p *pieces) Write(b []byte) (int, error) {
 	return len(b), p.flush()
 }
 
-func (p *pieces) flush() error {
+func (p *piecewise) flush() error {
 	if err := p.may(); err != nil {
 		return err
 	}

@@ -298,7 +298,7 @@ func TestDatabaseAwayAtStart(t *testing.T) {
 				defer db.start()
 				var said string
 				for range 100 {
-					if said = b.page("/readyz"); strings.Contains(said, "waiting for the database") {
+					if said = b.answer("/readyz"); strings.Contains(said, "waiting for the database") {
 						break
 					}
 					time.Sleep(100 * time.Millisecond)
@@ -306,7 +306,7 @@ func TestDatabaseAwayAtStart(t *testing.T) {
 				if !strings.HasPrefix(said, "503") || !strings.Contains(said, "waiting for the database") {
 					t.Errorf("/readyz says %q", said)
 				}
-				if said := b.page("/targets"); !strings.HasPrefix(said, "503") || !strings.Contains(said, "waits for its database") {
+				if said := b.answer("/targets"); !strings.HasPrefix(said, "503") || !strings.Contains(said, "waits for its database") {
 					t.Errorf("whoever opens the portal meanwhile is told %q", said)
 				}
 				_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -322,7 +322,7 @@ func TestDatabaseAwayAtStart(t *testing.T) {
 		},
 	})
 	waiting.Wait()
-	if said := b.page("/readyz"); !strings.HasPrefix(said, "200") {
+	if said := b.answer("/readyz"); !strings.HasPrefix(said, "200") {
 		t.Errorf("/readyz says %q", said)
 	}
 	for _, line := range []string{"waiting for the database", "the database has answered"} {
@@ -335,8 +335,8 @@ func TestDatabaseAwayAtStart(t *testing.T) {
 	}
 }
 
-// page is how a path answers: status and text.
-func (b *bastion) page(path string) string {
+// answer is how a path answers: status and text.
+func (b *bastion) answer(path string) string {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: b.Client.DialContext, DisableKeepAlives: true,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	r, err := client.Get(b.url + path)
