@@ -106,6 +106,10 @@ var routes = []route{
 		query: map[string]string{"since": "not before this time", "until": "before this time", "user": "of this person", "target": "about this target",
 			"event": "of this kind, or of those that begin so", "session": "of this session", "after": "only those with greater numbers"},
 		answers: api.AuditPage{}, do: call.auditPage},
+	{method: "GET", path: "/api/v1/audit/export", role: administrator, says: "all events of the audit log that fit, the oldest first, as a file",
+		query: map[string]string{"as": "csv or jsonl", "since": "not before this time", "until": "before this time", "user": "of this person", "target": "about this target",
+			"event": "of this kind, or of those that begin so", "session": "of this session", "after": "only those with greater numbers"},
+		answers: octets{}, patience: time.Hour, do: call.auditExport},
 	{method: "GET", path: "/api/v1/audit/key", role: administrator, says: "the key by which the audit log is verified", answers: api.AuditKey{},
 		do: func(c call) (any, error) { return api.AuditKey{Key: hex.EncodeToString(c.gateway.AuditKey)}, nil }},
 	{method: "POST", path: "/api/v1/ssh/certificate", role: person, says: "sign an SSH key of the caller's, for a target that they may connect to now", asks: api.AskSSHCertificate{}, answers: api.SSHCertificate{}, do: asking(call.sshCertificate)},
@@ -159,13 +163,18 @@ const maxAsk = 64 << 10
 
 func (g *Gateway) serveRoute(w http.ResponseWriter, req *http.Request, r route, p frame.Peer) {
 	defer func() {
-		if v := recover(); v != nil {
+		if v := recover(); v == http.ErrAbortHandler {
+			panic(v)
+		} else if v != nil {
 			reply(w, nil, g.caught(v, ofPeer(p)...))
 		}
 	}()
 	req.Body = http.MaxBytesReader(w, req.Body, cmp.Or(r.most, maxAsk))
 	if r.patience > 0 {
-		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(r.patience)); err != nil {
+		until := time.Now().Add(r.patience)
+		rc := http.NewResponseController(w)
+		// The connection is still read from, for its end, and net/http takes a deadline there for one.
+		if err := errors.Join(rc.SetReadDeadline(until), rc.SetWriteDeadline(until)); err != nil {
 			g.Log.Warn("an answer has less time than it needs", "cause", err)
 		}
 	}
@@ -174,15 +183,22 @@ func (g *Gateway) serveRoute(w http.ResponseWriter, req *http.Request, r route, 
 		return
 	}
 	if r.role == administrator && !g.isAdmin(p) {
-		reply(w, nil, frame.Refuse("E_ADMIN", "only administrators may do this", "ask one of them"))
+		reply(w, nil, errNoAdmin)
 		return
 	}
-	v, err := r.do(call{req, g, p})
-	if file, ok := v.(*download); ok && err == nil {
-		file.serve(w, req)
-		return
+	c := call{req, g, p}
+	v, err := r.do(c)
+	switch v := v.(type) {
+	case *download:
+		v.serve(w, req)
+	case *export:
+		if err := v.send(w, c.stillMay); err != nil {
+			g.Log.Warn("an export ended early", append(ofPeer(p), "file", v.name, "cause", err)...)
+			panic(http.ErrAbortHandler)
+		}
+	default:
+		reply(w, v, err)
 	}
-	reply(w, v, err)
 }
 
 // asking reads a request's body, strictly, before it does what the route does.

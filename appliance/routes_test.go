@@ -75,6 +75,7 @@ var questions = map[string]question{
 	"POST policy/check":      {body: "{}", ann: "200"},
 	"GET policy/test":        {ann: "200"},
 	"GET audit":              {ann: "200"},
+	"GET audit/export":       {query: "?as=jsonl", ann: "200"},
 	"GET audit/key":          {ann: "200"},
 	"GET hostkeys":           {ann: "200"},
 	"POST hostkeys/confirm":  {body: "{}", ann: "404 E_HOST_KEY_UNKNOWN"},

@@ -176,6 +176,10 @@ func checkContent(t *testing.T, o Options, m *Manifest) {
 			t.Errorf("the VHD: %+v, %v", c, err)
 		}
 	}
+	bill, err := os.ReadFile(filepath.Join(o.Out, o.file(".cdx.json")))
+	if err != nil || !bytes.Contains(bill, []byte(`"purl": "pkg:npm/%40xterm/xterm@`)) || !bytes.Contains(bill, []byte(`"purl": "pkg:deb/debian/`)) {
+		t.Errorf("the bill of materials lacks what the portal or the system is made of: %v", err)
+	}
 	for _, ending := range []string{".qcow2", ".cdx.json"} {
 		if c, err := Inspect(filepath.Join(o.Out, o.file(ending))); err == nil {
 			t.Errorf("%s: got %+v", ending, c)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"sallyport/appliance/portal/web"
 	"sallyport/image/deb"
 	"sallyport/image/disk"
 	"sallyport/image/sbom"
@@ -187,7 +188,7 @@ func (b *builder) materials() error {
 		return fmt.Errorf("sallyportd: %w", err)
 	}
 	p := sbom.Product{Name: "sallyport-image", Version: b.Version, Binaries: []sbom.Binary{
-		{Name: "sallyportd", Version: b.Version, SHA256: b.m.Daemon.SHA256, Info: info},
+		{Name: "sallyportd", Version: b.Version, SHA256: b.m.Daemon.SHA256, Info: info, Scripts: web.Packages()},
 	}}
 	for _, in := range []deb.Package{kernel, loader} {
 		p.Packages = append(p.Packages, sbom.Package{Name: in.Name, Version: in.Version, Architecture: in.Arch, SHA256: in.SHA256})

@@ -316,19 +316,9 @@ func TestDocsHaveEveryKey(t *testing.T) {
 }
 
 func TestExamplesInDocsParse(t *testing.T) {
-	text, err := os.ReadFile(docs)
-	if err != nil {
-		t.Fatal(err)
-	}
 	schema, examples := compileSchema(t), 0
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1) {
-		data := string(block[1])
-		if !strings.Contains(data, "vnets:") { // a part of a file
-			data = minimal + data
-			if strings.Contains(string(block[1]), "tls:") {
-				data = strings.Replace(data, "tls: {self_signed: true}\n", "", 1)
-			}
-		}
+	parses := func(data string) {
+		t.Helper()
 		examples++
 		if _, err := Parse("c", []byte(data)); err != nil {
 			t.Errorf("%s\n%v", data, err)
@@ -337,7 +327,33 @@ func TestExamplesInDocsParse(t *testing.T) {
 			t.Errorf("%s\n%v", data, err)
 		}
 	}
-	if examples < 5 {
+	for _, page := range []string{docs, "../../docs/sign-in.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1) {
+			data := string(block[1])
+			if !strings.Contains(data, "vnets:") { // a part of a file
+				data = minimal + data
+				if strings.Contains(string(block[1]), "tls:") {
+					data = strings.Replace(data, "tls: {self_signed: true}\n", "", 1)
+				}
+			}
+			parses(data)
+		}
+	}
+	if examples < 6 {
 		t.Errorf("only %d examples are in the docs", examples)
 	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, found := strings.Cut(string(readme), "    # /etc/sallyport/sallyport.yaml\n")
+	text, _, ended := strings.Cut(text, "\n\n")
+	if !found || !ended {
+		t.Fatal("the README has no configuration")
+	}
+	parses(strings.ReplaceAll("\n"+text, "\n    ", "\n"))
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync"
 
+	"sallyport/appliance/message"
 	"sallyport/frame"
 )
 
@@ -110,8 +111,7 @@ type sink struct {
 func (s *sink) message(kind byte, body []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.buf = binary.BigEndian.AppendUint32(s.buf[:0], uint32(len(body)+1))
-	s.buf = append(append(s.buf, kind), body...)
+	s.buf = message.Append(s.buf[:0], kind, body)
 	_, err := s.w.Write(s.buf)
 	return err
 }

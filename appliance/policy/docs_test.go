@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func readDocs(t *testing.T) string { return readPage(t, "access.md") }
@@ -28,6 +29,44 @@ func TestExamplesInDocsParse(t *testing.T) {
 		if _, err := parseOne(block[1]); err != nil {
 			t.Errorf("%s\n%v", block[1], err)
 		}
+	}
+}
+
+// TestGuestsPage: what docs/guests.md shows gives a person of the group the right to share, and nobody else.
+func TestGuestsPage(t *testing.T) {
+	const base = "groups: {ops: [ann]}\ntargets:\n  - {name: db-1, vnet: hub, address: 10.0.0.1, protocols: ssh, labels: {env: test}}\n"
+	text := readPage(t, "guests.md")
+	rules, policies := blocks(text, "yaml"), blocks(text, "cedar")
+	if len(rules) != 1 || len(policies) != 1 {
+		t.Fatalf("%d examples of rules and %d of policies", len(rules), len(policies))
+	}
+	connects := strings.Replace(rules[0], ", share: true", "", 1)
+	if connects == rules[0] {
+		t.Fatalf("the rule shares nothing:\n%s", rules[0])
+	}
+	shares := func(user, rules, policy string) bool {
+		t.Helper()
+		r := Request{User: user, Target: "db-1", Protocol: "ssh", Time: noon, Guest: &Guest{Name: "guest:x-1", MFA: true, MFAAge: time.Minute}}
+		_, err := alone(t, base+rules, policy).Decide(r)
+		return err == nil
+	}
+	if !shares("ann", rules[0], "") || shares("bob", rules[0], "") {
+		t.Error("the rule does not let those share whom it names")
+	}
+	if shares("ann", connects, "") || !shares("ann", connects, policies[0]) {
+		t.Error("the policy does not let those share whom it names")
+	}
+}
+
+// TestReadme: the access file of the README is one.
+func TestReadme(t *testing.T) {
+	_, text, found := strings.Cut(readPage(t, "../README.md"), "    # /etc/sallyport/access.yaml\n")
+	text, _, ended := strings.Cut(text, "\n\n")
+	if !found || !ended {
+		t.Fatal("the README has no access file")
+	}
+	if _, err := parseOne(strings.ReplaceAll("\n"+text, "\n    ", "\n")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -114,8 +114,12 @@ func (p *portal) serveAPI(w http.ResponseWriter, r *http.Request) {
 		failure(w, err)
 		return
 	}
+	patient(w, answerAPI)
 	h.ServeHTTP(w, r)
 }
+
+// answerAPI is how long the API may take over an answer, as in a command's flow.
+const answerAPI = time.Minute
 
 // browser is the API as the browser's device sees it, or why it is none.
 func (p *portal) browser(r *http.Request) (http.Handler, error) {
@@ -123,11 +127,12 @@ func (p *portal) browser(r *http.Request) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.Known(r)
 	return p.API(device, r)
 }
 
 // DeviceOf is the device of the browser whose cookie a request shows, or auth.ErrSignedOut.
-func DeviceOf(b people.Browsers, r *http.Request) (string, error) {
+func DeviceOf(b *people.Browsers, r *http.Request) (string, error) {
 	secret := cookie(r, sessionCookie)
 	if secret == "" {
 		return "", auth.ErrSignedOut

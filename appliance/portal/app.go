@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"sallyport/appliance/auth"
 	"sallyport/appliance/portal/web"
@@ -17,7 +18,11 @@ const appPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; sty
 var appPaths = []string{"/{$}", "/targets", "/connect/", "/session/", "/files/", "/sessions", "/account", "/approvals", "/admin/", "/downloads"}
 
 func (p *portal) appPages(mux *http.ServeMux) {
-	mux.Handle("GET /assets/", web.Assets())
+	mux.HandleFunc("GET /assets/", p.asset(web.Assets()))
+	mux.HandleFunc("GET /licenses", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Write(web.Licenses())
+	})
 	for _, path := range appPaths {
 		mux.HandleFunc("GET "+path, p.app)
 	}
@@ -25,6 +30,28 @@ func (p *portal) appPages(mux *http.ServeMux) {
 	for _, path := range []string{"/login/browser", "/login/code"} { // on the way in
 		mux.HandleFunc("GET "+path, p.appPage)
 	}
+}
+
+// slowAsset is how long a browser that has signed in may take over a file: the client of desktops is a megabyte, and lines
+// are slow. Who has not signed in is sent small ones alone, and has a stranger's time.
+const slowAsset = 5 * time.Minute
+
+func (p *portal) asset(files http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if _, err := DeviceOf(p.Browsers, r); err == nil {
+			p.Known(r)
+			patient(w, slowAsset)
+		}
+		files.ServeHTTP(w, r)
+	}
+}
+
+// patient gives an answer more time than one to a stranger has.
+func patient(w http.ResponseWriter, d time.Duration) {
+	until := time.Now().Add(d)
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(until) // net/http takes one that passes for the browser's end
+	rc.SetWriteDeadline(until)
 }
 
 // app answers who has signed in with the application, and leads others to the sign-in and back.
@@ -58,7 +85,6 @@ func (p *portal) download(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	p.Known(r)
 	of := r.Clone(r.Context())
 	of.URL.Path, of.URL.RawPath = "/api/v1/clients/"+r.PathValue("name"), ""
 	h.ServeHTTP(w, of)

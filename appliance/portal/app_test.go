@@ -35,6 +35,9 @@ func TestApp(t *testing.T) {
 			t.Errorf("%s: %s %s, want %s", path, resp.Status, resp.Header.Get("Location"), to)
 		}
 	}
+	if resp := get("/licenses"); resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
+		t.Errorf("/licenses: %s %v", resp.Status, resp.Header)
+	}
 	if resp := get("/nothing"); resp.StatusCode != 404 {
 		t.Errorf("/nothing: %s", resp.Status)
 	}

@@ -18,8 +18,14 @@ function takeSecret() {
 }
 
 async function post(path, body) {
-  const answer = await fetch(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
-  const text = await answer.text();
+  let answer;
+  let text;
+  try {
+    answer = await fetch(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
+    text = await answer.text();
+  } catch {
+    throw new Error("the appliance does not answer; look at your network, then load this page again");
+  }
   let said;
   try {
     said = JSON.parse(text);
@@ -81,10 +87,26 @@ function octets(text) {
   return Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
 }
 
+// make makes a key and keeps it: who cannot has used nothing of the link.
+async function make() {
+  if (!navigator.cookieEnabled) throw new Error("this browser keeps no cookies for this page; allow them for this address, then load it again");
+  let pair;
+  try {
+    [pair] = await Promise.all([crypto.subtle.generateKey("Ed25519", false, ["sign", "verify"]), crypto.subtle.generateKey("X25519", false, ["deriveBits"])]);
+  } catch {
+    throw new Error("this browser is too old to make the keys that it needs; take a newer one: Chromium 137, Firefox 130, Safari 17.4 or later");
+  }
+  const made = {publicKey: new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey)), privateKey: pair.privateKey};
+  try {
+    await keep((keys) => keys.put(made, "guest"));
+  } catch {
+    throw new Error("this browser keeps nothing for this page; a private window may be the reason, or a setting that blocks cookies and site data");
+  }
+  return made;
+}
+
 async function open(secret) {
-  const {publicKey: made, privateKey} = await crypto.subtle.generateKey("Ed25519", false, ["sign", "verify"]);
-  const publicKey = new Uint8Array(await crypto.subtle.exportKey("raw", made));
-  await keep((keys) => keys.put({publicKey, privateKey}, "guest")); // who cannot keep a key has used nothing
+  const {publicKey, privateKey} = await make();
   const view = await post("/guest/open", {secret, key: base64url(publicKey), name: "a guest's browser", platform: "browser"});
   // In the place of another key, which the cookie is not for any more.
   await keep((keys) => keys.put({id: view.device, user: view.user, publicKey, privateKey, identity: (view.identity || []).map(octets)}, keyDatabase.record));
@@ -94,7 +116,13 @@ async function open(secret) {
 }
 
 async function begin() {
-  const secret = takeSecret();
+  let secret;
+  try {
+    secret = takeSecret();
+  } catch {
+    complain(new Error("this browser keeps nothing for this page; allow cookies and site data for this address, then open the link again"));
+    return;
+  }
   if (secret === "") {
     complain(new Error("this link is not whole; ask who gave it to you for all of it"));
     return;

@@ -57,7 +57,7 @@ type Config struct {
 	Identity    [][]byte // the keys by which browsers know the appliance, Ed25519
 	// API is the appliance's API as a device sees it.
 	API      func(device string, r *http.Request) (http.Handler, error)
-	Browsers people.Browsers
+	Browsers *people.Browsers
 	// Known is told of a request of somebody's who has signed in, whose answer may take long.
 	Known  func(*http.Request)
 	Guests Guests        // nil: there are no guest links

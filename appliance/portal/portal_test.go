@@ -49,7 +49,7 @@ type house struct {
 	clock    time.Time
 	handler  http.Handler
 	door     *door
-	browsers people.Browsers
+	browsers *people.Browsers
 }
 
 func newHouse(t *testing.T) *house {
@@ -63,7 +63,7 @@ func newHouseAt(t *testing.T, address, host string) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	h := &house{t: t, db: db, accounts: &people.Accounts{Store: db, Box: people.NewBox([32]byte{1})}, key: passkeytest.New(t, host), clock: time.Now(), door: &door{links: map[string]*auth.GuestLink{}}, browsers: people.Browsers{Store: db}}
+	h := &house{t: t, db: db, accounts: &people.Accounts{Store: db, Box: people.NewBox([32]byte{1})}, key: passkeytest.New(t, host), clock: time.Now(), door: &door{links: map[string]*auth.GuestLink{}}, browsers: &people.Browsers{Store: db}}
 	waiting := pending.NewMemory(pending.Config{})
 	rp, err := passkey.New(passkey.Config{Host: host, Origins: []string{address}, Waiting: waiting})
 	if err != nil {

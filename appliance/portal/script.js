@@ -5,10 +5,28 @@
 const codeKey = "sallyport-code";
 const nextKey = "sallyport-next";
 
+// A browser that keeps nothing has no cookies either, and is told so by what comes after the sign-in.
+const tab = {
+  get(key) {
+    try {
+      return sessionStorage.getItem(key);
+    } catch {
+      return null;
+    }
+  },
+  set(key, value) {
+    try {
+      sessionStorage.setItem(key, value);
+    } catch {
+      // There is no place.
+    }
+  },
+};
+
 function takeNext() {
   const next = new URLSearchParams(location.search).get("next");
   if (location.pathname !== "/login" || next === null) return;
-  sessionStorage.setItem(nextKey, next);
+  tab.set(nextKey, next);
 }
 
 function takeCode() {
@@ -23,21 +41,39 @@ function takeCode() {
     }
     return;
   }
-  sessionStorage.setItem(codeKey, code);
+  tab.set(codeKey, code);
 }
 
 function offerCode() {
   const field = document.getElementById("device-code");
-  const code = sessionStorage.getItem(codeKey);
-  if (document.getElementById("decided")) sessionStorage.removeItem(codeKey);
+  const code = tab.get(codeKey);
+  if (document.getElementById("decided")) tab.set(codeKey, "");
   if (field && code && field.value === "") field.value = decodeURIComponent(code);
 }
 
 async function post(path, body) {
-  const answer = await fetch(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
-  const said = await answer.json();
+  let answer;
+  let text;
+  try {
+    answer = await fetch(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
+    text = await answer.text();
+  } catch {
+    throw new Error("The appliance does not answer; look at your network, then try again.");
+  }
+  let said;
+  try {
+    said = JSON.parse(text);
+  } catch {
+    said = {error: text.trim() || "the appliance does not answer"};
+  }
   if (!answer.ok) throw new Error(said.error + (said.hint ? "; " + said.hint : ""));
   return said;
+}
+
+// able says whether the browser reads what the appliance asks of passkeys.
+function able() {
+  if (window.PublicKeyCredential?.parseRequestOptionsFromJSON) return;
+  throw new Error("This browser is too old for passkeys here; take a newer one, or another way to sign in.");
 }
 
 function complain(err) {
@@ -47,6 +83,7 @@ function complain(err) {
 }
 
 async function usePasskey(button) {
+  able();
   const visit = button.dataset.visit === "yes";
   const ask = await post("/login/passkey", {visit});
   const options = PublicKeyCredential.parseRequestOptionsFromJSON(ask.options.publicKey);
@@ -56,6 +93,7 @@ async function usePasskey(button) {
 }
 
 async function newPasskey(button) {
+  able();
   const ask = await post("/setup/passkey", {code: button.dataset.code});
   const options = PublicKeyCredential.parseCreationOptionsFromJSON(ask.options.publicKey);
   const made = await navigator.credentials.create({publicKey: options});

@@ -76,6 +76,10 @@ func (d *daemon) serveWaiting(ctx context.Context, wg *sync.WaitGroup) error {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "waiting for the database", http.StatusServiceUnavailable)
 	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { // whoever opens the portal meanwhile
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, waits+"; try again in a moment", http.StatusServiceUnavailable)
+	})
 	server := &transport.Server{Handler: waitingRoom{}, Identity: signer{d.identity}, Certificate: d.show, Software: software(), HTTP: mux,
 		MaxPending: d.cfg.Limits.Unauthenticated, Balancers: d.cfg.Listen.ProxyProtocol}
 	run := func(name string, serve func() error) {
@@ -97,12 +101,14 @@ func (d *daemon) serveWaiting(ctx context.Context, wg *sync.WaitGroup) error {
 	return nil
 }
 
+const waits = "the appliance has started and waits for its database"
+
 // waitingRoom lets nobody in.
 type waitingRoom struct{}
 
 func (waitingRoom) Admit(context.Context, *frame.Hello, *frame.Peer) (*frame.Welcome, error) {
 	return nil, &frame.SessionError{Reason: frame.Reason{Code: frame.Code(auth.ErrControlDown.Code),
-		Sentence: "the appliance has started and waits for its database", Hint: "try again in a moment"}}
+		Sentence: waits, Hint: "try again in a moment"}}
 }
 
 func (waitingRoom) Flow(_ context.Context, c frame.Carrier, _ frame.Peer) { c.Close() }

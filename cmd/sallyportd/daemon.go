@@ -57,6 +57,7 @@ type daemon struct {
 	people    people.SignIns
 	signIns   *auth.SignIns
 	portal    http.Handler      // nil where nobody can sign in
+	browsers  *people.Browsers  // likewise
 	refresher *people.Refresher // nil without identity providers
 	server    atomic.Pointer[transport.Server]
 	hostKeys  *hostkey.Pins
@@ -202,9 +203,8 @@ func (d *daemon) serve(ctx context.Context) error {
 		Breach:      d.gateway.Breach,
 	}
 	if d.portal != nil {
-		browsers := people.Browsers{Store: d.store}
 		server.Origin = d.cfg.Identity.URL
-		server.Browser = func(r *http.Request) (string, error) { return portal.DeviceOf(browsers, r) }
+		server.Browser = func(r *http.Request) (string, error) { return portal.DeviceOf(d.browsers, r) }
 	}
 	d.server.Store(server)
 	unwatch := d.registry.OnChange(func(device auth.Device, why error) {

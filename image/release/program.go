@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"sallyport/appliance/portal/web"
 	"sallyport/image/gobuild"
 	"sallyport/image/sbom"
 )
@@ -42,6 +43,10 @@ func (r *release) linked(ctx context.Context, p program) (built, []byte, error) 
 		return b, nil, err
 	}
 	notices, err := r.notices(ctx, p)
+	if p.name == "sallyportd" { // which has the portal's pages in it
+		b.binary.Scripts = web.Packages()
+		notices = append(append(notices, '\n'), web.Licenses()...)
+	}
 	return b, notices, err
 }
 

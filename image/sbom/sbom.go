@@ -1,5 +1,5 @@
 // Package sbom writes down what a product is made of, as a CycloneDX 1.6 document in JSON: Go programs with the modules
-// that they were built from, and Debian packages.
+// that they were built from, the npm packages that are in the pages they serve, and Debian packages.
 //
 //	daemon, err := sbom.ReadBinary("sallyportd", "0.4.0", "bin/sallyportd")
 //	err = sbom.Write(w, sbom.Product{Name: "sallyport-image", Version: "0.4.0", Binaries: []sbom.Binary{daemon},
@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"crypto/sha512"
 	"debug/buildinfo"
 	"encoding/base64"
 	"encoding/hex"
@@ -26,6 +27,8 @@ import (
 	"strings"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
+
+	"sallyport/appliance/portal/web"
 )
 
 // A Product is what a document is about. Name and Version must be there.
@@ -40,6 +43,7 @@ type Binary struct {
 	Name, Version string
 	SHA256        string           // of the file, in hex
 	Info          *debug.BuildInfo // what the linker wrote into it
+	Scripts       []web.Package    // of which something is in the pages that it serves
 }
 
 // A Package is a Debian package from which something is in a product.
@@ -85,6 +89,14 @@ func Write(w io.Writer, p Product) error {
 			}
 			components[module.BOMRef] = module
 			uses[binary.BOMRef] = append(uses[binary.BOMRef], module.BOMRef)
+		}
+		for _, s := range b.Scripts {
+			script, err := scriptComponent(s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", b.Name, err)
+			}
+			components[script.BOMRef] = script
+			uses[binary.BOMRef] = append(uses[binary.BOMRef], script.BOMRef)
 		}
 	}
 	for _, d := range p.Packages {
@@ -177,6 +189,19 @@ func moduleComponent(m *debug.Module) (cdx.Component, error) {
 		}
 		c.Hashes = hashes(hex.EncodeToString(sum))
 	}
+	return c, nil
+}
+
+func scriptComponent(s web.Package) (cdx.Component, error) {
+	purl := "pkg:npm/" + strings.ReplaceAll(escape(s.Name), "@", "%40") + "@" + escape(s.Version)
+	c := cdx.Component{BOMRef: purl, Type: cdx.ComponentTypeLibrary, Name: s.Name, Version: s.Version, PackageURL: purl,
+		Licenses: &cdx.Licenses{{Expression: s.License}}}
+	encoded, isSHA512 := strings.CutPrefix(s.Integrity, "sha512-")
+	sum, err := base64.StdEncoding.DecodeString(encoded)
+	if !isSHA512 || err != nil || len(sum) != sha512.Size {
+		return c, fmt.Errorf("package %s has a hash that is none: %q", s.Name, s.Integrity)
+	}
+	c.Hashes = &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA512, Value: hex.EncodeToString(sum)}}
 	return c, nil
 }
 

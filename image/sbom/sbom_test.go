@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"sallyport/appliance/portal/web"
 )
 
 // product is a program for another platform and two packages.
@@ -28,6 +31,7 @@ func product(t *testing.T) Product {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.Scripts = []web.Package{{Name: "@xterm/xterm", Version: "6.0.0", Integrity: "sha512-" + base64.StdEncoding.EncodeToString(make([]byte, 64)), License: "MIT OR Apache-2.0"}}
 	return Product{
 		Name: "probe", Version: "1.2.3", Binaries: []Binary{b},
 		Packages: []Package{
@@ -60,6 +64,10 @@ func TestDocument(t *testing.T) {
 		`"purl": "pkg:deb/debian/g%2B%2B-12@4:12.2.0%2Bx-1?arch=amd64"`,
 		`"purl": "pkg:golang/golang.org/x/sys@` + sys.Version + `"`,
 		`"content": "` + hex.EncodeToString(sum) + `"`,
+		`"purl": "pkg:npm/%40xterm/xterm@6.0.0"`,
+		`"expression": "MIT OR Apache-2.0"`,
+		`"alg": "SHA-512"`,
+		`"content": "` + strings.Repeat("0", 128) + `"`,
 		`"purl": "pkg:golang/std@` + strings.TrimPrefix(runtime.Version(), "go") + `"`,
 		`"content": "` + p.Binaries[0].SHA256 + `"`,
 		`"serialNumber": "urn:uuid:`,
@@ -71,7 +79,11 @@ func TestDocument(t *testing.T) {
 	if again := document(t, product(t)); again != got {
 		t.Error("a second document of the same product differs")
 	}
-	p.Packages = p.Packages[:1]
+	p.Binaries[0].Scripts[0].Integrity = "sha1-AAAA"
+	if err := Write(io.Discard, p); err == nil || !strings.Contains(err.Error(), "@xterm/xterm") {
+		t.Errorf("a hash that is none: %v", err)
+	}
+	p.Binaries[0].Scripts, p.Packages = nil, p.Packages[:1]
 	if other := document(t, p); serialOf(t, other) == serialOf(t, got) {
 		t.Error("another product has the same serial number")
 	}

@@ -1,13 +1,14 @@
 // Every page, at three widths, in the light and in the dark.
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, readFileSync } from 'node:fs';
 import { done, fits, must, person, picture, settled, sound, told, usable } from './browser.mjs';
+import { unableToLoad, unableToSignIn } from './unable.mjs';
 
 const widths = [1440, 1024, 390];
 const schemes = ['light', 'dark'];
 
 const began = Date.now();
-const { page } = await person();
+const { context, page } = await person();
 
 // seen looks at what the window shows in all six ways, without loading it anew.
 async function seen(name) {
@@ -28,6 +29,8 @@ for (const path of ['/login', '/login/device', '/setup']) {
   await page.goto(told.url + path);
   await seen('open' + path.replaceAll('/', '-'));
 }
+
+await unableToSignIn(told.link);
 
 // A link of one use signs in, and leaves no trace of its code.
 await page.goto(told.link);
@@ -82,6 +85,13 @@ await page.getByRole('button', { name: /^End the session/ }).first().click();
 await seen('admin-sessions-end');
 await page.keyboard.press('Escape');
 
+await page.goto(told.url + '/admin/audit');
+await settled(page);
+const [exported] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Export as CSV' }).click()]);
+const trail = readFileSync(await exported.path(), 'utf8');
+must(trail.startsWith('seq,time,event,') && trail.includes(',flow.open,ann,') && /^audit-.*\.csv$/.test(exported.suggestedFilename()), `the export ${exported.suggestedFilename()} begins with ${trail.slice(0, 300)}`);
+await sound(page);
+
 await page.setViewportSize({ width: 390, height: 844 });
 await page.goto(told.url + '/');
 await settled(page);
@@ -92,5 +102,7 @@ await picture(page, 'menu-390');
 await page.goto(told.url + '/admin/nowhere');
 await page.getByRole('heading', { name: 'Not found' }).waitFor();
 await sound(page);
+
+await unableToLoad(await context.storageState());
 
 await done(`${told.paths.length + 3} pages in ${((Date.now() - began) / 1000).toFixed(1)} s`);

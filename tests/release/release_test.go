@@ -69,6 +69,7 @@ func TestRelease(t *testing.T) {
 			t.Errorf("an appliance would offer %+v, %v", offered, err)
 		}
 	})
+	t.Run("bills", func(t *testing.T) { bills(t, first) })
 	t.Run("archive", func(t *testing.T) { archive(t, first) })
 	t.Run("lintian", func(t *testing.T) {
 		debs := glob(t, filepath.Join(first, "*.deb"))
@@ -164,6 +165,23 @@ func glob(t *testing.T, pattern string) []string {
 		t.Fatalf("%s: %v, %d files", pattern, err, len(names))
 	}
 	return names
+}
+
+// bills: what the portal's pages are made of stands in those of the daemon, and in no other.
+func bills(t *testing.T, release string) {
+	for _, name := range glob(t, filepath.Join(release, "*.cdx.json")) {
+		has := bytes.Contains(read(t, name), []byte(`"purl": "pkg:npm/`))
+		if want := strings.HasPrefix(filepath.Base(name), "sallyportd_"); has != want {
+			t.Errorf("%s has npm packages: %v", filepath.Base(name), has)
+		}
+	}
+	deb := glob(t, filepath.Join(release, "sallyportd_*.deb"))[0]
+	folder := t.TempDir()
+	must(t, exec.Command("dpkg-deb", "--extract", deb, folder))
+	notices := must(t, exec.Command("gzip", "-dc", filepath.Join(folder, "usr/share/doc/sallyportd/third-party-licenses.txt.gz")))
+	if !strings.Contains(notices, "@xterm/xterm ") || !strings.Contains(notices, "github.com/coder/websocket ") {
+		t.Error("the daemon's package lacks licences")
+	}
 }
 
 // archive: the program in it is of the version, and all is there that the README of it names.

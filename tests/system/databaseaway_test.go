@@ -298,13 +298,16 @@ func TestDatabaseAwayAtStart(t *testing.T) {
 				defer db.start()
 				var said string
 				for range 100 {
-					if said = b.readyz(); strings.Contains(said, "waiting for the database") {
+					if said = b.answer("/readyz"); strings.Contains(said, "waiting for the database") {
 						break
 					}
 					time.Sleep(100 * time.Millisecond)
 				}
 				if !strings.HasPrefix(said, "503") || !strings.Contains(said, "waiting for the database") {
 					t.Errorf("/readyz says %q", said)
+				}
+				if said := b.answer("/targets"); !strings.HasPrefix(said, "503") || !strings.Contains(said, "waits for its database") {
+					t.Errorf("whoever opens the portal meanwhile is told %q", said)
 				}
 				_, key, err := ed25519.GenerateKey(rand.Reader)
 				if err != nil {
@@ -319,7 +322,7 @@ func TestDatabaseAwayAtStart(t *testing.T) {
 		},
 	})
 	waiting.Wait()
-	if said := b.readyz(); !strings.HasPrefix(said, "200") {
+	if said := b.answer("/readyz"); !strings.HasPrefix(said, "200") {
 		t.Errorf("/readyz says %q", said)
 	}
 	for _, line := range []string{"waiting for the database", "the database has answered"} {
@@ -332,11 +335,11 @@ func TestDatabaseAwayAtStart(t *testing.T) {
 	}
 }
 
-// readyz is how /readyz answers: status and text.
-func (b *bastion) readyz() string {
+// answer is how a path answers: status and text.
+func (b *bastion) answer(path string) string {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: b.Client.DialContext, DisableKeepAlives: true,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	r, err := client.Get(b.url + "/readyz")
+	r, err := client.Get(b.url + path)
 	if err != nil {
 		return err.Error()
 	}

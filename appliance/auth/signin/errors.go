@@ -15,7 +15,7 @@ var (
 	ErrCode    = &auth.Error{Code: "E_LOGIN_CODE", Sentence: "no login waits under this code", Hint: "compare it with what the device shows; it lasts ten minutes"}
 	ErrDecided = &auth.Error{Code: "E_LOGIN_DECIDED", Sentence: "this login has been decided already"}
 
-	ErrVisit     = &auth.Error{Code: "E_LOGIN_AGAIN", Sentence: "this page is too old", Hint: "sign in again"}
+	ErrVisit     = &auth.Error{Code: "E_LOGIN_AGAIN", Sentence: "this page is too old", Hint: "sign in again; if this comes at once, let the browser keep cookies for this address"}
 	ErrWrong     = &auth.Error{Code: "E_LOGIN_WRONG", Sentence: "the user name or the password is wrong"}
 	ErrWrongCode = &auth.Error{Code: "E_LOGIN_FACTOR", Sentence: "the code is wrong or has been used", Hint: "wait for the next one"}
 	ErrNoSecond  = &auth.Error{Code: "E_LOGIN_SECOND", Sentence: "this account has no second factor", Hint: "ask an administrator for an enrolment code"}

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { brotliCompressSync, constants } from 'node:zlib';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig, type Plugin } from 'vite';
+import { notices } from './notices.ts';
 import { wasm } from './wasm.ts';
 
 // Compressed once, here: the appliance sends what lies beside a file as it is, and compresses nothing itself.
@@ -31,7 +32,7 @@ function precompressed(): Plugin {
 // What is built is committed, so it depends on the sources alone: names are hashes of what is in the files, and nothing has
 // a time or a path of the computer that built it.
 export default defineConfig({
-  plugins: [wasm(), svelte(), precompressed()],
+  plugins: [wasm(), svelte(), precompressed(), notices()],
   build: {
     target: 'es2023',
     assetsInlineLimit: 0, // the policy of the pages has no data: for scripts or styles

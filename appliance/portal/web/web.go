@@ -9,6 +9,7 @@ package web
 import (
 	"bytes"
 	"embed"
+	"encoding/json"
 	"io/fs"
 	"mime"
 	"net/http"
@@ -20,11 +21,36 @@ import (
 //go:embed all:dist
 var dist embed.FS
 
+//go:embed dist/licenses.txt
+var licenses []byte
+
+//go:embed dist/packages.json
+var packages []byte
+
 // packed is the ending of a file that brotli has made smaller. All browsers that can run the application take it.
 const packed = ".br"
 
 // Page is the document that every page of the application begins with.
 func Page() []byte { return file("index.html") }
+
+// Licenses are the licences of the npm packages of which something is in the application, as text.
+func Licenses() []byte { return licenses }
+
+// A Package is an npm package of which something is in the application.
+type Package struct {
+	Name, Version string
+	Integrity     string // of its archive: sha512- and base64
+	License       string // an SPDX expression
+}
+
+// Packages are all of them.
+func Packages() []Package {
+	var list []Package
+	if err := json.Unmarshal(packages, &list); err != nil {
+		panic(err) // it is embedded: the tests see
+	}
+	return list
+}
 
 // file is one that has been embedded: that it is there, the tests see.
 func file(name string) []byte {

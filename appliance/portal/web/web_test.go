@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -51,6 +52,22 @@ func TestDocument(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLicenses: each package that something in the bundle is of has its licence in the text, and a hash.
+func TestLicenses(t *testing.T) {
+	var names []string
+	for _, p := range Packages() {
+		names = append(names, p.Name)
+		if !strings.HasPrefix(p.Integrity, "sha512-") || p.License == "" || !bytes.Contains(Licenses(), []byte("\n"+p.Name+" "+p.Version+", ")) {
+			t.Errorf("%+v", p)
+		}
+	}
+	for _, name := range []string{"svelte", "@xterm/xterm", "@devolutions/iron-remote-desktop-rdp"} {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s is not among %q", name, names)
+		}
 	}
 }
 

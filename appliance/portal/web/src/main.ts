@@ -3,4 +3,7 @@ import { mount } from 'svelte';
 import App from './App.svelte';
 
 const target = document.getElementById('app');
-if (target) mount(App, { target });
+if (target) {
+  target.replaceChildren(); // what is said where this does not run
+  mount(App, { target });
+}

@@ -5,7 +5,7 @@
 //	const signature = await sign(device, message);
 
 import { decode, encode } from './base64';
-import { post } from './api';
+import { post, Refusal } from './api';
 
 export interface Device {
   id: string;
@@ -18,6 +18,7 @@ export interface Device {
 const database = 'sallyport';
 const store = 'device';
 const key = 'key';
+const fresh = 'new'; // a key that is no device's yet
 
 interface Enrolled {
   user: string;
@@ -60,37 +61,59 @@ export async function pin(device: Device, identity: Uint8Array<ArrayBuffer>[]): 
 
 type Made = Pick<Device, 'publicKey' | 'privateKey'>;
 
+const unfit = (sentence: string, hint: string) => new Refusal('E_BROWSER', sentence, hint, 0);
+
+// make makes a key, and keeps it: a browser that cannot shall find out before the appliance takes it for a device.
 async function make(): Promise<Made> {
-  if (!crypto.subtle) throw new Error('this browser makes keys for addresses that begin with https:// only');
-  const pair = await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify']).catch(() => {
-    throw new Error('this browser is too old to make the key that it needs; take a newer one');
+  if (!navigator.cookieEnabled) throw unfit('this browser keeps no cookies for this page', 'allow them for this address, then sign in again');
+  if (!crypto.subtle) throw unfit('this browser makes keys for addresses that begin with https:// only', 'open the address with https://');
+  // X25519 is for connections: each has a key of its own.
+  const [pair] = await Promise.all([crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify']), crypto.subtle.generateKey('X25519', false, ['deriveBits'])]).catch(() => {
+    throw unfit('this browser is too old to make the keys that it needs', 'take a newer one: Chromium 137, Firefox 130, Safari 17.4 or later');
   });
   const { publicKey, privateKey } = pair as CryptoKeyPair;
-  return { privateKey, publicKey: new Uint8Array(await crypto.subtle.exportKey('raw', publicKey)) };
+  const made = { privateKey, publicKey: new Uint8Array(await crypto.subtle.exportKey('raw', publicKey)) };
+  await transact('readwrite', (s) => s.put(made, fresh));
+  return made;
 }
 
 async function keep(made: Made, enrolled: Enrolled): Promise<Device> {
   const device = { ...made, id: enrolled.device, user: enrolled.user, identity: (enrolled.identity ?? []).map(decode) };
-  await transact('readwrite', (s) => s.put(device, key));
+  await transact('readwrite', (s) => {
+    s.delete(fresh);
+    return s.put(device, key);
+  });
   return device;
 }
 
 function transact<T>(mode: IDBTransactionMode, act: (s: IDBObjectStore) => IDBRequest): Promise<T> {
   return new Promise((resolve, reject) => {
-    const opening = indexedDB.open(database, 1);
+    const no = () => reject(unfit('this browser keeps nothing for this page', 'a private window may be the reason, or a setting that blocks cookies and site data'));
+    let opening: IDBOpenDBRequest;
+    try {
+      opening = indexedDB.open(database, 1);
+    } catch {
+      return no();
+    }
     opening.onupgradeneeded = () => opening.result.createObjectStore(store);
-    opening.onerror = () => reject(new Error('this browser keeps nothing for this page; a private window may be the reason'));
+    opening.onerror = no;
     opening.onsuccess = () => {
       const db = opening.result;
       const t = db.transaction(store, mode);
-      const asked = act(t.objectStore(store));
+      let asked: IDBRequest;
+      try {
+        asked = act(t.objectStore(store));
+      } catch {
+        db.close();
+        return no();
+      }
       t.oncomplete = () => {
         db.close();
         resolve(asked.result as T);
       };
       t.onerror = t.onabort = () => {
         db.close();
-        reject(new Error('this browser does not keep the key'));
+        no();
       };
     };
   });
@@ -103,7 +126,7 @@ interface Brands {
 
 // browserName is what a person would call this browser, such as Firefox on Windows. Most browsers claim to be others too:
 // the order matters.
-export function browserName(agent = navigator.userAgent, brands = (navigator as { userAgentData?: Brands }).userAgentData): string {
+function browserName(agent = navigator.userAgent, brands = (navigator as { userAgentData?: Brands }).userAgentData): string {
   const has = (brand: string) => brands?.brands.some((b) => b.brand === brand) ?? false;
   const names: [boolean, string][] = [
     [/\bEdgA?\/|\bEdgiOS\//.test(agent), 'Edge'],

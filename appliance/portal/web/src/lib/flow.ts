@@ -10,7 +10,7 @@
 // What is refused rejects with a Refusal: code, message, hint.
 
 import { kept, pin } from './device';
-import { Refusal } from './frame/errors';
+import { refuse, Refusal } from './frame/errors';
 import type { Identity } from './frame/hello';
 import { connecting, identityOf, openWith, type Ask, type Flow } from './frame/open';
 import type { Dial } from './frame/socket';
@@ -34,11 +34,12 @@ async function ownIdentity(): Promise<Identity> {
 
 const signedOut = (): Refusal => new Refusal({ code: 'E_SIGNED_OUT', sentence: 'this browser is not signed in any more', hint: 'sign in again' }, true);
 
-// whyNot asks whether it is the sign-in that is over.
+// whyNot asks in another way than by a WebSocket: whether the sign-in is over, the appliance's database away, or the network.
 async function whyNot(): Promise<Refusal | undefined> {
   try {
     const answer = await fetch('/api/v1/me', { cache: 'no-store', credentials: 'same-origin', redirect: 'error', signal: AbortSignal.timeout(5000) });
-    if (answer.status !== 401 && answer.status !== 403) return undefined;
+    if (answer.ok) return refuse('E_NO_PATH', 'the appliance answers, but its WebSocket does not open', 'try again; if it stays so, something on the way lets no WebSockets through: try another network');
+    if (![401, 403, 503].includes(answer.status)) return undefined;
     const said = (await answer.json()) as { code?: string; error?: string; hint?: string };
     return said.code ? new Refusal({ code: said.code, sentence: said.error ?? '', hint: said.hint ?? '' }, true) : undefined;
   } catch {

@@ -1,41 +1,31 @@
 // What this browser keeps for a person between visits: names of targets, nothing else. Logging out takes it away.
 
+import { empty, held, hold } from './storage';
+
 const most = 12; // recent targets
 
 function read(key: string): string[] {
-  try {
-    const list: unknown = JSON.parse(localStorage.getItem(key) ?? '[]');
-    return Array.isArray(list) ? list.filter((n): n is string => typeof n === 'string').slice(0, 500) : [];
-  } catch {
-    return [];
-  }
-}
-
-function write(key: string, list: string[]): void {
-  try {
-    localStorage.setItem(key, JSON.stringify(list));
-  } catch {
-    // A browser that keeps nothing shows the same pages without.
-  }
+  const list = held('localStorage', key);
+  return Array.isArray(list) ? list.filter((n): n is string => typeof n === 'string').slice(0, 500) : [];
 }
 
 export const kept = $state({ favourites: read('favourites'), recent: read('recent') });
 
 // ofUser forgets what was kept for somebody else.
 export function ofUser(user: string): void {
-  if (localStorage.getItem('user') === user) return;
-  localStorage.clear();
-  localStorage.setItem('user', user);
+  if (held('localStorage', 'user') === user) return;
+  empty();
+  hold('localStorage', 'user', user);
   kept.favourites = [];
   kept.recent = [];
 }
 
 export function favour(name: string): void {
   kept.favourites = kept.favourites.includes(name) ? kept.favourites.filter((n) => n !== name) : [...kept.favourites, name];
-  write('favourites', kept.favourites);
+  hold('localStorage', 'favourites', kept.favourites);
 }
 
 export function used(name: string): void {
   kept.recent = [name, ...kept.recent.filter((n) => n !== name)].slice(0, most);
-  write('recent', kept.recent);
+  hold('localStorage', 'recent', kept.recent);
 }

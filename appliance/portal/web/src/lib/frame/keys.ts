@@ -32,12 +32,12 @@ export async function sha256(b: Uint8Array): Promise<Bytes> {
   return new Uint8Array(await subtle.digest('SHA-256', own(b)));
 }
 
-export async function hmac(key: Uint8Array, message: Uint8Array): Promise<Bytes> {
+async function hmac(key: Uint8Array, message: Uint8Array): Promise<Bytes> {
   const k = await subtle.importKey('raw', own(key), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
   return new Uint8Array(await subtle.sign('HMAC', k, own(message)));
 }
 
-export async function hkdf(secret: Uint8Array, salt: Uint8Array, info: Uint8Array): Promise<Bytes> {
+async function hkdf(secret: Uint8Array, salt: Uint8Array, info: Uint8Array): Promise<Bytes> {
   const k = await subtle.importKey('raw', own(secret), 'HKDF', false, ['deriveBits']);
   const bits = await subtle.deriveBits({ name: 'HKDF', hash: 'SHA-256', salt: own(salt), info: own(info) }, k, 256);
   return new Uint8Array(bits);

@@ -55,7 +55,7 @@ function offered(data: string): string | undefined {
 }
 
 // plainTitle is what of a title can stand in one line beside the target's name, and cannot turn its letters around.
-export function plainTitle(text: string): string {
+function plainTitle(text: string): string {
   return Array.from(text.replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu, ' ').replace(/\s+/g, ' ').trim()).slice(0, 80).join('');
 }
 

@@ -1,6 +1,8 @@
 // What is remembered of terminals: for this browser how a person signs on to a target and how large letters are, never a
 // secret; for this tab which session it has, so that a reload finds it.
 
+import { held, hold } from '../storage';
+
 export type Method = 'certificate' | 'password' | 'key';
 
 export interface SignOn {
@@ -11,25 +13,9 @@ export interface SignOn {
 const methods: readonly string[] = ['certificate', 'password', 'key'];
 const mostTargets = 200;
 
-function read(storage: Storage, key: string): unknown {
-  try {
-    return JSON.parse(storage.getItem(key) ?? 'null');
-  } catch {
-    return null;
-  }
-}
-
-function write(storage: Storage, key: string, value: unknown): void {
-  try {
-    storage.setItem(key, JSON.stringify(value));
-  } catch {
-    // A browser that keeps nothing asks again.
-  }
-}
-
 // signOns is a list, the latest first: names of targets come from outside and are no keys of objects.
 function signOns(): [string, SignOn][] {
-  const list = read(localStorage, 'sign-on');
+  const list = held('localStorage', 'sign-on');
   if (!Array.isArray(list)) return [];
   return list.filter((e): e is [string, SignOn] => Array.isArray(e) && typeof e[0] === 'string' && typeof e[1]?.user === 'string' && methods.includes(e[1]?.method));
 }
@@ -39,7 +25,7 @@ export function signOnOf(target: string): SignOn | undefined {
 }
 
 export function rememberSignOn(target: string, { user, method }: SignOn): void {
-  write(localStorage, 'sign-on', [[target, { user, method }], ...signOns().filter(([name]) => name !== target)].slice(0, mostTargets));
+  hold('localStorage', 'sign-on', [[target, { user, method }], ...signOns().filter(([name]) => name !== target)].slice(0, mostTargets));
 }
 
 export interface Looks {
@@ -48,12 +34,12 @@ export interface Looks {
 }
 
 export function looks(usual: Looks): Looks {
-  const kept = read(localStorage, 'terminal') as Partial<Looks> | null;
+  const kept = held('localStorage', 'terminal') as Partial<Looks> | null;
   return { fontSize: typeof kept?.fontSize === 'number' ? kept.fontSize : usual.fontSize, reader: kept?.reader === true };
 }
 
 export function rememberLooks(l: Looks): void {
-  write(localStorage, 'terminal', l);
+  hold('localStorage', 'terminal', l);
 }
 
 interface Held {
@@ -64,14 +50,14 @@ interface Held {
 
 // heldSession is the session that this tab had before it was loaded anew.
 export function heldSession(target: string, program: string): string | undefined {
-  const held = read(sessionStorage, 'session') as Partial<Held> | null;
-  return held?.target === target && held.program === program && /^[0-9a-f]{32}$/.test(held.session ?? '') ? held.session : undefined;
+  const before = held('sessionStorage', 'session') as Partial<Held> | null;
+  return before?.target === target && before.program === program && /^[0-9a-f]{32}$/.test(before.session ?? '') ? before.session : undefined;
 }
 
-export function holdSession(held: Held): void {
-  write(sessionStorage, 'session', held);
+export function holdSession(session: Held): void {
+  hold('sessionStorage', 'session', session);
 }
 
 export function letSessionGo(): void {
-  sessionStorage.removeItem('session');
+  hold('sessionStorage', 'session', undefined);
 }

@@ -8,7 +8,7 @@
 
 import { Backend, enableCredssp, init } from '@devolutions/iron-remote-desktop-rdp';
 import { Clipboard, type Allowed } from './clipboard';
-import { isPanic, isVague, over, panic, unproved, why, type Ending } from './ends';
+import { isPanic, isVague, over, panic, unloaded, unproved, why, type Ending } from './ends';
 import { Input, type Client } from './input';
 import { Link, type Heard } from './link';
 import type { Start, State } from './program';
@@ -110,7 +110,7 @@ export class Desktop {
     this.link?.close();
     this.link = link;
     remember(this.target, browser ? undefined : link.session);
-    await Promise.all([init('OFF'), link.answered]);
+    await Promise.all([init('OFF').catch(() => Promise.reject(unloaded)), link.answered]);
     if (link.ended) throw link.ended;
     return this.build(link, settings, size, browser ? (credentials?.password ?? '') : '').connect();
   }

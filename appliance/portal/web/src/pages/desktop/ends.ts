@@ -34,6 +34,8 @@ export const over = ending('E_DESKTOP_ENDED', 'the desktop has ended the session
 export const lost = ending('E_DESKTOP_LOST', 'the connection to the desktop has ended', 'reconnect; if it happens again, tell an administrator');
 export const panic = ending('E_DESKTOP_PROGRAM', "the desktop's program in this page has failed", 'reconnect; the session on the desktop goes on');
 
+export const unloaded = ending('E_DESKTOP_PROGRAM', "the desktop's program could not be loaded into this page", 'load the page again; the appliance may have a new version');
+
 function isClientError(err: unknown): err is ClientError {
   return typeof err === 'object' && err !== null && 'kind' in err && 'backtrace' in err;
 }

@@ -1,5 +1,7 @@
 // What this browser keeps of how a person wants a desktop, by target. No password, and nothing that signs anybody in.
 
+import { held, hold } from '../../lib/storage';
+
 export type Scale = 'fit' | 'real';
 
 export interface Settings {
@@ -19,14 +21,9 @@ const usual: Settings = { user: '', domain: '', exchange: 'appliance', scale: 'f
 
 export function settings(target: string): Settings {
   const kept: Settings = { ...usual };
-  try {
-    const found: unknown = JSON.parse(localStorage.getItem('desktop ' + target) ?? '{}');
-    if (typeof found !== 'object' || found === null) return kept;
-    for (const [name, value] of Object.entries(found)) {
-      if (Object.hasOwn(usual, name) && typeof value === typeof usual[name as keyof Settings]) Object.assign(kept, { [name]: value });
-    }
-  } catch {
-    // It is as if there were none.
+  const found = held('localStorage', 'desktop ' + target);
+  for (const [name, value] of Object.entries(found ?? {})) {
+    if (Object.hasOwn(usual, name) && typeof value === typeof usual[name as keyof Settings]) Object.assign(kept, { [name]: value });
   }
   if (kept.exchange !== 'browser') kept.exchange = 'appliance';
   if (kept.scale !== 'real') kept.scale = 'fit';
@@ -35,20 +32,16 @@ export function settings(target: string): Settings {
 }
 
 export function keep(target: string, s: Settings): void {
-  try {
-    localStorage.setItem('desktop ' + target, JSON.stringify(s));
-  } catch {
-    // A browser that keeps nothing asks again.
-  }
+  hold('localStorage', 'desktop ' + target, s);
 }
 
 // The session of a tab outlives the tab's document: who loads the page again goes on, without a password.
 
 export function resumable(target: string): string | undefined {
-  return sessionStorage.getItem('desktop ' + target) ?? undefined;
+  const session = held('sessionStorage', 'desktop ' + target);
+  return typeof session === 'string' ? session : undefined;
 }
 
 export function remember(target: string, session: string | undefined): void {
-  if (session === undefined) sessionStorage.removeItem('desktop ' + target);
-  else sessionStorage.setItem('desktop ' + target, session);
+  hold('sessionStorage', 'desktop ' + target, session);
 }
