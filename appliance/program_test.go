@@ -392,3 +392,38 @@ func TestProgramResumes(t *testing.T) {
 		t.Errorf("at the end: %q, %v", rest, err)
 	}
 }
+
+// TestProgramLimit: a person has so many sessions and no more, whatever else they may open, and takes none from others.
+func TestProgramLimit(t *testing.T) {
+	s, _ := partySite(t)
+	var flows []*frame.Stream
+	for range maxRuns {
+		f, _, err := s.open(ofParty)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		flows = append(flows, f)
+	}
+	if _, _, err := s.open(ofParty); codeOf(err) != "E_LIMIT" {
+		t.Errorf("one more: %v", err)
+	}
+	if n := s.live.count(); n != maxRuns {
+		t.Errorf("%d flows are counted", n)
+	}
+	before := s.peer
+	s.peer.User, s.peer.Device = "bob", "dev-2"
+	f, _, err := s.open(ofParty)
+	if err != nil {
+		t.Errorf("bob's: %v", err)
+	} else {
+		f.Close()
+	}
+	s.peer = before
+	flows[0].Close()
+	s.until("one is over", func() bool { return s.live.count() == maxRuns-1 })
+	if f, _, err = s.open(ofParty); err != nil {
+		t.Fatalf("in the place of another: %v", err)
+	}
+	f.Close()
+}

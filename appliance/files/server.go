@@ -86,6 +86,9 @@ func (s *server) begin(r request) error {
 	if busy {
 		return s.refuse(r.ID, frame.Refuse("E_LIMIT", fmt.Sprintf("%d requests are under way at most, %d of them transfers", maxRequests, maxTransfers), "wait until one of them is over"))
 	}
+	if r.transfer() && !s.o.Transfers.enter(s.o.Who) {
+		return s.refuse(r.ID, frame.Refuse("E_LIMIT", fmt.Sprintf("you have %d transfers under way, which is the limit", maxOfPerson), "wait until one of them is over, in this tab or another"))
+	}
 	w := &work{request: r}
 	w.ctx, w.cancel = context.WithCancelCause(s.ctx)
 	switch r.Op {
@@ -179,6 +182,7 @@ func (s *server) run(w *work) {
 	delete(s.work, w.ID)
 	if w.transfer() {
 		s.transfers--
+		s.o.Transfers.leave(s.o.Who)
 	}
 	s.mu.Unlock()
 	w.cancel(nil)
