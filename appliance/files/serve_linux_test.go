@@ -32,7 +32,7 @@ type target struct {
 	addr string
 	key  ssh.Signer
 
-	identity string // the file of the key that signs on
+	identity  string     // the file of the key that signs on
 	transfers *Transfers // of all sides; may be nil
 }
 
