@@ -380,6 +380,9 @@ func (f *flow) recordProgram(e audit.Event) error {
 	known := f.event(e.Kind)
 	known.Code, known.Why, known.Object, known.Detail = e.Code, e.Why, e.Object, e.Detail
 	known.Up, known.Down, known.Duration = e.Up, e.Down, e.Duration
+	if known.Code == string(policy.CodeDenied) { // which somebody, or their target, can bring about again and again
+		return f.gateway.recordOf(f.peer.User, known)
+	}
 	return f.gateway.demand(known)
 }
 

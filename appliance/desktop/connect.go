@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"sallyport/appliance"
 	"sallyport/appliance/credssp"
 	"sallyport/appliance/policy"
@@ -27,6 +29,7 @@ type desk struct {
 	keep    *vault
 	client  *stream
 	sink    sink
+	clips   *rate.Limiter
 	end     context.CancelCauseFunc
 
 	finished sync.Once

@@ -124,6 +124,9 @@ func TestDenied(t *testing.T) {
 		if _, code := p.do(r); code != "E_DENIED" {
 			t.Errorf("%s: %q", r.Op, code)
 		}
+		if got := p.near.recorded(); len(got) != 1 || !strings.HasPrefix(got[0], events[r.Op]+" ") || !strings.Contains(got[0], "E_DENIED") {
+			t.Errorf("%s is recorded as %q", r.Op, got)
+		}
 	}
 	if got := p.fetch(string(file)); string(got) != "x" {
 		t.Errorf("downloaded %q", got)
