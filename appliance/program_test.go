@@ -205,6 +205,12 @@ func TestProgramEnds(t *testing.T) {
 				s.t.Errorf("ended %+v, %v", ended, err)
 			}
 		}, "E_KILLED"},
+		"locked person": {nil, func(s *site, _ string) {
+			s.Locks.Lock(context.Background(), auth.Lock{Kind: auth.LockUser, Name: "ann"})
+		}, "E_LOCKED"},
+		"locked target": {nil, func(s *site, _ string) {
+			s.Locks.Lock(context.Background(), auth.Lock{Kind: auth.LockTarget, Name: "db-1"})
+		}, "E_LOCKED"},
 		"drain":    {nil, func(s *site, _ string) { s.Drain(context.Background(), 20*time.Millisecond) }, frame.Draining},
 		"error":    {after(func(*Session) error { return told }), nil, "E_DENIED"},
 		"panic":    {after(func(*Session) error { panic("no") }), nil, frame.Internal},

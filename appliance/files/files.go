@@ -109,6 +109,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
@@ -204,6 +205,10 @@ func (t *Transfers) uploaded(key string) {
 // it takes: 1 MiB, and as much again for what is being passed on. It fills 50 MB/s at 20 ms.
 const pieces = 32
 
+// lastWords is how long requests have, once their person has gone, to leave things as they are known to be. A target that does
+// not answer them loses its channel then.
+const lastWords = 5 * time.Second
+
 // Serve serves the files of a target to a person's side, over an SSH connection that somebody has signed on. It returns when
 // the side has ended, in order (nil) or not, or ctx has; then the side has been told why. It waits for the target to
 // have ended its channel, so whoever ends ctx has the connection closed.
@@ -223,6 +228,9 @@ func Serve(ctx context.Context, client *ssh.Client, side Side, o Options) error 
 		err = context.Cause(ctx)
 	}
 	cancel(errGone)
+	if s.sftp != nil {
+		defer time.AfterFunc(lastWords, func() { s.sftp.Close() }).Stop()
+	}
 	s.workers.Wait()
 	if s.sftp != nil {
 		s.sftp.Close()

@@ -166,7 +166,7 @@ func (u *up) find() (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > u.w.Size || info.Size() == 0 {
+	if !info.Mode().IsRegular() || info.Size() > u.w.Size || info.Size() <= 0 { // which a server may say
 		return 0, u.s.sftp.Remove(u.part)
 	}
 	if u.hash, err = u.s.hashFile(u.w, u.part, info.Size()); err != nil {
