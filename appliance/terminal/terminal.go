@@ -184,7 +184,7 @@ var errMoved = frame.Refuse(frame.Superseded, "this session has moved to another
 // begin asks for a terminal and a shell.
 func (t *shell) begin(start sshlogin.Start) (err error) {
 	if t.ssh, err = t.client.NewSession(); err != nil {
-		return refusedBy(t.session.Target, "a session", err)
+		return refusedBy(t.session.Target, "session", err)
 	}
 	if t.input, err = t.ssh.StdinPipe(); err != nil {
 		return err
@@ -199,10 +199,10 @@ func (t *shell) begin(start sshlogin.Start) (err error) {
 	}
 	t.ssh.Setenv("LANG", "C.UTF-8") // which a server need not take
 	if err := t.ssh.RequestPty(term, t.size.Rows, t.size.Cols, ssh.TerminalModes{}); err != nil {
-		return refusedBy(t.session.Target, "a terminal", err)
+		return refusedBy(t.session.Target, "terminal", err)
 	}
 	if err := t.ssh.Shell(); err != nil {
-		return refusedBy(t.session.Target, "a shell", err)
+		return refusedBy(t.session.Target, "shell", err)
 	}
 	return nil
 }

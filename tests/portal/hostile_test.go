@@ -40,7 +40,7 @@ func hostileAccess(attacks []string) string {
 	for i, a := range attacks {
 		targets = append(targets, fmt.Sprintf("  - {name: n-%02d, vnet: hub, address: 10.99.0.10, protocols: {ssh: 2201}, labels: {%q: %q}, host_keys: [%q]}\n", i, a, a,
 			"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDC1UqnIswGkqzhFTijssa9YUeB2H7R71zAX64MyBSRx "+a))
-		rules = append(rules, fmt.Sprintf("  - {name: %q, who: [ann], targets: [n-%02d], protocols: [ssh]}\n", a, i))
+		rules = append(rules, fmt.Sprintf("  - {name: %q, who: [ann], targets: [n-%02d], protocols: [ssh]}\n", strings.ReplaceAll(a, `"`, "`"), i)) // which a rule's name has not
 	}
 	for i := range 32 {
 		targets = append(targets, fmt.Sprintf("  - {name: a-%02d, vnet: hub, address: 10.99.0.10, protocols: {ssh: 22}}\n", i))
