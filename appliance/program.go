@@ -92,13 +92,28 @@ func (r *runs) find(id []byte) *Session {
 	return r.byID[[16]byte(id)]
 }
 
-func (r *runs) add(s *Session) {
+// maxRuns is how many sessions of programs a person has at once. Each may hold some MiB: what a terminal shows again, what is
+// under way, what is on a clipboard.
+const maxRuns = 32
+
+// add counts a session in, or says why its person may have no more.
+func (r *runs) add(s *Session) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	n := 0
+	for _, other := range r.byID {
+		if other.User == s.User {
+			n++
+		}
+	}
+	if n >= maxRuns {
+		return frame.Refuse("E_LIMIT", fmt.Sprintf("you have %d sessions open in browsers, which is the limit", n), "close a tab, or end a session on the page My sessions")
+	}
 	if r.byID == nil {
 		r.byID = map[[16]byte]*Session{}
 	}
 	r.byID[s.ID] = s
+	return nil
 }
 
 func (r *runs) remove(s *Session) {
@@ -183,11 +198,15 @@ func (f *flow) startSession(far net.Conn) (relay.Conn, error) {
 	s.Log = f.gateway.Log.With("session", hex.EncodeToString(s.ID[:6]), "user", s.User, "target", s.Target, "program", s.program)
 	s.ctx, s.end = context.WithCancelCause(context.WithoutCancel(f.life))
 	c, err := s.newSide(f)
+	if err == nil {
+		s.queue = []*Side{c.side}
+		err = f.gateway.runs.add(s) // before anybody is told its id
+	}
 	if err != nil {
+		s.end(err)
+		far.Close()
 		return nil, err
 	}
-	s.queue = []*Side{c.side}
-	f.gateway.runs.add(s) // before anybody is told its id
 	return c, nil
 }
 
@@ -361,6 +380,9 @@ func (f *flow) recordProgram(e audit.Event) error {
 	known := f.event(e.Kind)
 	known.Code, known.Why, known.Object, known.Detail = e.Code, e.Why, e.Object, e.Detail
 	known.Up, known.Down, known.Duration = e.Up, e.Down, e.Duration
+	if known.Code == string(policy.CodeDenied) { // which somebody, or their target, can bring about again and again
+		return f.gateway.recordOf(f.peer.User, known)
+	}
 	return f.gateway.demand(known)
 }
 

@@ -205,6 +205,12 @@ func TestProgramEnds(t *testing.T) {
 				s.t.Errorf("ended %+v, %v", ended, err)
 			}
 		}, "E_KILLED"},
+		"locked person": {nil, func(s *site, _ string) {
+			s.Locks.Lock(context.Background(), auth.Lock{Kind: auth.LockUser, Name: "ann"})
+		}, "E_LOCKED"},
+		"locked target": {nil, func(s *site, _ string) {
+			s.Locks.Lock(context.Background(), auth.Lock{Kind: auth.LockTarget, Name: "db-1"})
+		}, "E_LOCKED"},
 		"drain":    {nil, func(s *site, _ string) { s.Drain(context.Background(), 20*time.Millisecond) }, frame.Draining},
 		"error":    {after(func(*Session) error { return told }), nil, "E_DENIED"},
 		"panic":    {after(func(*Session) error { panic("no") }), nil, frame.Internal},
@@ -391,4 +397,39 @@ func TestProgramResumes(t *testing.T) {
 	if rest, err := io.ReadAll(v.stream); len(rest) > 0 || err != nil {
 		t.Errorf("at the end: %q, %v", rest, err)
 	}
+}
+
+// TestProgramLimit: a person has so many sessions and no more, whatever else they may open, and takes none from others.
+func TestProgramLimit(t *testing.T) {
+	s, _ := partySite(t)
+	var flows []*frame.Stream
+	for range maxRuns {
+		f, _, err := s.open(ofParty)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		flows = append(flows, f)
+	}
+	if _, _, err := s.open(ofParty); codeOf(err) != "E_LIMIT" {
+		t.Errorf("one more: %v", err)
+	}
+	if n := s.live.count(); n != maxRuns {
+		t.Errorf("%d flows are counted", n)
+	}
+	before := s.peer
+	s.peer.User, s.peer.Device = "bob", "dev-2"
+	f, _, err := s.open(ofParty)
+	if err != nil {
+		t.Errorf("bob's: %v", err)
+	} else {
+		f.Close()
+	}
+	s.peer = before
+	flows[0].Close()
+	s.until("one is over", func() bool { return s.live.count() == maxRuns-1 })
+	if f, _, err = s.open(ofParty); err != nil {
+		t.Fatalf("in the place of another: %v", err)
+	}
+	f.Close()
 }

@@ -272,6 +272,11 @@ func (c call) revokeDevice(id string) error {
 	return err
 }
 
+// Leave revokes a device, as its person does who logs out on it.
+func (g *Gateway) Leave(ctx context.Context, p frame.Peer) error {
+	return call{new(http.Request).WithContext(ctx), g, p}.revokeDevice(p.Device)
+}
+
 func (c call) logout() (any, error) {
 	if !c.URL.Query().Has("everywhere") {
 		return nil, c.revokeDevice(c.peer.Device)

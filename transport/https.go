@@ -47,7 +47,7 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 		mux.Handle("/", s.HTTP)
 	}
 	server := &http.Server{
-		Handler:        mux,
+		Handler:        unframed(mux),
 		ReadTimeout:    s.login(), // nobody sends a body here; who takes a connection over sets deadlines of its own
 		WriteTimeout:   2 * s.login(),
 		MaxHeaderBytes: 8 << 10,
@@ -79,6 +79,16 @@ func Known(r *http.Request) {
 	if b, ok := c.NetConn().(*batch); ok {
 		b.Conn.(*countedConn).leave()
 	}
+}
+
+// unframed has no page frame an answer, load anything for it, or take it for what it does not say it is, unless whoever answers
+// has rules of their own.
+func unframed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
 }
 
 // countingListener turns away connections while too many have not said who they are.

@@ -139,6 +139,9 @@ func TestCrossSite(t *testing.T) {
 			if resp.StatusCode != c.status || (err == nil) != (c.status == 101) {
 				t.Errorf("answered %s, %v; want %d", resp.Status, err, c.status)
 			}
+			if policy := resp.Header.Get("Content-Security-Policy"); c.status != 101 && !strings.Contains(policy, "frame-ancestors 'none'") {
+				t.Errorf("the policy of %s is %q", resp.Status, policy)
+			}
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"fmt"
 
 	"sallyport/appliance/rdp"
 	"sallyport/frame"
@@ -34,6 +35,21 @@ func cleanPathError(err error, c rdp.Confirm) rdp.CleanPathError {
 		return rdp.CleanPathError{WSA: n}
 	}
 	return rdp.CleanPathError{HTTP: 403}
+}
+
+// maxChain is the most that a target's certificates have together, in bytes: they must fit into the answer to the browser's
+// client, whose lengths end at 64 KiB.
+const maxChain = 48 << 10
+
+func checkLength(target string, chain []*x509.Certificate) error {
+	total := 0
+	for _, c := range chain {
+		total += len(c.Raw)
+	}
+	if total > maxChain {
+		return frame.Refuse("E_TARGET_TLS", fmt.Sprintf("%s shows %d KiB of certificates, and may show %d", target, total>>10, maxChain>>10), "give it its own certificate, and those that have signed it")
+	}
+	return nil
 }
 
 func raw(chain []*x509.Certificate) (all [][]byte) {

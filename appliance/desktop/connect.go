@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"sallyport/appliance"
 	"sallyport/appliance/credssp"
 	"sallyport/appliance/policy"
@@ -27,6 +29,7 @@ type desk struct {
 	keep    *vault
 	client  *stream
 	sink    sink
+	clips   *rate.Limiter
 	end     context.CancelCauseFunc
 
 	finished sync.Once
@@ -283,7 +286,9 @@ func (d *desk) secure(ctx context.Context, far net.Conn) (*tls.Conn, error) {
 	conn := tls.Client(far, &tls.Config{
 		InsecureSkipVerify: true, // by the rules of the web; VerifyConnection has those of the target
 		VerifyConnection: func(s tls.ConnectionState) error {
-			wrong = d.session.CheckCertificate(s.PeerCertificates)
+			if wrong = checkLength(d.session.Target, s.PeerCertificates); wrong == nil {
+				wrong = d.session.CheckCertificate(s.PeerCertificates)
+			}
 			return wrong
 		},
 	})

@@ -82,8 +82,13 @@ func (p *Program) Serve(ctx context.Context, s *appliance.Session) error {
 		<-ended
 		d := &desk{program: p, session: s, side: side, keep: keep, far: far}
 		far = nil
-		var one context.Context
-		one, end = context.WithCancelCause(ctx)
+		one, cancel := context.WithCancelCause(ctx)
+		end = func(why error) {
+			if errors.Is(why, errSuperseded) {
+				side.End(why) // at once: it may be a window that nobody looks at any more, and what waits for it to read goes on
+			}
+			cancel(why)
+		}
 		ended = make(chan struct{})
 		done := ended
 		s.Go(func() {
@@ -114,8 +119,7 @@ func (d *desk) finish(why error) {
 		default:
 		}
 		if errors.Is(why, errSuperseded) {
-			d.side.End(why) // at once: it may be a window that nobody looks at any more
-			return
+			return // who was told that
 		}
 		if why != nil {
 			d.refuse(why)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"sallyport/appliance/audit"
 	"sallyport/appliance/policy"
 	"sallyport/appliance/rdp"
@@ -40,6 +42,7 @@ func (d *desk) relay(o outcome, begin start) error {
 		d.end(frame.Refuse("E_IDLE", fmt.Sprintf("nobody has touched keyboard or mouse for %v", d.side.Grant.Idle), "connect again"))
 	})
 	defer idle.stop()
+	d.clips = rate.NewLimiter(rate.Every(clipEvery), clipsAtOnce)
 	r := &relay{desk: d, filter: rdp.NewFilter(rules, idle.touch), target: o.conn}
 	selected := uint32(rdp.TLS)
 	if browser {
@@ -112,8 +115,16 @@ func (r *relay) broken(client bool, err error) error {
 	return frame.Refuse("E_PROTOCOL", fmt.Sprintf("%s sent something that the appliance does not let pass: %v", who, err), "connect again; if it happens again, tell the administrator")
 }
 
+// How often a text may pass from one clipboard to the other. Each time is written to the audit log, which a target must not fill.
+const clipEvery, clipsAtOnce = 500 * time.Millisecond, 20
+
+var errTooOften = errors.New("texts pass between the clipboards too often")
+
 // pasted writes down that a text passes from one clipboard to the other, before it does.
 func (d *desk) pasted(c rdp.Clip) error {
+	if !d.clips.Allow() {
+		return errTooOften
+	}
 	kind := audit.ClipboardOut
 	if c.In {
 		kind = audit.ClipboardIn

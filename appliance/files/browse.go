@@ -50,7 +50,7 @@ func entryOf(name string, info fs.FileInfo) entry {
 func (e *entry) describe(info fs.FileInfo) {
 	e.Kind, e.Mode, e.Size = kindOf(info.Mode()), modeText(info.Mode()), 0
 	if e.Kind == kindFile {
-		e.Size = info.Size()
+		e.Size = max(0, info.Size())
 	}
 }
 

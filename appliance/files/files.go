@@ -100,7 +100,7 @@
 // # Memory
 //
 // A transfer holds 4 MiB at most: 1 MiB of the person's bytes and 1 MiB under way to the target, or 1 MiB under way from it
-// twice. A person who does not read holds up their own transfers.
+// twice. A person has 16 at most, on all of their sides. One who does not read holds up their own.
 package files
 
 import (
@@ -109,6 +109,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
@@ -128,18 +129,18 @@ type Side interface {
 
 // Options are what Serve knows of whom it serves. The zero value means the default.
 type Options struct {
-	Target  string       // the name that is said in sentences; default "the target"
-	Who     string       // what uploads are told apart by: the user and the device
-	Uploads *Uploads     // of all sides that may bring the same files; default: this side's alone
-	Go      func(func()) // starts a part of the work; default: a goroutine
+	Target    string       // the name that is said in sentences; default "the target"
+	Who       string       // whose transfers are counted, and their uploads told apart from others'
+	Transfers *Transfers   // of all sides; default: of this one alone
+	Go        func(func()) // starts a part of the work; default: a goroutine
 }
 
 func (o Options) withDefaults() Options {
 	if o.Target == "" {
 		o.Target = "the target"
 	}
-	if o.Uploads == nil {
-		o.Uploads = &Uploads{}
+	if o.Transfers == nil {
+		o.Transfers = new(Transfers)
 	}
 	if o.Go == nil {
 		o.Go = func(f func()) { go f() }
@@ -147,34 +148,66 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Uploads are those that are under way: no two write to the same place. The zero value is none.
-type Uploads struct {
-	mu    sync.Mutex
-	under map[string]struct{}
+// Transfers are those that are under way on all sides: no two uploads write to the same place, and nobody has more than
+// maxOfPerson, however many tabs they open. The zero value is none.
+type Transfers struct {
+	mu      sync.Mutex
+	uploads map[string]struct{}
+	of      map[string]int // by person
 }
 
-func (u *Uploads) begin(key string) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if _, taken := u.under[key]; taken {
+// maxOfPerson is how many transfers a person has at once, which may hold 64 MiB.
+const maxOfPerson = 16
+
+// enter counts a transfer of somebody's in, or says that it is one too many.
+func (t *Transfers) enter(who string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.of[who] >= maxOfPerson {
 		return false
 	}
-	if u.under == nil {
-		u.under = map[string]struct{}{}
+	if t.of == nil {
+		t.of = map[string]int{}
 	}
-	u.under[key] = struct{}{}
+	t.of[who]++
 	return true
 }
 
-func (u *Uploads) end(key string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.under, key)
+func (t *Transfers) leave(who string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.of[who]--; t.of[who] == 0 {
+		delete(t.of, who)
+	}
+}
+
+// upload takes a place to write to, unless another upload has it.
+func (t *Transfers) upload(key string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, taken := t.uploads[key]; taken {
+		return false
+	}
+	if t.uploads == nil {
+		t.uploads = map[string]struct{}{}
+	}
+	t.uploads[key] = struct{}{}
+	return true
+}
+
+func (t *Transfers) uploaded(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.uploads, key)
 }
 
 // pieces is how many pieces of a transfer, each of 32 KiB, are under way to or from the target at once. That is the memory
 // it takes: 1 MiB, and as much again for what is being passed on. It fills 50 MB/s at 20 ms.
 const pieces = 32
+
+// lastWords is how long requests have, once their person has gone, to leave things as they are known to be. A target that does
+// not answer them loses its channel then.
+const lastWords = 5 * time.Second
 
 // Serve serves the files of a target to a person's side, over an SSH connection that somebody has signed on. It returns when
 // the side has ended, in order (nil) or not, or ctx has; then the side has been told why. It waits for the target to
@@ -195,6 +228,9 @@ func Serve(ctx context.Context, client *ssh.Client, side Side, o Options) error 
 		err = context.Cause(ctx)
 	}
 	cancel(errGone)
+	if s.sftp != nil {
+		defer time.AfterFunc(lastWords, func() { s.sftp.Close() }).Stop()
+	}
 	s.workers.Wait()
 	if s.sftp != nil {
 		s.sftp.Close()

@@ -124,6 +124,9 @@ func TestDenied(t *testing.T) {
 		if _, code := p.do(r); code != "E_DENIED" {
 			t.Errorf("%s: %q", r.Op, code)
 		}
+		if got := p.near.recorded(); len(got) != 1 || !strings.HasPrefix(got[0], events[r.Op]+" ") || !strings.Contains(got[0], "E_DENIED") {
+			t.Errorf("%s is recorded as %q", r.Op, got)
+		}
 	}
 	if got := p.fetch(string(file)); string(got) != "x" {
 		t.Errorf("downloaded %q", got)
@@ -561,6 +564,40 @@ func TestLimits(t *testing.T) {
 		if c := code(p.leave()); c != frame.FrameBad && c != frame.Credit || code(p.near.end) != c {
 			t.Errorf("%s: %q", name, c)
 		}
+	}
+}
+
+// TestLimitOfPerson: a person has so many transfers on all sides together, and may begin another when one is over.
+func TestLimitOfPerson(t *testing.T) {
+	g := newTarget(t)
+	g.transfers = new(Transfers)
+	g.write(t, noise(4<<20, 8), "f")
+	get := request{Op: "download", Path: []byte(g.path("f"))}
+	var under []*exchange
+	for range maxOfPerson / maxTransfers {
+		p := begin(t, g, "root", "download")
+		for range maxTransfers {
+			e := p.ask(get)
+			if _, code := e.answer(); code != "" {
+				t.Fatal(code)
+			}
+			under = append(under, e)
+		}
+	}
+	p := begin(t, g, "root", "download")
+	if a, code := p.do(get); code != "E_LIMIT" {
+		t.Errorf("one too many: %v", a)
+	}
+	p.must(request{Op: "stat", Path: []byte(g.dir)})
+	if !g.transfers.enter("bob") {
+		t.Error("another person is counted with them")
+	}
+	under[0].p.cancel(under[0].id, false)
+	if _, code := under[0].answer(); code != "E_CANCELLED" {
+		t.Errorf("cancelled: %q", code)
+	}
+	if a, code := p.do(get); code != "" {
+		t.Errorf("in the place of another: %v", a)
 	}
 }
 

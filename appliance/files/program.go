@@ -17,7 +17,7 @@ const Name = "files"
 
 // A Program is the appliance's of that name: it signs a person on, as a terminal does, and serves files to them. Its zero
 // value is ready.
-type Program struct{ uploads Uploads }
+type Program struct{ transfers Transfers }
 
 // maxStart is the most that the start of a flow has, in bytes.
 const maxStart = 64 << 10
@@ -68,7 +68,7 @@ func (p *Program) Join(ctx context.Context, client *ssh.Client, side *appliance.
 
 func (p *Program) serve(ctx context.Context, client *ssh.Client, side *appliance.Side) error {
 	s := side.Session()
-	return Serve(ctx, client, side, Options{Target: s.Target, Who: s.User, Uploads: &p.uploads, Go: s.Go})
+	return Serve(ctx, client, side, Options{Target: s.Target, Who: s.User, Transfers: &p.transfers, Go: s.Go})
 }
 
 // startOf reads the message that a flow begins with.

@@ -32,7 +32,8 @@ type target struct {
 	addr string
 	key  ssh.Signer
 
-	identity string // the file of the key that signs on
+	identity  string     // the file of the key that signs on
+	transfers *Transfers // of all sides; may be nil
 }
 
 func newTarget(t testing.TB) *target {
@@ -244,7 +245,7 @@ func serve(t testing.TB, g *target, user string, may ...string) *person {
 		waits: map[uint32]chan reply{}, begun: make(chan struct{}), over: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		p.served <- Serve(ctx, p.client, p.near, Options{Target: "db-1", Who: "ann"})
+		p.served <- Serve(ctx, p.client, p.near, Options{Target: "db-1", Who: "ann", Transfers: g.transfers})
 	}()
 	go p.listen()
 	t.Cleanup(func() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pkg/sftp"
 
+	"sallyport/appliance/audit"
 	"sallyport/appliance/policy"
 	"sallyport/frame"
 )
@@ -86,6 +87,9 @@ func (s *server) begin(r request) error {
 	if busy {
 		return s.refuse(r.ID, frame.Refuse("E_LIMIT", fmt.Sprintf("%d requests are under way at most, %d of them transfers", maxRequests, maxTransfers), "wait until one of them is over"))
 	}
+	if r.transfer() && !s.o.Transfers.enter(s.o.Who) {
+		return s.refuse(r.ID, frame.Refuse("E_LIMIT", fmt.Sprintf("you have %d transfers under way, which is the limit", maxOfPerson), "wait until one of them is over, in this tab or another"))
+	}
 	w := &work{request: r}
 	w.ctx, w.cancel = context.WithCancelCause(s.ctx)
 	switch r.Op {
@@ -119,11 +123,12 @@ func (s *server) check(r request) error {
 	default:
 		return frame.Refuse("E_USAGE", fmt.Sprintf("there is no request %q about files", frame.Clip(r.Op, 16)), "page and appliance may be of different versions; reload the page")
 	}
-	if needs != "" && !s.side.May(needs) {
-		return frame.Refuse("E_DENIED", fmt.Sprintf("policy does not let you %s %s %s", verbs[needs], ends[needs], s.o.Target), "ask an administrator for the right to "+needs)
-	}
 	if err := checkPath(r.Path); err != nil {
 		return err
+	}
+	if needs != "" && !s.side.May(needs) {
+		no := frame.Refuse(policy.CodeDenied, fmt.Sprintf("policy does not let you %s %s %s", verbs[needs], ends[needs], s.o.Target), "ask an administrator for the right to "+needs)
+		return s.failed(events[r.Op], string(r.Path), no, nil)
 	}
 	made := r.Path
 	switch r.Op {
@@ -144,6 +149,9 @@ func (s *server) check(r request) error {
 	}
 	return checkNew(made)
 }
+
+// events are what requests are written down as.
+var events = map[string]string{"mkdir": audit.FolderMade, "rename": audit.FileRenamed, "remove": audit.FileRemoved, "upload": audit.FileUploaded, "download": audit.FileDownloaded}
 
 var (
 	verbs = map[string]string{policy.Upload: "send files", policy.Download: "fetch files"}
@@ -179,6 +187,7 @@ func (s *server) run(w *work) {
 	delete(s.work, w.ID)
 	if w.transfer() {
 		s.transfers--
+		s.o.Transfers.leave(s.o.Who)
 	}
 	s.mu.Unlock()
 	w.cancel(nil)

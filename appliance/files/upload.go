@@ -48,10 +48,10 @@ type up struct {
 func (s *server) upload(w *work) (any, error) {
 	to := string(w.Path)
 	key := fmt.Sprintf("%q %q %q", s.o.Who, s.o.Target, to)
-	if !s.o.Uploads.begin(key) {
+	if !s.o.Transfers.upload(key) {
 		return nil, frame.Refuse("E_LIMIT", frame.Clip(textOf(path.Base(to)), 200)+" is on its way already", "wait until that upload is over, or cancel it")
 	}
-	defer s.o.Uploads.end(key)
+	defer s.o.Transfers.uploaded(key)
 	if err := s.mayUpload(w, to); err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (u *up) find() (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > u.w.Size || info.Size() == 0 {
+	if !info.Mode().IsRegular() || info.Size() > u.w.Size || info.Size() <= 0 { // which a server may say
 		return 0, u.s.sftp.Remove(u.part)
 	}
 	if u.hash, err = u.s.hashFile(u.w, u.part, info.Size()); err != nil {

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"crypto/ed25519"
+	"errors"
 	"net/http"
 	"time"
 
@@ -49,17 +50,28 @@ func (p *portal) enrolBrowser(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// remember gives a browser the cookie that stands for its device, and tells it what it is.
+// remember gives a browser the cookie that stands for its device, and tells it what it is. What it was before it is no more:
+// only now, since any page may send a browser here, and nobody is to be signed out by a link that signs nobody in.
 func (p *portal) remember(w http.ResponseWriter, r *http.Request, device auth.Device) error {
 	secret, err := p.Browsers.Remember(r.Context(), device.ID, time.Now().Add(p.Lasts))
 	if err != nil {
 		return err
+	}
+	if before := p.session(r); before != "" && before != device.ID {
+		p.leave(r, before)
 	}
 	state := api.LoginState{State: "enrolled", User: device.User, Device: device.ID, Identity: p.identity()}
 	dropCookie(w, visitCookie)
 	setCookie(w, sessionCookie, secret, p.Lasts, http.SameSiteStrictMode)
 	answer(w, http.StatusCreated, state)
 	return nil
+}
+
+// leave gives up what a browser was. The browser has another cookie and another key by then, so what does not succeed is noted.
+func (p *portal) leave(r *http.Request, device string) {
+	if err := errors.Join(p.Leave(device, r), p.Browsers.Forget(r.Context(), cookie(r, sessionCookie))); err != nil {
+		p.Log.Warn("what a browser was before is not given up", "device", device, "cause", err)
+	}
 }
 
 // identity is the keys by which browsers know the appliance.

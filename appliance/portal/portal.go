@@ -56,7 +56,9 @@ type Config struct {
 	EnrolByCode func(auth.Enrolment, *http.Request) (auth.Device, error)
 	Identity    [][]byte // the keys by which browsers know the appliance, Ed25519
 	// API is the appliance's API as a device sees it.
-	API      func(device string, r *http.Request) (http.Handler, error)
+	API func(device string, r *http.Request) (http.Handler, error)
+	// Leave revokes the device of a browser that has become another.
+	Leave    func(device string, r *http.Request) error
 	Browsers *people.Browsers
 	// Known is told of a request of somebody's who has signed in, whose answer may take long.
 	Known  func(*http.Request)
@@ -122,6 +124,7 @@ func (p *portal) guarded(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "same-origin") // with no-referrer browsers say that forms come from nowhere
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 		if origin := r.Header.Get("Origin"); r.Method != http.MethodGet && origin != "" && origin != p.URL {
 			http.Error(w, "this request comes from another page", http.StatusForbidden)
@@ -133,14 +136,22 @@ func (p *portal) guarded(next http.Handler) http.Handler {
 		}
 		// Polls come often, and prove who they are; so do browsers that are devices.
 		stranger := !strings.HasPrefix(r.URL.Path, "/api/v1/") || r.URL.Path == "/api/v1/login"
-		if r.Method != http.MethodGet && stranger && !p.gate.pass(source(r), time.Now()) {
-			w.Header().Set("Retry-After", "60")
-			http.Error(w, "too much at once; try again in a minute", http.StatusTooManyRequests)
+		if r.Method != http.MethodGet && stranger && !p.passes(w, r) {
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// passes says whether one more request of a stranger is looked at; it is answered if not.
+func (p *portal) passes(w http.ResponseWriter, r *http.Request) bool {
+	if p.gate.pass(source(r), time.Now()) {
+		return true
+	}
+	w.Header().Set("Retry-After", "60")
+	http.Error(w, "too much at once; try again in a minute", http.StatusTooManyRequests)
+	return false
 }
 
 // source is where a request comes from.

@@ -45,6 +45,7 @@ type house struct {
 	browser  *http.Client
 	refused  []error
 	enrolled []signin.Enrolment
+	left     []string // devices that browsers were before
 	key      *passkeytest.Authenticator
 	clock    time.Time
 	handler  http.Handler
@@ -85,6 +86,10 @@ func newHouseAt(t *testing.T, address, host string) *house {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				fmt.Fprintf(w, "%s %s as %s", r.Method, r.URL.Path, device)
 			}), nil
+		},
+		Leave: func(device string, _ *http.Request) error {
+			h.left = append(h.left, device)
+			return nil
 		},
 		Refused: func(_ string, _ netip.Addr, err error) { h.refused = append(h.refused, err) }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

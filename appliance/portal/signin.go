@@ -143,7 +143,11 @@ func (p *portal) toProvider(w http.ResponseWriter, r *http.Request) {
 	p.show(w, "onward", http.StatusOK, page{To: to})
 }
 
+// fromProvider is the one GET that may change something, and that anybody may send a browser to: it counts like a POST.
 func (p *portal) fromProvider(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && !p.passes(w, r) {
+		return
+	}
 	v, err := p.Service.FinishProvider(r.Context(), r.PathValue("provider"), cookie(r, browserCookie), r.URL.Query())
 	dropCookie(w, browserCookie)
 	if err != nil {

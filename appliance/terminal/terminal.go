@@ -46,8 +46,10 @@ import (
 	"io"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/time/rate"
 
 	"sallyport/appliance"
 	"sallyport/appliance/audit"
@@ -73,6 +75,9 @@ const (
 const (
 	maxOutput = 32 << 10 // of a message
 	maxSize   = 1000     // columns or rows
+
+	// How often a target may want to set the clipboard. Each time is written to the audit log, which it must not fill.
+	copyEvery, copiesAtOnce = time.Second, 10
 )
 
 // Program implements appliance.Program.
@@ -105,6 +110,7 @@ type shell struct {
 	session *appliance.Session
 	client  *ssh.Client
 	ssh     *ssh.Session
+	copies  *rate.Limiter
 	input   io.WriteCloser
 	output  io.Reader
 	filter  *filter
@@ -135,7 +141,7 @@ func (p Program) Serve(ctx context.Context, s *appliance.Session) error {
 	if err != nil {
 		return err
 	}
-	t := &shell{program: p, session: s, side: side, holder: side, size: size{start.Cols, start.Rows}}
+	t := &shell{program: p, session: s, side: side, holder: side, size: size{start.Cols, start.Rows}, copies: rate.NewLimiter(rate.Every(copyEvery), copiesAtOnce)}
 	if !t.size.valid() {
 		t.size = size{80, 24}
 	}
@@ -178,7 +184,7 @@ var errMoved = frame.Refuse(frame.Superseded, "this session has moved to another
 // begin asks for a terminal and a shell.
 func (t *shell) begin(start sshlogin.Start) (err error) {
 	if t.ssh, err = t.client.NewSession(); err != nil {
-		return refusedBy(t.session.Target, "a session", err)
+		return refusedBy(t.session.Target, "session", err)
 	}
 	if t.input, err = t.ssh.StdinPipe(); err != nil {
 		return err
@@ -193,10 +199,10 @@ func (t *shell) begin(start sshlogin.Start) (err error) {
 	}
 	t.ssh.Setenv("LANG", "C.UTF-8") // which a server need not take
 	if err := t.ssh.RequestPty(term, t.size.Rows, t.size.Cols, ssh.TerminalModes{}); err != nil {
-		return refusedBy(t.session.Target, "a terminal", err)
+		return refusedBy(t.session.Target, "terminal", err)
 	}
 	if err := t.ssh.Shell(); err != nil {
-		return refusedBy(t.session.Target, "a shell", err)
+		return refusedBy(t.session.Target, "shell", err)
 	}
 	return nil
 }
@@ -362,6 +368,9 @@ func (t *shell) paste(side *appliance.Side, p []byte) error {
 
 // clipboardOut says whether the target may set the clipboard to what it wants to. The caller holds mu.
 func (t *shell) clipboardOut(content []byte) bool {
+	if !t.copies.Allow() {
+		return false
+	}
 	if err := clipboardEvent(t.side, policy.ClipboardOut, audit.ClipboardOut, content); err != nil {
 		notice(t.side, err)
 		return false

@@ -222,6 +222,12 @@ func TestClipboard(t *testing.T) {
 		if len(in) != 1 || len(out) != 1 || out[0].Detail["size"] != "5" || out[0].Detail["sha256"] != "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" || (in[0].Code == "") != may || (out[0].Code == "") != may {
 			t.Errorf("may %t: written %+v, %+v", may, in, out)
 		}
+		// A target does not fill the log by it.
+		p.send(kindKeys, `for i in $(seq 500); do printf '\033]52;c;aGVsbG8=\007'; done; echo m''any`+"\n")
+		p.shows("many")
+		if n := len(s.book.of(audit.ClipboardOut)); n < copiesAtOnce || n > 100 {
+			t.Errorf("may %t: written %d times", may, n)
+		}
 	}
 }
 

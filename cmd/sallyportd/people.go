@@ -114,7 +114,7 @@ func (d *daemon) openSignIn() error {
 	}
 	d.browsers = &people.Browsers{Store: d.store}
 	d.portal, err = portal.New(portal.Config{Name: d.cfg.Name, URL: cfg.URL, Service: signin.New(c), Providers: names, Accounts: accounts, Passwords: hasher,
-		Passkeys: c.Passkeys, Enrol: d.enrol, EnrolByCode: d.enrolByCode, Identity: [][]byte{d.identity.Public()}, API: d.browserAPI, Known: transport.Known, Guests: guests{d}, Browsers: d.browsers, Banner: d.cfg.Banner, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
+		Passkeys: c.Passkeys, Enrol: d.enrol, EnrolByCode: d.enrolByCode, Identity: [][]byte{d.identity.Public()}, API: d.browserAPI, Leave: d.leave, Known: transport.Known, Guests: guests{d}, Browsers: d.browsers, Banner: d.cfg.Banner, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
 		SetUp: func(user string, source netip.Addr) { d.gateway.AccountSetUp(user, source.String()) }})
 	return err
 }
@@ -246,18 +246,33 @@ func (d *daemon) signInRefused(user string, source netip.Addr, why error) {
 
 // browserAPI is the API as the device of a browser sees it.
 func (d *daemon) browserAPI(id string, r *http.Request) (http.Handler, error) {
+	p, err := d.devicePeer(id, r)
+	if err != nil {
+		return nil, err
+	}
+	d.registry.Touch(p.Device, p.Remote.Addr(), "")
+	return d.gateway.API(p), nil
+}
+
+// devicePeer is the device of a browser, as it asks.
+func (d *daemon) devicePeer(id string, r *http.Request) (frame.Peer, error) {
 	device, err := d.registry.Lookup(id)
 	if err != nil {
-		return nil, err
+		return frame.Peer{}, err
 	}
 	p, err := browserPeer(r)
-	if err != nil {
-		return nil, err
-	}
 	p.User, p.Device = device.User, device.ID
 	p.Transport = "websocket" // as its flows come: what it asks about them is decided alike
-	d.registry.Touch(device.ID, p.Remote.Addr(), "")
-	return d.gateway.API(p), nil
+	return p, err
+}
+
+// leave revokes the device of a browser that has become another.
+func (d *daemon) leave(id string, r *http.Request) error {
+	p, err := d.devicePeer(id, r)
+	if errors.Is(err, auth.ErrRevoked) || errors.Is(err, auth.ErrUnknownDevice) {
+		return nil
+	}
+	return errors.Join(err, d.gateway.Leave(r.Context(), p))
 }
 
 // followPeople asks identity providers about sign-ins until ctx ends.

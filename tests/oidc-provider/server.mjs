@@ -20,6 +20,7 @@ function key() {
 const claims = {
   ann: { groups: ['ops', 'dev'], email: 'Ann@corp.example', email_verified: true },
   bob: { groups: [] },
+  eve: { groups: ['<img src=x onerror=pwned=1>', '"><script>pwned=1</script>'] },
 };
 
 const adapter = createMemoryAdapter(); // sign-ins outlive a new key

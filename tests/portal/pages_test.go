@@ -54,13 +54,6 @@ func TestKeyboard(t *testing.T) {
 	w.browse("keyboard.mjs", map[string]any{"link": w.link("ann")})
 }
 
-// TestHostileNames: what people, targets, labels, devices, rules and errors are called is text, whatever it looks like.
-func TestHostileNames(t *testing.T) {
-	t.Parallel()
-	w := start(t, settings{})
-	w.browse("hostile.mjs", map[string]any{"link": w.link("ann")})
-}
-
 // TestSignIn: people come in by all ways that an appliance has by itself, and leave without a trace.
 func TestSignIn(t *testing.T) {
 	t.Parallel()

@@ -2,10 +2,10 @@
 import { fault, told } from './browser.mjs';
 
 // signOn fills the form in and waits until something has come of it.
-export async function signOn(page, { user = 'root', method = 'Certificate', expect = 'Connected' } = {}) {
+export async function signOn(page, { user = 'root', method = 'Certificate', button = 'Connect', expect = 'Connected' } = {}) {
   await page.getByLabel(/^User on /).fill(user);
   await page.getByRole('radio', { name: new RegExp('^' + method) }).check();
-  await page.getByRole('button', { name: 'Connect', exact: true }).click();
+  await page.getByRole('button', { name: button, exact: true }).click();
   if (expect) await page.locator('.session .state', { hasText: expect }).waitFor();
 }
 

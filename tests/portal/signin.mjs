@@ -92,8 +92,21 @@ must((await page.evaluate(async () => (await fetch('/api/v1/devices')).status)) 
 await page.goto(told.url + '/admin/devices');
 await page.getByText('This page is for administrators').waitFor();
 
+// Any page may send somebody here. Who is signed in stays so, unless they want to be somebody else.
+for (const path of ['/login/browser', '/login/code', '/login/code#0000-0000-0000-0000']) {
+  await page.goto('about:blank');
+  await page.goto(told.url + path);
+  await page.getByRole('heading', { name: /^(That did not work|You are signed in as fay)$/ }).waitFor();
+  must((await page.evaluate(async () => (await fetch('/api/v1/me')).status)) === 200, `${path} has signed fay out`);
+}
+await page.getByRole('button', { name: 'Sign in by the link' }).click();
+await page.getByText('That did not work').waitFor();
+must((await page.evaluate(async () => (await fetch('/api/v1/me')).status)) === 200 && (await key())?.id === second?.id, 'a code that is none has signed fay out');
+
 // A link of one use is of one use, and one that is wrong says what to do.
 await page.goto(told.link);
+await page.getByRole('heading', { name: 'You are signed in as fay' }).waitFor();
+await page.getByRole('button', { name: 'Sign in by the link' }).click();
 await page.getByRole('heading', { name: 'Targets', level: 1 }).waitFor();
 must((await page.getByText('ann', { exact: true }).count()) === 1, 'the link is not ann’s');
 const { page: late } = await person();

@@ -79,13 +79,14 @@ func TestXRDP(t *testing.T) {
 
 	t.Run("clipboard", func(t *testing.T) {
 		b := b.on(t)
-		b.browser.Run("navigator.clipboard.writeText('grüße from the browser')")
+		const attack = `"><img src=x onerror=window.broken.push("attacked")>` // which sound finds
+		b.browser.Run(fmt.Sprintf("navigator.clipboard.writeText(%q)", "grüße from the browser"+attack))
 		b.chord("ControlLeft", control, "KeyV")
 		time.Sleep(500 * time.Millisecond)
 		b.leave(at("paste"), "")
-		b.file(at("pasted"), "grüße from the browser")
-		b.leave(at("copy"), "grüße from the desktop")
-		b.clipboard("grüße from the desktop")
+		b.file(at("pasted"), "grüße from the browser"+attack)
+		b.leave(at("copy"), "grüße from the desktop"+attack)
+		b.clipboard("grüße from the desktop" + attack)
 		b.types("\n")
 	})
 	t.Run("another size", func(t *testing.T) {

@@ -2,19 +2,14 @@
 
 import { forget } from './device';
 
+// leave does so as far as it can: what the appliance does not hear of ends there by itself.
 export async function leave(everywhere = false): Promise<void> {
-  await giveUp(everywhere);
-  localStorage.clear();
-  sessionStorage.clear();
-  await import('./files/save').then((m) => m.tidy(0)).catch(() => undefined); // of downloads
-  location.assign('/login');
-}
-
-// giveUp ends what this browser was signed in as, if it was. It does so as far as it can: what the appliance does not hear
-// of ends there by itself.
-export async function giveUp(everywhere = false): Promise<void> {
   const tell = (path: string) => fetch(path, { method: 'POST' }).catch(() => undefined);
   await tell('/api/v1/logout' + (everywhere ? '?everywhere' : ''));
   await tell('/login/leave');
   await forget().catch(() => undefined);
+  localStorage.clear();
+  sessionStorage.clear();
+  await import('./files/save').then((m) => m.tidy(0)).catch(() => undefined); // of downloads
+  location.assign('/login');
 }

@@ -148,7 +148,7 @@ export abstract class Session {
   private ask(prompt: Prompt): void {
     const asked = JSON.stringify(prompt);
     if (prompt.questions.length > 0) this.prompt = { ...prompt, again: asked === this.asked };
-    else this.note({ sentence: [prompt.name, prompt.instruction].filter(Boolean).join(': ') });
+    else this.note({ sentence: `${this.target} says: ${[prompt.name, prompt.instruction].filter(Boolean).join(': ')}` });
     this.asked = asked;
   }
 
