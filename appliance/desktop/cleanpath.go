@@ -36,14 +36,7 @@ func cleanPathError(err error, c rdp.Confirm) rdp.CleanPathError {
 	return rdp.CleanPathError{HTTP: 403}
 }
 
-func raw(chain []*x509.Certificate) (all [][]byte) {
-	for _, c := range chain {
-		all = append(all, c.Raw)
-	}
-	return all
-}
-
-func fingerprint(chain []*x509.Certificate) string {
-	sum := sha256.Sum256(chain[0].Raw)
+func fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
