@@ -7,6 +7,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,20 +17,23 @@ import (
 )
 
 // inSession is what the terminal of a session runs: it writes down what is typed. It takes the file "copy" for its
-// clipboard, writes its clipboard to "pasted" when there is a file "paste", and scrolls for the seconds in "scroll", after
-// which it leaves a picture of itself.
+// clipboard, writes its clipboard to "pasted" when there is a file "paste", and its size to "sized" when there is a file "size".
+// With "h" in the file "mouse" it takes what the mouse does for typed, until there is "l" in one. It scrolls for the seconds in "scroll", after which it leaves a
+// picture of itself.
 const inSession = `cd %s
 echo XRDP DESKTOP
 (while sleep 0.2; do
 	if [ -f copy ]; then xclip -i -selection clipboard copy; mv copy copied; fi
 	if [ -f paste ]; then rm paste; timeout 5 xclip -o -selection clipboard -t UTF8_STRING >pasted.new 2>/dev/null || echo NOTHING >pasted.new; mv pasted.new pasted; fi
+	if [ -f size ]; then rm size; xwininfo -root | sed -n "s/.*-geometry \([0-9x]*\).*/\1/p" >sized.new; mv sized.new sized; fi
+	if [ -f mouse ]; then on=$(cat mouse); rm mouse; printf "\033[?1000$on\033[?1006$on"; fi
 	if [ -f scroll ]; then
 		end=$(($(date +%%s) + $(cat scroll))); n=0
 		while [ $(date +%%s) -lt $end ]; do n=$((n + 1)); echo "$n the quick brown fox jumps over the lazy dog $n"; sleep 0.02; done
 		echo; echo SOAK DONE; sleep 4; import -window root still.png; mv still.png picture.png; rm scroll
 	fi
 done) &
-while read line; do echo "$line" >typed; done
+while read -r line; do printf "%%s\n" "$line" >typed; done
 `
 
 // xrdp starts an xrdp whose session exchanges files with the test.
@@ -93,33 +97,39 @@ func TestXRDP(t *testing.T) {
 		b.press("All right") // what was told of the certificate takes room
 		b.window(1280, 900)
 		b.press("Match size")
-		b.until("size", 30*time.Second, func() error {
-			if size := b.size(); !strings.HasPrefix(size, "1280x8") {
-				return errors.New(size)
-			}
-			return nil
-		})
+		b.size("1280x8")
 		b.sees("first line")
 		b.types("second line\n")
 		b.file(at("typed"), "second line")
 		b.screenshot("matched")
+		b.browser.Run("(s => { s.value = '2560x1440'; s.dispatchEvent(new Event('change', { bubbles: true })); })(document.querySelector('[name=size]'))")
+		b.press("Match size")
+		b.size("2560x1440")
+		b.sees("second line")
+		os.Remove(at("sized"))
+		b.leave(at("size"), "")
+		b.file(at("sized"), "2560x1440")
+		b.screenshot("large")
+		b.browser.Run("(s => { s.value = 'window'; s.dispatchEvent(new Event('change', { bubbles: true })); })(document.querySelector('[name=size]'))")
 	})
 	t.Run("follows the window", func(t *testing.T) {
 		b := b.on(t)
 		b.browser.Run("document.querySelector('[name=follow]').click()")
 		b.window(1100, 800)
-		b.until("size", 30*time.Second, func() error {
-			if size := b.size(); !strings.HasPrefix(size, "1100x7") {
-				return errors.New(size)
-			}
-			return nil
-		})
+		b.size("1100x7")
 		b.sees("first line")
 		b.browser.Run("document.querySelector('[name=follow]').click()")
+		b.browser.Run("(k => { const lock = k.lock.bind(k); k.lock = (...keys) => lock(...keys).then(() => { window.keys = 'all of ' + keys.length }); })(navigator.keyboard)")
 		b.point("Full screen")
 		b.until("full screen", 10*time.Second, func() error {
 			if b.browser.Run("document.fullscreenElement?.className.includes('desk')") != "true" {
 				return errors.New("it is not")
+			}
+			return nil
+		})
+		b.until("keyboard that is the desktop's alone", 10*time.Second, func() error {
+			if keys := b.browser.Run("window.keys"); keys != "all of 0" { // none named are all
+				return errors.New(keys)
 			}
 			return nil
 		})
@@ -145,6 +155,59 @@ func TestXRDP(t *testing.T) {
 		b.types("nothing is held\n")
 		b.file(at("typed"), "nothing is held")
 	})
+	t.Run("keys", func(t *testing.T) {
+		b := b.on(t)
+		b.press("Ctrl+Alt+Del")
+		b.types("\n")
+		b.file(at("typed"), "\x1b[3;7~") // as terminals have that key
+		b.types("gone")
+		b.press("Ctrl+W") // takes the word away
+		b.types("stays\n")
+		b.file(at("typed"), "stays")
+		b.locked("KeyA", true)
+		b.locked("KeyB", false)
+		b.types("c\n")
+		b.file(at("typed"), "Abc")
+		b.swiss()
+		b.types("\n")
+		b.file(at("typed"), "y") // the desktop's own layout counts
+	})
+	t.Run("fingers", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Call("Emulation.setTouchEmulationEnabled", map[string]any{"enabled": true, "maxTouchPoints": 2})
+		mouse := func(on string) {
+			t.Helper()
+			b.leave(at("mouse"), on)
+			b.until("mouse", 10*time.Second, func() error {
+				if _, err := os.Stat(at("mouse")); err == nil {
+					return errors.New("the terminal has not heard of it")
+				}
+				return nil
+			})
+		}
+		mouse("h")
+		said := func(want string) {
+			t.Helper()
+			b.types("\n")
+			b.until("of the mouse "+want, 20*time.Second, func() error {
+				line, _ := os.ReadFile(at("typed"))
+				if got := regexp.MustCompile(`\x1b\[<(\d+);\d+;\d+([Mm])`).ReplaceAllString(strings.TrimSpace(string(line)), "$1$2 "); strings.TrimSpace(got) != want {
+					return fmt.Errorf("%q", got)
+				}
+				return nil
+			})
+		}
+		b.touch(0, []map[string]any{finger(1, 300, 300)})
+		said("0M 0m")
+		b.touch(time.Second, []map[string]any{finger(1, 300, 300)})
+		said("2M 2m")
+		b.touch(0, []map[string]any{finger(1, 300, 300)}, []map[string]any{finger(1, 300, 340)}, []map[string]any{finger(1, 400, 400)})
+		said("0M 0m")
+		b.touch(0, []map[string]any{finger(1, 300, 300)}, []map[string]any{finger(1, 300, 300), finger(2, 400, 300)}, []map[string]any{finger(1, 300, 260), finger(2, 400, 260)})
+		said("65M")
+		b.browser.Call("Emulation.setTouchEmulationEnabled", map[string]any{"enabled": false})
+		mouse("l")
+	})
 	t.Run("the network breaks", func(t *testing.T) {
 		b := b.on(t)
 		before := b.flows()
@@ -166,6 +229,13 @@ func TestXRDP(t *testing.T) {
 		b.says("Connected")
 		b.types("d\n")
 		b.file(at("typed"), "cd")
+		b.browser.Call("Page.setWebLifecycleState", map[string]any{"state": "frozen"})
+		b.link.Do(chaos.Fault{Kind: chaos.Cut})
+		time.Sleep(3 * time.Second)
+		b.link.Do(chaos.Fault{Kind: chaos.Pass})
+		b.browser.Call("Page.setWebLifecycleState", map[string]any{"state": "active"})
+		b.types("after a sleep\n")
+		b.file(at("typed"), "after a sleep")
 		if after := b.flows(); after != before {
 			t.Errorf("%d flows were opened", after-before)
 		}
@@ -209,8 +279,10 @@ func TestXRDP(t *testing.T) {
 	t.Run("characters", func(t *testing.T) {
 		b := b.on(t)
 		b.browser.Run("document.querySelector('[name=unicode]').click(), document.querySelector('canvas').focus()")
-		b.types("as unicode 1\n")
-		b.file(at("typed"), "as unicode 1")
+		b.types("as unicode 1 ")
+		b.swiss() // the layout here counts
+		b.types("\n")
+		b.file(at("typed"), "as unicode 1 z")
 		b.browser.Run("document.querySelector('[name=unicode]').click(), document.querySelector('canvas').focus()")
 		b.browser.Run("document.querySelector('details').open = true")
 		b.screenshot("menu")
@@ -231,6 +303,22 @@ func TestXRDP(t *testing.T) {
 		b := b.on(t)
 		b.browser.Call("Page.reload", nil)
 		b.sees("third")
+	})
+	t.Run("another size while it is shown", func(t *testing.T) {
+		b := b.on(t)
+		b.sign("elastic", login{user: x.User, password: x.Password})
+		b.sees("third")
+		before := b.flows()
+		b.window(900, 640)
+		b.press("Match size")
+		b.size("900x")
+		os.Remove(at("sized"))
+		b.leave(at("size"), "")
+		b.file(at("sized"), b.browser.Run("(c => c.width + 'x' + c.height)(document.querySelector('canvas'))"))
+		if after := b.flows(); after != before {
+			t.Errorf("%d flows were opened", after-before)
+		}
+		b.screenshot("smaller")
 	})
 	t.Run("no clipboard", func(t *testing.T) {
 		b := b.on(t)
