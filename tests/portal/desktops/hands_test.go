@@ -64,9 +64,11 @@ func (b *bastion) locked(code string, caps bool) {
 		code, strings.ToLower(code[3:]), caps))
 }
 
-// touch puts fingers on places of the desktop, all at once, and takes them away when they have moved and stayed.
+// touch puts fingers on places of the desktop, and takes them away when they have moved and stayed. The page has heard of it
+// in the end: a touch may be slower than a key.
 func (b *bastion) touch(stay time.Duration, moves ...[]map[string]any) {
 	b.t.Helper()
+	b.browser.Run("window.lifted = 0; document.addEventListener('pointerup', () => window.lifted++)")
 	kind := "touchStart"
 	for _, fingers := range moves {
 		b.browser.Call("Input.dispatchTouchEvent", map[string]any{"type": kind, "touchPoints": fingers})
@@ -75,6 +77,7 @@ func (b *bastion) touch(stay time.Duration, moves ...[]map[string]any) {
 	}
 	time.Sleep(stay)
 	b.browser.Call("Input.dispatchTouchEvent", map[string]any{"type": "touchEnd", "touchPoints": []any{}})
+	b.browser.Until("window.lifted > 0", 20*time.Second)
 }
 
 // finger is one on a place in the window.
