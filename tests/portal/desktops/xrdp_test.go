@@ -57,6 +57,20 @@ func (b *bastion) leave(path, text string) {
 	}
 }
 
+// screen waits until the session's own screen has the size of the picture: then it is there, and hears keys.
+func (b *bastion) screen(at func(name string) string) {
+	b.t.Helper()
+	b.until("screen of the picture's size", time.Minute, func() error {
+		want := b.browser.Run("(c => c.width + 'x' + c.height)(document.querySelector('canvas'))")
+		b.leave(at("size"), "")
+		time.Sleep(500 * time.Millisecond)
+		if got, _ := os.ReadFile(at("sized")); strings.TrimSpace(string(got)) != want {
+			return fmt.Errorf("it is %s, not %s", got, want)
+		}
+		return nil
+	})
+}
+
 // clipboard is what this computer's is.
 func (b *bastion) clipboard(want string) {
 	b.t.Helper()
@@ -105,11 +119,9 @@ func TestXRDP(t *testing.T) {
 		b.browser.Run("(s => { s.value = '2560x1440'; s.dispatchEvent(new Event('change', { bubbles: true })); })(document.querySelector('[name=size]'))")
 		b.press("Match size")
 		b.size("2560x1440")
+		b.screen(at)
 		b.types("large\n")
 		b.file(at("typed"), "large")
-		os.Remove(at("sized"))
-		b.leave(at("size"), "")
-		b.file(at("sized"), "2560x1440")
 		b.screenshot("large")
 		b.browser.Run("(s => { s.value = 'window'; s.dispatchEvent(new Event('change', { bubbles: true })); })(document.querySelector('[name=size]'))")
 	})
@@ -308,14 +320,13 @@ func TestXRDP(t *testing.T) {
 	t.Run("another size while it is shown", func(t *testing.T) {
 		b := b.on(t)
 		b.sign("elastic", login{user: x.User, password: x.Password})
-		b.sees("third")
+		b.says("Connected")
+		b.screen(at)
 		before := b.flows()
 		b.window(900, 640)
 		b.press("Match size")
 		b.size("900x")
-		os.Remove(at("sized"))
-		b.leave(at("size"), "")
-		b.file(at("sized"), b.browser.Run("(c => c.width + 'x' + c.height)(document.querySelector('canvas'))"))
+		b.screen(at)
 		if after := b.flows(); after != before {
 			t.Errorf("%d flows were opened", after-before)
 		}
