@@ -69,52 +69,8 @@ await page.getByRole('button', { name: 'Menu' }).click();
 await fits(page, 'the menu');
 await picture(page, 'menu-390');
 
-// A desktop, in each of its states.
-async function signOn(target, password) {
-  await page.setViewportSize({ width: 1440, height: 900 });
-  await page.getByRole('heading', { name: target, level: 1 }).waitFor();
-  await page.getByLabel('User').fill(told.user);
-  await page.getByLabel('Password', { exact: true }).fill(password);
-  await page.getByRole('button', { name: 'Connect', exact: true }).click();
-}
-
-await page.goto(`${told.url}/session/${told.desk}/desktop`);
-await page.getByText('The appliance signs on for you').waitFor();
-await seen('desktop-form');
-await signOn(told.desk, 'not the password');
-await page.getByText('does not accept this user and password').waitFor();
-await seen('desktop-refused');
-await signOn(told.desk, told.password);
-await page.locator('.status', { hasText: 'Connected' }).waitFor();
-await page.getByText('This desktop was never seen before').waitFor();
-await seen('desktop-first');
-await page.getByRole('button', { name: 'All right' }).click();
-await seen('desktop');
-for (const menu of ['Display', 'Keys', 'Clipboard']) {
-  for (const [width, scheme] of [[1440, 'light'], [390, 'dark']]) {
-    await page.emulateMedia({ colorScheme: scheme });
-    await page.setViewportSize({ width, height: 900 });
-    await page.locator('summary', { hasText: menu }).click();
-    const what = `desktop-${menu.toLowerCase()}-${width}-${scheme}`;
-    await usable(page, what);
-    await picture(page, what);
-    const { left, right } = await page.locator('details[open] .items').evaluate((e) => e.getBoundingClientRect().toJSON());
-    must(left >= 0 && right <= width, `the menu ${menu} is outside of a window of ${width}`);
-    await page.keyboard.press('Escape');
-  }
-}
-await page.getByRole('button', { name: 'Disconnect' }).click();
-await page.goto(`${told.url}/session/${told.silent}/desktop`);
-await signOn(told.silent, told.password);
-await page.getByRole('button', { name: 'Reconnect' }).waitFor();
-await seen('desktop-ended');
-await page.getByRole('button', { name: 'Reconnect' }).click();
-await signOn(told.silent, told.password);
-await page.getByText('Connecting to').waitFor();
-await seen('desktop-connecting'); // until the appliance loses its patience
-
 await page.goto(told.url + '/admin/nowhere');
 await page.getByRole('heading', { name: 'Not found' }).waitFor();
 await sound(page);
 
-await done(`${told.paths.length + 4} pages in ${((Date.now() - began) / 1000).toFixed(1)} s`);
+await done(`${told.paths.length + 3} pages in ${((Date.now() - began) / 1000).toFixed(1)} s`);
