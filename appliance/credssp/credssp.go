@@ -16,7 +16,6 @@
 package credssp
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -63,8 +62,9 @@ func (e *DeniedError) Error() string {
 // version is the one that is offered.
 const version = 6
 
-// hashed is the first version that binds the key by a hash and a nonce.
-const hashed = 5
+// leastVersion is the first that binds the key by a hash and a nonce. With those before it somebody in between can have the
+// server do something else than the user wanted (CVE-2018-0886), and Windows does not speak them any more either.
+const leastVersion = 5
 
 const (
 	toServer = "CredSSP Client-To-Server Binding Hash\x00"
@@ -94,13 +94,7 @@ func Authenticate(conn io.ReadWriter, who Credentials, key []byte) error {
 	authenticate, session := challenge.respond(who, negotiate, [8]byte(fresh[:8]), [16]byte(fresh[8:24]), time.Now())
 	sealer, opener := newSeal(session, true), newSeal(session, false)
 	nonce := fresh[24:]
-	proof := request{version: version, token: authenticate}
-	agreed := min(version, answer.version)
-	if agreed >= hashed {
-		proof.nonce, proof.keyAuth = nonce, sealer.seal(binding(toServer, nonce, key))
-	} else {
-		proof.keyAuth = sealer.seal(key)
-	}
+	proof := request{version: version, token: authenticate, keyAuth: sealer.seal(binding(toServer, nonce, key)), nonce: nonce}
 	if err := send(conn, proof); err != nil {
 		return err
 	}
@@ -115,12 +109,7 @@ func Authenticate(conn io.ReadWriter, who Credentials, key []byte) error {
 	if err != nil {
 		return err
 	}
-	expected := binding(toClient, nonce, key)
-	if agreed < hashed {
-		expected = bytes.Clone(key)
-		expected[0]++
-	}
-	if subtle.ConstantTimeCompare(shown, expected) != 1 {
+	if subtle.ConstantTimeCompare(shown, binding(toClient, nonce, key)) != 1 {
 		return errors.New("the target does not know by which key it is known: somebody may be between it and the appliance")
 	}
 	secret := who.tsCredentials()

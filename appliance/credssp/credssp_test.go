@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 )
@@ -50,6 +51,22 @@ func TestWrongServer(t *testing.T) {
 		s := &script{Reader: bytes.NewReader(append(request{version: 6, token: exampleChallenge}.append(nil), request{version: 6, keyAuth: keyAuth}.append(nil)...))}
 		if err := Authenticate(s, example, []byte{1, 2, 3}); err == nil {
 			t.Errorf("a proof of %d bytes is believed", len(keyAuth))
+		}
+	}
+}
+
+// TestUnsafe: a server that binds the key in the way that somebody in between can use is not told anything.
+func TestUnsafe(t *testing.T) {
+	for at := range 2 {
+		answers := []request{{version: 6, token: exampleChallenge}, {version: 6, keyAuth: make([]byte, 48)}}
+		answers[at].version = leastVersion - 1
+		var said []byte
+		for _, a := range answers {
+			said = a.append(said)
+		}
+		err := Authenticate(&script{Reader: bytes.NewReader(said)}, example, []byte{1, 2, 3})
+		if err == nil || !strings.Contains(err.Error(), "version 4 of CredSSP, which is not safe") {
+			t.Errorf("answer %d is of an unsafe version: %v", at, err)
 		}
 	}
 }

@@ -56,8 +56,8 @@ func parseRequest(b []byte) (r request, err error) {
 	if r.version, err = der.Uint(value); err != nil {
 		return r, err
 	}
-	if r.version < 2 {
-		return r, fmt.Errorf("the target speaks version %d of CredSSP, which is too old", r.version)
+	if r.version < leastVersion {
+		return r, fmt.Errorf("the target speaks version %d of CredSSP, which is not safe: it lacks an update of 2018", r.version)
 	}
 	if value, rest, err = der.Optional(rest, der.Context(1)); err != nil {
 		return r, err

@@ -37,29 +37,18 @@ func cleanPathError(err error, c rdp.Confirm) rdp.CleanPathError {
 	return rdp.CleanPathError{HTTP: 403}
 }
 
-// maxChain is the most that a target's certificates have together, in bytes: they must fit into the answer to the browser's
-// client, whose lengths end at 64 KiB.
-const maxChain = 48 << 10
+// maxCertificate is the most that a target's certificate has, in bytes: it must fit into the answer to the browser's client,
+// whose lengths end at 64 KiB.
+const maxCertificate = 48 << 10
 
-func checkLength(target string, chain []*x509.Certificate) error {
-	total := 0
-	for _, c := range chain {
-		total += len(c.Raw)
-	}
-	if total > maxChain {
-		return frame.Refuse("E_TARGET_TLS", fmt.Sprintf("%s shows %d KiB of certificates, and may show %d", target, total>>10, maxChain>>10), "give it its own certificate, and those that have signed it")
+func checkLength(target string, c *x509.Certificate) error {
+	if n := len(c.Raw); n > maxCertificate {
+		return frame.Refuse("E_TARGET_TLS", fmt.Sprintf("%s shows a certificate of %d KiB, and may show one of %d", target, n>>10, maxCertificate>>10), "give it a smaller one")
 	}
 	return nil
 }
 
-func raw(chain []*x509.Certificate) (all [][]byte) {
-	for _, c := range chain {
-		all = append(all, c.Raw)
-	}
-	return all
-}
-
-func fingerprint(chain []*x509.Certificate) string {
-	sum := sha256.Sum256(chain[0].Raw)
+func fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }

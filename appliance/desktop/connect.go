@@ -105,7 +105,7 @@ func (d *desk) serve(ctx context.Context) error {
 	if limit == 0 {
 		limit = 30 * time.Second
 	}
-	late := time.AfterFunc(limit, func() {
+	late := time.AfterFunc(limit, func() { // until there is a desktop
 		d.end(frame.Refuse("E_TIMEOUT", fmt.Sprintf("there is no desktop after %v", limit), "the target is busy, or does not answer in RDP; try again"))
 	})
 	defer late.Stop()
@@ -130,15 +130,12 @@ func (d *desk) serve(ctx context.Context) error {
 		shown = o.confirm.Saying(rdp.TLS)
 	}
 	certificates := o.conn.ConnectionState().PeerCertificates
-	if err := d.sink.message(kindPDU, rdp.AppendCleanPathAnswer(nil, shown, raw(certificates), d.session.Target)); err != nil {
+	if err := d.sink.message(kindPDU, rdp.AppendCleanPathAnswer(nil, shown, certificates[0].Raw, d.session.Target)); err != nil {
 		return err
 	}
-	if !late.Stop() {
-		return context.Cause(ctx)
-	}
-	d.say(stateMessage{State: "open", Certificate: fingerprint(certificates), First: first, CredSSP: o.credssp,
+	d.say(stateMessage{State: "open", Certificate: fingerprint(certificates[0]), First: first, CredSSP: o.credssp,
 		In: d.side.May(policy.ClipboardIn), Out: d.side.May(policy.ClipboardOut), Resize: d.side.Grant.Desktop.DisplayControl})
-	return d.relay(o, begin)
+	return d.relay(o, begin, func() { late.Stop() })
 }
 
 // closing is nil for a person who has gone.
@@ -282,22 +279,17 @@ func (d *desk) negotiate(far net.Conn, protocols uint32, browser bool) (c rdp.Co
 // secure makes the TLS connection to the target, whose certificate is compared before anything passes. The browser does
 // not compare it.
 func (d *desk) secure(ctx context.Context, far net.Conn) (*tls.Conn, error) {
-	var wrong error
-	conn := tls.Client(far, &tls.Config{
-		InsecureSkipVerify: true, // by the rules of the web; VerifyConnection has those of the target
-		VerifyConnection: func(s tls.ConnectionState) error {
-			if wrong = checkLength(d.session.Target, s.PeerCertificates); wrong == nil {
-				wrong = d.session.CheckCertificate(s.PeerCertificates)
-			}
-			return wrong
-		},
-	})
-	err := conn.HandshakeContext(ctx)
-	switch {
-	case wrong != nil:
-		return nil, wrong
-	case err != nil:
+	conn := tls.Client(far, &tls.Config{InsecureSkipVerify: true}) // by the rules of the web; those of the target are below
+	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, frame.Refuse("E_TARGET_TLS", fmt.Sprintf("TLS with %s failed: %v", d.session.Target, err), "the target must have TLS 1.2 or later, and a certificate")
+	}
+	shown := conn.ConnectionState().PeerCertificates
+	if err := checkLength(d.session.Target, shown[0]); err != nil {
+		return nil, err
+	}
+	// Only now has it proved that the certificate's key is its own, so that no other is pinned.
+	if err := d.session.CheckCertificate(shown); err != nil {
+		return nil, err
 	}
 	return conn, nil
 }

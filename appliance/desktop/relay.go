@@ -25,8 +25,9 @@ type relay struct {
 	mu     sync.Mutex // of writes to the target
 }
 
-// relay relays until one of the two sides has ended. It returns nil if that was in order.
-func (d *desk) relay(o outcome, begin start) error {
+// relay relays until one of the two sides has ended, and calls shown once there is a desktop. It returns nil if the end was
+// in order.
+func (d *desk) relay(o outcome, begin start, shown func()) error {
 	browser := o.credssp == policy.CredSSPBrowser
 	profile := d.side.Grant.Desktop
 	rules := rdp.Rules{
@@ -43,7 +44,7 @@ func (d *desk) relay(o outcome, begin start) error {
 	})
 	defer idle.stop()
 	d.clips = rate.NewLimiter(rate.Every(clipEvery), clipsAtOnce)
-	r := &relay{desk: d, filter: rdp.NewFilter(rules, idle.touch), target: o.conn}
+	r := &relay{desk: d, filter: rdp.NewFilter(rules, shown, idle.touch), target: o.conn}
 	selected := uint32(rdp.TLS)
 	if browser {
 		selected = o.confirm.Selected
@@ -101,6 +102,13 @@ func (r *relay) send(client bool, pdu []byte) error {
 
 // ended is why a direction is over: nil if one of the two sides has just gone, as most servers do.
 func (r *relay) ended(client bool, err error) error {
+	var no *rdp.FrameError
+	switch {
+	case errors.As(err, &no):
+		return r.broken(client, err)
+	case errors.Is(err, errMessage):
+		return err
+	}
 	r.desk.session.Log.Debug("desktop's stream ended", "client", client, "cause", err)
 	return nil
 }

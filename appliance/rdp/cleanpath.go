@@ -122,16 +122,12 @@ func (r CleanPathRequest) Append(b []byte) []byte {
 	return der.Append(b, der.Sequence, body)
 }
 
-// AppendCleanPathAnswer appends the answer that the connection stands: the target's X.224 confirm, its certificates with
-// its own first, and its address.
-func AppendCleanPathAnswer(b, x224 []byte, chain [][]byte, address string) []byte {
-	var certificates []byte
-	for _, c := range chain {
-		certificates = der.Append(certificates, der.OctetString, c)
-	}
+// AppendCleanPathAnswer appends the answer that the connection stands: the target's X.224 confirm, its certificate, of
+// which the client wants the key, and its address. Those that have signed it are left out: they may be of any length.
+func AppendCleanPathAnswer(b, x224, certificate []byte, address string) []byte {
 	body := der.Append(nil, der.Context(fieldVersion), der.AppendUint(nil, cleanPathVersion))
 	body = der.Append(body, der.Context(fieldX224), der.Append(nil, der.OctetString, x224))
-	body = der.Append(body, der.Context(fieldChain), der.Append(nil, der.Sequence, certificates))
+	body = der.Append(body, der.Context(fieldChain), der.Append(nil, der.Sequence, der.Append(nil, der.OctetString, certificate)))
 	body = der.Append(body, der.Context(fieldAddress), der.Append(nil, der.UTF8String, []byte(address)))
 	return der.Append(b, der.Sequence, body)
 }

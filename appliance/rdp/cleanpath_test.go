@@ -36,7 +36,7 @@ func TestCleanPathRequest(t *testing.T) {
 }
 
 func TestCleanPathAnswer(t *testing.T) {
-	got := AppendCleanPathAnswer(nil, []byte{3}, [][]byte{{7}}, "a")
+	got := AppendCleanPathAnswer(nil, []byte{3}, []byte{7}, "a")
 	if want := unhex("30 17 a004 0202 0d3e a603 0401 03 a705 3003 0401 07 a903 0c01 61"); !bytes.Equal(got, want) {
 		t.Errorf("the answer is %x, want %x", got, want)
 	}

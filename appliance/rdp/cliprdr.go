@@ -1,7 +1,6 @@
 package rdp
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -114,6 +113,9 @@ func (c *clipboard) message(from int, m []byte, cut bool) (on, back [][]byte, er
 	answer := func(b []byte) ([][]byte, [][]byte, error) { return nil, [][]byte{b}, nil }
 	switch kind {
 	case clipReady:
+		if from == fromClient { // it is the server's to say
+			return nil, nil, nil
+		}
 		return pass(clipMessage(kind, 0, nil))
 	case clipCapabilities:
 		capabilities, long, err := textCapabilities(body)
@@ -163,7 +165,8 @@ func (c *clipboard) message(from int, m []byte, cut bool) (on, back [][]byte, er
 	return nil, nil, nil // locks, folders and files
 }
 
-// text is the text of a response up to its zero, once it is written down that it passes.
+// text is the text of a response up to its zero, once it is written down that it passes. It passes as it was written down:
+// what is no UTF-16 has become U+FFFD.
 func (c *clipboard) text(from int, flags uint16, body []byte) ([]byte, bool) {
 	if flags&clipOK == 0 || len(body)%2 != 0 {
 		return nil, false
@@ -180,7 +183,7 @@ func (c *clipboard) text(from int, flags uint16, body []byte) ([]byte, bool) {
 			return nil, false
 		}
 	}
-	return append(bytes.Clone(body[:end]), 0, 0), true
+	return append(UTF16(text), 0, 0), true
 }
 
 // textCapabilities are capabilities without those of files.

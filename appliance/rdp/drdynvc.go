@@ -17,6 +17,8 @@ const (
 
 	dynRefused = 0xc0000001
 
+	dynLength = 2 // bits of a first part's head that say how long its length is
+
 	maxDynMessage  = 64 << 10
 	maxDynChannels = 32
 	maxDynName     = 256
@@ -58,8 +60,8 @@ func (d *dynamics) add(client bool, chunk []byte) (on, back [][]byte, err error)
 	case dynCapabilities:
 		return pass, nil, nil
 	case dynCreate:
-		if client { // what became of it
-			return pass, nil, nil
+		if client {
+			return d.created(id, pass, body)
 		}
 		name, _, ended := bytes.Cut(body, []byte{0})
 		if !ended || len(name) > maxDynName {
@@ -71,7 +73,14 @@ func (d *dynamics) add(client bool, chunk []byte) (on, back [][]byte, err error)
 		}
 		d.open[id] = true
 		return pass, nil, nil
-	case dynFirst, dynData:
+	case dynFirst:
+		if total, err := dynTotal(message[0], body); err != nil || total > maxDynMessage {
+			return nil, nil, errors.New("a message of a dynamic channel is too long")
+		}
+		if d.open[id] {
+			return pass, nil, nil
+		}
+	case dynData:
 		if d.open[id] {
 			return pass, nil, nil
 		}
@@ -82,6 +91,31 @@ func (d *dynamics) add(client bool, chunk []byte) (on, back [][]byte, err error)
 		}
 	}
 	return nil, nil, nil // of a channel that is not open, or what was not agreed
+}
+
+// created is what the client says has become of a channel that the server wanted: a status of four bytes.
+func (d *dynamics) created(id uint32, pass [][]byte, body []byte) (on, back [][]byte, err error) {
+	switch {
+	case len(body) != 4:
+		return nil, nil, errors.New("the answer about a dynamic channel does not parse")
+	case !d.open[id]:
+		return nil, nil, nil
+	case binary.LittleEndian.Uint32(body)&0x80000000 != 0: // there is none
+		delete(d.open, id)
+	}
+	return pass, nil, nil
+}
+
+// dynTotal is the length that the first part of a message says all have together.
+func dynTotal(head byte, b []byte) (total uint32, err error) {
+	size := 1 << (head >> dynLength & 3)
+	if size > 4 || len(b) < size {
+		return 0, errors.New("the length of a dynamic channel's message does not parse")
+	}
+	for i := size - 1; i >= 0; i-- {
+		total = total<<8 | uint32(b[i])
+	}
+	return total, nil
 }
 
 // parseDynamic reads a message's command, the channel that it is about, and what follows.

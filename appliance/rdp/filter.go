@@ -28,6 +28,7 @@ type Rules struct {
 type Filter struct {
 	rules Rules
 	input func() // called when the person does something
+	shown func() // called once there is a desktop
 
 	mu        sync.Mutex
 	step      step
@@ -56,9 +57,9 @@ const (
 	stepDesktop
 )
 
-// NewFilter makes a filter that calls input for each input of the person's.
-func NewFilter(r Rules, input func()) *Filter {
-	f := &Filter{rules: r, input: input, channels: map[uint16]channel{}}
+// NewFilter makes a filter that calls shown once there is a desktop, and input for each input of the person's.
+func NewFilter(r Rules, shown, input func()) *Filter {
+	f := &Filter{rules: r, shown: shown, input: input, channels: map[uint16]channel{}}
 	f.clipboard = newClipboard(r.Clipboard)
 	f.dynamics = newDynamics(func(name string) bool { return name == DisplayControl })
 	return f
@@ -105,8 +106,8 @@ func (f *Filter) fast(client bool, pdu []byte) (on, back [][]byte, err error) {
 	}
 	if client {
 		f.input()
-	} else if f.width > 0 {
-		widenFast(pdu, f.width)
+	} else if err := widenFast(pdu, f.width); err != nil {
+		return nil, nil, err
 	}
 	return [][]byte{pdu}, nil, nil
 }
@@ -229,7 +230,7 @@ func (f *Filter) connectResponse(pdu []byte) error {
 			}
 			f.main = main
 			for i, id := range ids {
-				if f.channels[id] != nil || id == main {
+				if id == main || slices.Contains(ids[:i], id) {
 					return errors.New("the target gives an id to two channels")
 				}
 				if c := f.channelOf(f.asked[i]); c != nil {
@@ -291,8 +292,10 @@ func (f *Filter) desktop(client bool, pdu []byte, s sendData) (on, back [][]byte
 			return nil, nil, errors.New("the target does not wait for the user's name")
 		}
 		f.step = stepLicense
-		s.data, err = f.userInfo(s.data)
-		return [][]byte{appendSendData(nil, s)}, nil, err
+		if s.data, err = f.userInfo(s.data); err != nil {
+			return nil, nil, err
+		}
+		return [][]byte{appendSendData(nil, s)}, nil, nil
 	case stepLicense:
 		if len(s.data) < 4 {
 			return nil, nil, errors.New("a licence is cut off")
@@ -307,26 +310,60 @@ func (f *Filter) desktop(client bool, pdu []byte, s sendData) (on, back [][]byte
 			return nil, nil, errors.New("the client does not wait for its licence")
 		}
 		f.step = stepDesktop
+		f.shown()
 	case stepDesktop:
 	default:
 		return nil, nil, errors.New("data comes before the connection stands")
 	}
-	kind, data := shareKind(s.data)
-	switch {
-	case !client && kind == shareDemandActive:
-		width, err := desktopWidth(s.data)
+	said := f.fromServer
+	if client {
+		said = f.fromClient
+	}
+	if err := said(s.data); err != nil {
+		return nil, nil, err
+	}
+	return pass, nil, nil
+}
+
+// fromClient is what the client says of the desktop.
+func (f *Filter) fromClient(b []byte) error {
+	switch kind, data := shareKind(b); kind {
+	case shareConfirmActive:
+	case shareData:
+		if data == dataInput {
+			f.input()
+		}
+	default:
+		return fmt.Errorf("the client speaks of the desktop in a PDU of kind %d", kind)
+	}
+	return nil
+}
+
+// fromServer is what the server says of the desktop.
+func (f *Filter) fromServer(b []byte) error {
+	switch kind, data := shareKind(b); kind {
+	case shareDemandActive:
+		width, height, err := desktopSize(b)
 		if err != nil {
-			return nil, nil, err
+			return err
+		}
+		if width > maxDesktop || height > maxDesktop {
+			return fmt.Errorf("a desktop of %d by %d pixels, which is too large", width, height)
 		}
 		if !f.rules.AsIs {
 			f.width = width
 		}
-	case !client && data == dataUpdate && f.width > 0:
-		widenSlow(s.data, f.width)
-	case client && data == dataInput:
-		f.input()
+	case shareDeactivateAll:
+	case shareData:
+		if data == dataUpdate {
+			return widenSlow(b, f.width)
+		}
+	case shareRedirect:
+		return errors.New("a redirection to another machine, which is not followed: connect to that one by itself")
+	default:
+		return fmt.Errorf("the target speaks of the desktop in a PDU of kind %d", kind)
 	}
-	return pass, nil, nil
+	return nil
 }
 
 // userInfo is what the target is told of the user, in place of what the client says.

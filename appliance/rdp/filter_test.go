@@ -15,12 +15,13 @@ import (
 type table struct {
 	t      *testing.T
 	filter *Filter
+	shown  int
 	inputs int
 }
 
 func newTable(t *testing.T, r Rules) *table {
 	x := &table{t: t}
-	x.filter = NewFilter(r, func() { x.inputs++ })
+	x.filter = NewFilter(r, func() { x.shown++ }, func() { x.inputs++ })
 	return x
 }
 
@@ -129,10 +130,11 @@ func TestOrder(t *testing.T) {
 		{"an answer before the question", []any{false, response}},
 		{"more channels than were asked for", []any{true, initial, false, connectResponse(1003, 1004, 1005)}},
 		{"an id given twice", []any{true, connectInitial("cliprdr", "cliprdr"), false, connectResponse(1003, 1003, 1004)}},
+		{"an id that another channel has", []any{true, connectInitial("cliprdr", "rdpdr"), false, connectResponse(1003, 1004, 1004)}},
 		{"the server's data from the client", []any{true, on(false, 1003, nil)}},
 		{"no user", []any{true, initial, false, response, true, tpkt([]byte{mcsJoin, 0, 6, 3, 0xeb}), true, on(true, 1003, unhex("00000000"))}},
 	} {
-		f := NewFilter(Rules{Selected: TLS, Clipboard: Clipboard{In: true}}, func() {})
+		f := NewFilter(Rules{Selected: TLS, Clipboard: Clipboard{In: true}}, func() {}, func() {})
 		var err error
 		for i := 0; i < len(c.pdus) && err == nil; i += 2 {
 			_, _, err = f.Through(c.pdus[i].(bool), bytes.Clone(c.pdus[i+1].([]byte)))
@@ -254,8 +256,29 @@ func TestClipboardFiles(t *testing.T) {
 			t.Errorf("message %d is heard as %s and answered with %s", kind, heard, answer)
 		}
 	}
+	ready := clipMessage(clipReady, 0, nil)
+	for _, client := range []bool{true, false} {
+		if heard, answer := x.say(client, ready); (heard == hex.EncodeToString(ready)) == client || answer != "" {
+			t.Errorf("that the clipboard is ready is heard as %q, and answered with %q", heard, answer)
+		}
+	}
 	if _, answer := x.say(true, clipMessage(clipRequest, 0, u32s(0xc0bc))); answer != hex.EncodeToString(clipMessage(clipResponse, clipFail, nil)) {
 		t.Errorf("a request for something else than text is answered with %s", answer)
+	}
+}
+
+// TestClipboardStrange: what passes is what is written down, whatever else is in the message.
+func TestClipboardStrange(t *testing.T) {
+	var passed []Clip
+	x := clip(t, Clipboard{In: true, Passes: func(c Clip) error { passed = append(passed, c); return nil }})
+	x.say(false, clipMessage(clipRequest, 0, u32s(13)))
+	heard, _ := x.say(true, clipMessage(clipResponse, clipOK, u16s(0xd800, 'a', 0xdc00, 0)))
+	text := "\ufffda\ufffd"
+	if heard != hex.EncodeToString(clipMessage(clipResponse, clipOK, append(UTF16(text), 0, 0))) {
+		t.Errorf("halves of characters are heard as %s", heard)
+	}
+	if len(passed) != 1 || passed[0] != (Clip{In: true, Size: len(text), SHA256: sha256.Sum256([]byte(text))}) {
+		t.Errorf("written down is %+v", passed)
 	}
 }
 
@@ -299,10 +322,63 @@ func TestDynamic(t *testing.T) {
 	for _, c := range []struct {
 		message string
 		passes  bool
-	}{{"3001aa", false}, {"3002aa", true}, {"2402 0300 aa", true}, {"5000 0100", true}, {"8000", false}, {"4002", true}, {"3002aa", false}} {
+	}{{"3001aa", false}, {"3002aa", true}, {"1001 00000000", false}, {"1002 00000000", true}, {"2402 0300 aa", true}, {"5000 0100", true}, {"6402 0300 aa", false}, {"7002 aa", false},
+		{"8000", false}, {"9000", false}, {"4002", true}, {"3002aa", false}} {
 		if heard, _ := x.say(true, unhex(c.message)); (heard != "") != c.passes {
 			t.Errorf("%s is heard as %q", c.message, heard)
 		}
+	}
+	x.say(false, create(3, DisplayControl))
+	x.say(true, unhex("1003 010000c0"))
+	if heard, _ := x.say(true, unhex("3003aa")); heard != "" {
+		t.Errorf("a channel that the client has not opened is heard as %s", heard)
+	}
+	for _, bad := range []string{"2802 ffffff7f aa", "2402 03", "2c02 0300 aa", "1002 0000", "3302aa"} {
+		if heard, _, err := x.filter.Through(true, on(true, 1004, chunk(unhex(bad)))); err == nil {
+			t.Errorf("%s is heard as %x", bad, heard)
+		}
+	}
+}
+
+// TestStrange: what a server says of the desktop that no client has asked for ends the connection.
+func TestStrange(t *testing.T) {
+	head := unhex("0000 1700 ea03 ea030100 00 01 0000 02 20 0000")
+	large := demandActive(8196, 768)
+	for name, pdu := range map[string][]byte{
+		"a redirection":                on(false, 1003, unhex("0a00 1a00 ea03 0000 0000")),
+		"a PDU of another kind":        on(false, 1003, unhex("0a00 1400 ea03 0000 0000")),
+		"a PDU that is cut off":        on(false, 1003, unhex("0a00")),
+		"a desktop without an end":     on(false, 1003, large),
+		"a compressed update":          on(false, 1003, head, bitmapUpdate([9]uint16{0, 0, 9, 9, 12, 10})),
+		"a compressed picture":         fastPath(0x80|updateBitmap, []byte{1, 2, 3}),
+		"an update that is cut off":    fastPath(4, []byte{1, 2, 3})[:7],
+		"bitmaps that are cut off":     fastPath(updateBitmap, bitmapUpdate([9]uint16{0, 0, 9, 9, 12, 10})[:20]),
+		"more bitmaps than there are":  fastPath(updateBitmap, u16s(updateBitmap, 2)),
+		"another bitmap than it holds": on(false, 1003, unhex("0000 1700 ea03 ea030100 00 01 0000 02 00 0000"), u16s(updateBitmap, 1), make([]byte, 17)),
+	} {
+		x := newTable(t, Rules{Selected: TLS})
+		x.connect(nil)
+		if got, _, err := x.filter.Through(false, pdu); err == nil {
+			t.Errorf("%s passes as %x", name, got)
+		}
+	}
+	x := newTable(t, Rules{Selected: TLS})
+	x.connect(nil)
+	if got, _, err := x.filter.Through(true, on(true, 1003, demandActive(1024, 768))); err == nil {
+		t.Errorf("the server's PDU from the client passes as %x", got)
+	}
+}
+
+// TestShown: there is a desktop once, when the licence is over.
+func TestShown(t *testing.T) {
+	x := newTable(t, Rules{Selected: TLS})
+	if x.connect(nil); x.shown != 1 {
+		t.Errorf("there were %d desktops", x.shown)
+	}
+	x.through(false, on(false, 1003, unhex("0600 1600 ea03")))
+	x.through(false, on(false, 1003, demandActive(1280, 1024)))
+	if x.shown != 1 || x.filter.width != 1280 {
+		t.Errorf("in another size there are %d desktops, %d wide", x.shown, x.filter.width)
 	}
 }
 
@@ -331,7 +407,7 @@ func FuzzGCC(f *testing.F) {
 			return
 		}
 		length := len(initial)
-		x := NewFilter(Rules{Selected: TLS, Clipboard: Clipboard{In: true}, DisplayControl: true}, func() {})
+		x := NewFilter(Rules{Selected: TLS, Clipboard: Clipboard{In: true}, DisplayControl: true}, func() {}, func() {})
 		on, _, err := x.Through(true, initial)
 		if err != nil || x.step == stepConnect {
 			return
@@ -408,7 +484,8 @@ func FuzzDynamic(f *testing.F) {
 	})
 }
 
-// FuzzFilter has both sides say what they like after the connection stands.
+// FuzzFilter has both sides say what they like after the connection stands, in turns: whatever is heard of it is on a channel
+// that there is, and nothing is of what ends the connection.
 func FuzzFilter(f *testing.F) {
 	f.Add(true, fuzzed(on(true, 1004, chunk(clipMessage(clipRequest, 0, u32s(13)))), fastPath(1, bitmapUpdate([9]uint16{0, 0, 9, 9, 12, 10}))))
 	f.Add(false, fuzzed(on(false, 1003, demandActive(800, 600)), on(false, 1003, unhex("0000 1700 ea03 ea030100 00 01 0000 02 00 0000"), bitmapUpdate([9]uint16{0, 0, 9, 9, 12, 10}))))
@@ -416,9 +493,23 @@ func FuzzFilter(f *testing.F) {
 		x := newTable(t, Rules{Selected: TLS, Clipboard: Clipboard{In: true, Out: true}, DisplayControl: true})
 		x.connect([]string{"cliprdr", "drdynvc"}, 1004, 1005)
 		pdus(b, func(p []byte) {
-			framer := NewFramer(bytes.NewReader(p), TLS, false)
-			if pdu, err := framer.Next(); err == nil {
-				x.filter.Through(client, pdu)
+			from := client
+			client = !client
+			pdu, err := NewFramer(bytes.NewReader(p), TLS, false).Next()
+			if err != nil {
+				return
+			}
+			on, back, err := x.filter.Through(from, pdu)
+			if err != nil && (on != nil || back != nil) {
+				t.Fatalf("%x and %x pass with %v", on, back, err)
+			}
+			for _, p := range append(on, back...) {
+				if p[0] != 3 || p[7] != mcsSend && p[7] != mcsIndication {
+					continue
+				}
+				if s, err := parseSendData(p); err != nil || s.channel < 1003 || s.channel > 1005 {
+					t.Fatalf("%x passes: %v", p, err)
+				}
 			}
 		})
 	})

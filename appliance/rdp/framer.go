@@ -22,6 +22,13 @@ type Framer struct {
 // maxTS bounds one message of CredSSP.
 const maxTS = 32 << 10
 
+// A FrameError says that a side has said what is no PDU, so that nothing after it can be understood either.
+type FrameError struct{ why string }
+
+func (e *FrameError) Error() string { return e.why }
+
+func noPDU(format string, args ...any) error { return &FrameError{fmt.Sprintf(format, args...)} }
+
 // NewFramer cuts what a side says once TLS stands. Where CredSSP passes, selected is the protocol that says so, and
 // server whether the side is the server.
 func NewFramer(r io.Reader, selected uint32, server bool) *Framer {
@@ -29,7 +36,7 @@ func NewFramer(r io.Reader, selected uint32, server bool) *Framer {
 }
 
 // Next returns the next PDU, which is valid until the following call of Next. Before that which is not CredSSP's come
-// those that are: see Authenticating.
+// those that are: see Authenticating. An error that is no *FrameError is the stream's.
 func (f *Framer) Next() ([]byte, error) {
 	first, err := f.r.Peek(1)
 	if err != nil {
@@ -45,7 +52,7 @@ func (f *Framer) Next() ([]byte, error) {
 			f.credssp, f.verdict = false, false
 			return f.take(4)
 		default:
-			return nil, fmt.Errorf("a PDU begins with %#x while CredSSP is under way", first[0])
+			return nil, noPDU("a PDU begins with %#x while CredSSP is under way", first[0])
 		}
 	}
 	head, err := f.r.Peek(2)
@@ -59,19 +66,19 @@ func (f *Framer) Next() ([]byte, error) {
 			return nil, whole(err)
 		}
 		if length = int(head[2])<<8 | int(head[3]); head[1] != 0 || length < 7 {
-			return nil, errors.New("a TPKT header does not parse")
+			return nil, noPDU("a TPKT header does not parse")
 		}
 	case head[0]&0xc3 != 0: // another action, or encryption that TLS has made needless
-		return nil, fmt.Errorf("a PDU begins with %#x", head[0])
+		return nil, noPDU("a PDU begins with %#x", head[0])
 	case length&0x80 != 0:
 		if head, err = f.r.Peek(3); err != nil {
 			return nil, whole(err)
 		}
 		if length = int(head[1]&0x7f)<<8 | int(head[2]); length < 3 {
-			return nil, errors.New("a fast-path length does not parse")
+			return nil, noPDU("a fast-path length does not parse")
 		}
 	case length < 2:
-		return nil, errors.New("a fast-path length does not parse")
+		return nil, noPDU("a fast-path length does not parse")
 	}
 	return f.take(length)
 }
@@ -90,9 +97,9 @@ func (f *Framer) message() ([]byte, error) {
 		case errors.Is(err, der.ErrShort):
 			continue
 		case err != nil:
-			return nil, err
+			return nil, noPDU("%v", err)
 		case length > maxTS:
-			return nil, fmt.Errorf("a message of CredSSP has %d bytes", length)
+			return nil, noPDU("a message of CredSSP has %d bytes", length)
 		}
 		return f.take(head + length)
 	}

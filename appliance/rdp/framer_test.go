@@ -3,6 +3,7 @@ package rdp
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -46,6 +47,17 @@ func TestFramer(t *testing.T) {
 	for _, bad := range []string{"03000006", "0001", "008002", "4003aa", "0103aa", "030100080000", "30"} {
 		if got, err := frames(t, NewFramer(bytes.NewReader(unhex(bad)), TLS, true)); err == io.EOF || len(got) > 0 {
 			t.Errorf("%s is cut into %v, %v", bad, got, err)
+		}
+	}
+	var no *FrameError
+	for _, bad := range []string{"03000006", "4003aa", "008002"} {
+		if _, err := frames(t, NewFramer(bytes.NewReader(unhex(bad)), TLS, true)); !errors.As(err, &no) {
+			t.Errorf("%s is no PDU: %v", bad, err)
+		}
+	}
+	for _, bad := range []string{"3085", "308200", "30828001", "ff"} {
+		if _, err := frames(t, NewFramer(bytes.NewReader(unhex(bad)), CredSSP, true)); (bad != "308200") != errors.As(err, &no) {
+			t.Errorf("%s while CredSSP is under way: %v", bad, err)
 		}
 	}
 }

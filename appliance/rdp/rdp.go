@@ -4,7 +4,7 @@
 //	request, err := rdp.ParseCleanPathRequest(message)
 //	confirm, err := rdp.ParseConfirm(answer)
 //	…
-//	filter := rdp.NewFilter(rdp.Rules{Selected: confirm.Selected, Clipboard: rdp.Clipboard{Out: true}}, input)
+//	filter := rdp.NewFilter(rdp.Rules{Selected: confirm.Selected, Clipboard: rdp.Clipboard{Out: true}}, shown, input)
 //	frames := rdp.NewFramer(tls, rdp.TLS, true)
 //	pdu, err := frames.Next()
 //	on, back, err := filter.Through(false, pdu)

@@ -17,8 +17,9 @@ type WestonOptions struct {
 
 // A Weston is a Wayland desktop that is made for RDP: TLS, and nobody logs on.
 type Weston struct {
-	Addr    netip.AddrPort // the first address of the namespace
-	Process *Process
+	Addr      netip.AddrPort // the first address of the namespace
+	Authority string         // that has signed its certificate for the address, in PEM
+	Process   *Process
 }
 
 // Weston starts a desktop in a namespace, with a terminal.
@@ -27,7 +28,7 @@ func (l *Lab) Weston(n *Namespace, o WestonOptions) *Weston {
 	o.Port = cmp.Or(o.Port, 3389)
 	o.Program = cmp.Or(o.Program, "echo WESTON DESKTOP; exec cat")
 	dir := l.dir("weston")
-	cert, key := l.certificate(dir)
+	cert, key, authority := l.certificate(dir, n.addr())
 	script, terminal := filepath.Join(dir, "program.sh"), filepath.Join(dir, "terminal.sh")
 	l.write(script, "#!/bin/sh\n"+o.Program+"\n")
 	l.write(terminal, "#!/bin/sh\nexec weston-terminal --maximized --font-size=24 --shell="+script+"\n")
@@ -44,7 +45,7 @@ func (l *Lab) Weston(n *Namespace, o WestonOptions) *Weston {
 	cmd := n.Command(context.Background(), "weston", "--backend=rdp-backend.so", "--address=0.0.0.0", "--port="+strconv.Itoa(int(o.Port)),
 		"--rdp-tls-cert="+cert, "--rdp-tls-key="+key, "--width=1024", "--height=768", "--config="+config, "--socket="+filepath.Base(dir))
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+dir, "HOME="+dir)
-	w := &Weston{Addr: netip.AddrPortFrom(n.addr(), o.Port), Process: Start(l.t, cmd)}
+	w := &Weston{Authority: authority, Addr: netip.AddrPortFrom(n.addr(), o.Port), Process: Start(l.t, cmd)}
 	l.waitPort(n, w.Addr, w.Process)
 	return w
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -51,7 +52,7 @@ func (l *Lab) XRDP(n *Namespace, o XRDPOptions) *XRDP {
 	// xrdp loses what is painted before its client is ready, so the desktop gives it time.
 	l.write(filepath.Join(home, "startwm.sh"),
 		"#!/bin/sh\nopenbox &\nsleep 3\nexec xterm -fa monospace -fs 24 -maximized -e sh -c '"+o.Program+"'\n")
-	cert, key := l.certificate(dir)
+	cert, key, _ := l.certificate(dir, n.addr())
 	server, sessions := filepath.Join(dir, "xrdp.ini"), filepath.Join(dir, "sesman.ini")
 	l.write(server, fmt.Sprintf(xrdpINI, o.Port, o.Security, cert, key, filepath.Join(dir, "xrdp.log")))
 	l.write(sessions, fmt.Sprintf(sesmanINI, filepath.Join(dir, "sesman.log")))
@@ -93,7 +94,7 @@ ConsoleLevel=INFO
 rdpdr=false
 rdpsnd=false
 cliprdr=true
-drdynvc=false
+drdynvc=true
 
 [Xorg]
 name=Xorg
@@ -153,27 +154,33 @@ func (l *Lab) addUser(name, password string) string {
 	return home
 }
 
-// certificate writes a self-signed certificate and its key.
-func (l *Lab) certificate(dir string) (cert, key string) {
+// certificate writes a certificate for an address and its key, and returns the authority that has signed it, in PEM.
+func (l *Lab) certificate(dir string, addr netip.Addr) (cert, key, authority string) {
 	l.t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		l.t.Fatal(err)
+	sign := func(template, by *x509.Certificate, private, signer *ecdsa.PrivateKey) string {
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
+		der, err := x509.CreateCertificate(rand.Reader, template, by, private.Public(), signer)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "target"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	private := func() *ecdsa.PrivateKey {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		return key
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	root, rootKey, leafKey := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true}, private(), private()
+	authority = sign(root, root, rootKey, rootKey)
+	leaf := sign(&x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "target"}, IPAddresses: []net.IP{addr.AsSlice()}}, root, leafKey, rootKey)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(leafKey)
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	l.write(cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	l.write(cert, leaf)
 	l.write(key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
-	return cert, key
+	return cert, key, authority
 }

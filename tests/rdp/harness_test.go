@@ -349,6 +349,7 @@ func (b *bastion) connect(l login) {
 	if !l.Again {
 		b.session = nil
 	}
+	b.heard = nil
 	b.mu.Unlock()
 	b.browser.Go(b.server.URL + "/page.html")
 	b.until("page", 20*time.Second, func() bool { return b.browser.Run("window.desk?.ready") == "true" })

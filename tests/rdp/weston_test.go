@@ -1,20 +1,23 @@
 package rdp
 
 import (
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"sallyport/appliance/audit"
 	"sallyport/tests/lab"
 )
 
-// TestWeston: a server that has TLS, RemoteFX and nobody who logs on.
+// TestWeston: a server that has TLS, RemoteFX and nobody who logs on, by a certificate of its own and by an authority's.
 func TestWeston(t *testing.T) {
 	b := newBastion(t, "{credssp: 'off'}", "")
 	typed := filepath.Join(b.folder(), "typed")
-	b.Weston(b.VNet.Namespace, lab.WestonOptions{Program: fmt.Sprintf("echo WESTON DESKTOP; while read line; do echo $line > %s; done", typed)})
+	w := b.Weston(b.VNet.Namespace, lab.WestonOptions{Program: fmt.Sprintf("echo WESTON DESKTOP; while read line; do echo $line > %s; done", typed)})
 	b.connect(login{User: "ann"})
 	b.sees("WESTON DESKTOP")
 	// Its terminal has the keyboard some time after the click: a line is typed until one comes whole.
@@ -29,4 +32,17 @@ func TestWeston(t *testing.T) {
 		}
 	}
 	b.sound()
+
+	b.policy(fmt.Sprintf("{credssp: 'off', ca: %q}", w.Authority), "")
+	b.connect(login{User: "ann"})
+	b.until("desktop", time.Minute, func() bool { return b.browser.Run("desk.state") == "open" })
+	other := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfSigned(t)})
+	b.policy(fmt.Sprintf("{credssp: 'off', ca: %q}", other), "")
+	b.connect(login{User: "ann"})
+	if m := b.notice(); m.Code != "E_TARGET_IDENTITY" || !strings.HasPrefix(m.Sentence, "the certificate of desk-1 does not count: ") {
+		t.Errorf("a certificate of another authority: %+v", m)
+	}
+	if events := b.book.of(audit.TargetIdentity); len(events) != 1 || events[0].Detail["known"] != "a certificate by rdp.ca" {
+		t.Errorf("written down are %+v", events)
+	}
 }

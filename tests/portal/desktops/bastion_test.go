@@ -68,8 +68,9 @@ targets:
   - {name: negotiate, vnet: hub, address: 10.99.0.10, protocols: {rdp: 3393}}
   - {name: classic, vnet: hub, address: 10.99.0.10, protocols: {rdp: 3394}}
   - {name: sealed, vnet: hub, address: 10.99.0.10, protocols: {rdp: 3392}}
+  - {name: elastic, vnet: hub, address: 10.99.0.10, protocols: {rdp: 3392}, rdp: {display_control: true}}
 rules:
-  - {name: desktops, who: [ann], targets: [nla, tls, weston, xrdp, negotiate, classic, sealed], protocols: [rdp]}
+  - {name: desktops, who: [ann], targets: [nla, tls, weston, xrdp, negotiate, classic, sealed, elastic], protocols: [rdp]}
 `
 
 const noClipboard = `
@@ -273,10 +274,15 @@ func (b *bastion) picture() string {
 	return path
 }
 
-// size is the desktop's.
-func (b *bastion) size() string {
+// size waits until the picture of the desktop is so large, as far as it is said.
+func (b *bastion) size(want string) {
 	b.t.Helper()
-	return b.browser.Run("(c => c.width + 'x' + c.height)(document.querySelector('canvas'))")
+	b.until("size "+want, 30*time.Second, func() error {
+		if got := b.browser.Run("(c => c.width + 'x' + c.height)(document.querySelector('canvas'))"); !strings.HasPrefix(got, want) {
+			return errors.New(got)
+		}
+		return nil
+	})
 }
 
 // sound says that the page has not broken its policy.

@@ -47,6 +47,42 @@ func event(kind, code string, modifiers int) map[string]any {
 	return map[string]any{"type": kind, "code": code, "key": key, "modifiers": modifiers, "windowsVirtualKeyCode": virtual, "nativeVirtualKeyCode": virtual}
 }
 
+// swiss presses the key of a Swiss keyboard that has Y on others.
+func (b *bastion) swiss() {
+	b.t.Helper()
+	for _, kind := range []string{"rawKeyDown", "keyUp"} {
+		e := event(kind, "KeyY", 0)
+		e["key"] = "z"
+		b.browser.Call("Input.dispatchKeyEvent", e)
+	}
+}
+
+// locked has the page see a key of a letter while locks are on or off, which only the keyboard itself can say.
+func (b *bastion) locked(code string, caps bool) {
+	b.t.Helper()
+	b.browser.Run(fmt.Sprintf("for (const kind of ['keydown', 'keyup']) document.querySelector('canvas').dispatchEvent(new KeyboardEvent(kind, { code: %q, key: %q, modifierCapsLock: %v, bubbles: true, cancelable: true }))",
+		code, strings.ToLower(code[3:]), caps))
+}
+
+// touch puts fingers on places of the desktop, and takes them away when they have moved and stayed. The page has heard of it
+// in the end: a touch may be slower than a key.
+func (b *bastion) touch(stay time.Duration, moves ...[]map[string]any) {
+	b.t.Helper()
+	b.browser.Run("window.lifted = 0; document.addEventListener('pointerup', () => window.lifted++)")
+	kind := "touchStart"
+	for _, fingers := range moves {
+		b.browser.Call("Input.dispatchTouchEvent", map[string]any{"type": kind, "touchPoints": fingers})
+		kind = "touchMove"
+		time.Sleep(30 * time.Millisecond)
+	}
+	time.Sleep(stay)
+	b.browser.Call("Input.dispatchTouchEvent", map[string]any{"type": "touchEnd", "touchPoints": []any{}})
+	b.browser.Until("window.lifted > 0", 20*time.Second)
+}
+
+// finger is one on a place in the window.
+func finger(id, x, y int) map[string]any { return map[string]any{"id": id, "x": x, "y": y} }
+
 // types types a text, in small letters.
 func (b *bastion) types(text string) {
 	b.t.Helper()

@@ -7,6 +7,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,20 +17,23 @@ import (
 )
 
 // inSession is what the terminal of a session runs: it writes down what is typed. It takes the file "copy" for its
-// clipboard, writes its clipboard to "pasted" when there is a file "paste", and scrolls for the seconds in "scroll", after
-// which it leaves a picture of itself.
+// clipboard, writes its clipboard to "pasted" when there is a file "paste", and its size to "sized" when there is a file "size".
+// With "h" in the file "mouse" it takes what the mouse does for typed, until there is "l" in one. It scrolls for the seconds in "scroll", after which it leaves a
+// picture of itself.
 const inSession = `cd %s
 echo XRDP DESKTOP
 (while sleep 0.2; do
 	if [ -f copy ]; then xclip -i -selection clipboard copy; mv copy copied; fi
 	if [ -f paste ]; then rm paste; timeout 5 xclip -o -selection clipboard -t UTF8_STRING >pasted.new 2>/dev/null || echo NOTHING >pasted.new; mv pasted.new pasted; fi
+	if [ -f size ]; then rm size; xwininfo -root | sed -n "s/.*-geometry \([0-9x]*\).*/\1/p" >sized.new; mv sized.new sized; fi
+	if [ -f mouse ]; then on=$(cat mouse); rm mouse; printf "\033[?1000$on\033[?1006$on"; fi
 	if [ -f scroll ]; then
 		end=$(($(date +%%s) + $(cat scroll))); n=0
 		while [ $(date +%%s) -lt $end ]; do n=$((n + 1)); echo "$n the quick brown fox jumps over the lazy dog $n"; sleep 0.02; done
 		echo; echo SOAK DONE; sleep 4; import -window root still.png; mv still.png picture.png; rm scroll
 	fi
 done) &
-while read line; do echo "$line" >typed; done
+while read -r line; do printf "%%s\n" "$line" >typed; done
 `
 
 // xrdp starts an xrdp whose session exchanges files with the test.
@@ -51,6 +55,20 @@ func (b *bastion) leave(path, text string) {
 	if err := errors.Join(os.WriteFile(next, []byte(text), 0o666), os.Chmod(next, 0o666), os.Rename(next, path)); err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// screen waits until the session's own screen has the size of the picture: then it is there, and hears keys.
+func (b *bastion) screen(at func(name string) string) {
+	b.t.Helper()
+	b.until("screen of the picture's size", time.Minute, func() error {
+		want := b.browser.Run("(c => c.width + 'x' + c.height)(document.querySelector('canvas'))")
+		b.leave(at("size"), "")
+		time.Sleep(500 * time.Millisecond)
+		if got, _ := os.ReadFile(at("sized")); strings.TrimSpace(string(got)) != want {
+			return fmt.Errorf("it is %s, not %s", got, want)
+		}
+		return nil
+	})
 }
 
 // clipboard is what this computer's is.
@@ -94,33 +112,38 @@ func TestXRDP(t *testing.T) {
 		b.press("All right") // what was told of the certificate takes room
 		b.window(1280, 900)
 		b.press("Match size")
-		b.until("size", 30*time.Second, func() error {
-			if size := b.size(); !strings.HasPrefix(size, "1280x8") {
-				return errors.New(size)
-			}
-			return nil
-		})
+		b.size("1280x8")
 		b.sees("first line")
 		b.types("second line\n")
 		b.file(at("typed"), "second line")
 		b.screenshot("matched")
+		b.browser.Run("(s => { s.value = '2560x1440'; s.dispatchEvent(new Event('change', { bubbles: true })); })(document.querySelector('[name=size]'))")
+		b.press("Match size")
+		b.size("2560x1440")
+		b.screen(at)
+		b.types("large\n")
+		b.file(at("typed"), "large")
+		b.screenshot("large")
+		b.browser.Run("(s => { s.value = 'window'; s.dispatchEvent(new Event('change', { bubbles: true })); })(document.querySelector('[name=size]'))")
 	})
 	t.Run("follows the window", func(t *testing.T) {
 		b := b.on(t)
 		b.browser.Run("document.querySelector('[name=follow]').click()")
 		b.window(1100, 800)
-		b.until("size", 30*time.Second, func() error {
-			if size := b.size(); !strings.HasPrefix(size, "1100x7") {
-				return errors.New(size)
-			}
-			return nil
-		})
+		b.size("1100x7")
 		b.sees("first line")
 		b.browser.Run("document.querySelector('[name=follow]').click()")
+		b.browser.Run("(k => { const lock = k.lock.bind(k); k.lock = (...keys) => lock(...keys).then(() => { window.keys = 'all of ' + keys.length }); })(navigator.keyboard)")
 		b.point("Full screen")
 		b.until("full screen", 10*time.Second, func() error {
 			if b.browser.Run("document.fullscreenElement?.className.includes('desk')") != "true" {
 				return errors.New("it is not")
+			}
+			return nil
+		})
+		b.until("keyboard that is the desktop's alone", 10*time.Second, func() error {
+			if keys := b.browser.Run("window.keys"); keys != "all of 0" { // none named are all
+				return errors.New(keys)
 			}
 			return nil
 		})
@@ -146,6 +169,59 @@ func TestXRDP(t *testing.T) {
 		b.types("nothing is held\n")
 		b.file(at("typed"), "nothing is held")
 	})
+	t.Run("keys", func(t *testing.T) {
+		b := b.on(t)
+		b.press("Ctrl+Alt+Del")
+		b.types("\n")
+		b.file(at("typed"), "\x1b[3;7~") // as terminals have that key
+		b.types("gone")
+		b.press("Ctrl+W") // takes the word away
+		b.types("stays\n")
+		b.file(at("typed"), "stays")
+		b.locked("KeyA", true)
+		b.locked("KeyB", false)
+		b.types("c\n")
+		b.file(at("typed"), "Abc")
+		b.swiss()
+		b.types("\n")
+		b.file(at("typed"), "y") // the desktop's own layout counts
+	})
+	t.Run("fingers", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Call("Emulation.setTouchEmulationEnabled", map[string]any{"enabled": true, "maxTouchPoints": 2})
+		mouse := func(on string) {
+			t.Helper()
+			b.leave(at("mouse"), on)
+			b.until("mouse", 10*time.Second, func() error {
+				if _, err := os.Stat(at("mouse")); err == nil {
+					return errors.New("the terminal has not heard of it")
+				}
+				return nil
+			})
+		}
+		mouse("h")
+		said := func(want string) {
+			t.Helper()
+			b.types("\n")
+			b.until("of the mouse "+want, 20*time.Second, func() error {
+				line, _ := os.ReadFile(at("typed"))
+				if got := regexp.MustCompile(`\x1b\[<(\d+);\d+;\d+([Mm])`).ReplaceAllString(strings.TrimSpace(string(line)), "$1$2 "); strings.TrimSpace(got) != want {
+					return fmt.Errorf("%q", got)
+				}
+				return nil
+			})
+		}
+		b.touch(0, []map[string]any{finger(1, 300, 300)})
+		said("0M 0m")
+		b.touch(time.Second, []map[string]any{finger(1, 300, 300)})
+		said("2M 2m")
+		b.touch(0, []map[string]any{finger(1, 300, 300)}, []map[string]any{finger(1, 300, 340)}, []map[string]any{finger(1, 400, 400)})
+		said("0M 0m")
+		b.touch(0, []map[string]any{finger(1, 300, 300)}, []map[string]any{finger(1, 300, 300), finger(2, 400, 300)}, []map[string]any{finger(1, 300, 260), finger(2, 400, 260)})
+		said("65M")
+		b.browser.Call("Emulation.setTouchEmulationEnabled", map[string]any{"enabled": false})
+		mouse("l")
+	})
 	t.Run("the network breaks", func(t *testing.T) {
 		b := b.on(t)
 		before := b.flows()
@@ -167,6 +243,13 @@ func TestXRDP(t *testing.T) {
 		b.says("Connected")
 		b.types("d\n")
 		b.file(at("typed"), "cd")
+		b.browser.Call("Page.setWebLifecycleState", map[string]any{"state": "frozen"})
+		b.link.Do(chaos.Fault{Kind: chaos.Cut})
+		time.Sleep(3 * time.Second)
+		b.link.Do(chaos.Fault{Kind: chaos.Pass})
+		b.browser.Call("Page.setWebLifecycleState", map[string]any{"state": "active"})
+		b.types("after a sleep\n")
+		b.file(at("typed"), "after a sleep")
 		if after := b.flows(); after != before {
 			t.Errorf("%d flows were opened", after-before)
 		}
@@ -210,8 +293,10 @@ func TestXRDP(t *testing.T) {
 	t.Run("characters", func(t *testing.T) {
 		b := b.on(t)
 		b.browser.Run("document.querySelector('[name=unicode]').click(), document.querySelector('canvas').focus()")
-		b.types("as unicode 1\n")
-		b.file(at("typed"), "as unicode 1")
+		b.types("as unicode 1 ")
+		b.swiss() // the layout here counts
+		b.types("\n")
+		b.file(at("typed"), "as unicode 1 z")
 		b.browser.Run("document.querySelector('[name=unicode]').click(), document.querySelector('canvas').focus()")
 		b.browser.Run("document.querySelector('details').open = true")
 		b.screenshot("menu")
@@ -232,6 +317,21 @@ func TestXRDP(t *testing.T) {
 		b := b.on(t)
 		b.browser.Call("Page.reload", nil)
 		b.sees("third")
+	})
+	t.Run("another size while it is shown", func(t *testing.T) {
+		b := b.on(t)
+		b.sign("elastic", login{user: x.User, password: x.Password})
+		b.says("Connected")
+		b.screen(at)
+		before := b.flows()
+		b.window(900, 640)
+		b.press("Match size")
+		b.size("900x")
+		b.screen(at)
+		if after := b.flows(); after != before {
+			t.Errorf("%d flows were opened", after-before)
+		}
+		b.screenshot("smaller")
 	})
 	t.Run("no clipboard", func(t *testing.T) {
 		b := b.on(t)

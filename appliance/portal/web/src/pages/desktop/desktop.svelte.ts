@@ -6,7 +6,7 @@
 //
 // A document has one. When the client breaks it takes the document with it: the page is loaded again, and joins the session.
 
-import { Backend, enableCredssp, init } from '@devolutions/iron-remote-desktop-rdp';
+import { Backend, displayControl, enableCredssp, init } from '@devolutions/iron-remote-desktop-rdp';
 import { Clipboard, type Allowed } from './clipboard';
 import { isPanic, isVague, over, panic, unloaded, unproved, why, type Ending } from './ends';
 import { Input, type Client } from './input';
@@ -31,6 +31,7 @@ export interface Told {
 type Builder = InstanceType<typeof Backend.SessionBuilder>;
 
 const patience = 1000; // milliseconds that the appliance has to say why, after the client has failed
+const grace = 1000; // milliseconds that the client has to ask for another size: it cannot where the desktop has opened no channel for it
 
 export class Desktop {
   phase = $state<Phase>('form');
@@ -47,13 +48,18 @@ export class Desktop {
   clipboard: Clipboard | undefined;
 
   private link: Link | undefined;
+  private client: Client | undefined;
+  private resizable = false; // as the target's profile says
+  private resized: (() => void) | undefined; // waits for the canvas to have another size
   private turn = 0; // of the newest connection; those before it have nothing to say
   private said: Ending | undefined; // by the appliance: why it is over
 
   constructor(
     readonly target: string,
     private readonly canvas: HTMLCanvasElement,
-  ) {}
+  ) {
+    new MutationObserver(this.changed).observe(canvas, { attributeFilter: ['width', 'height'] });
+  }
 
   // session is there when this tab has one that may be joined.
   get session(): string | undefined {
@@ -81,6 +87,18 @@ export class Desktop {
     this.turn++;
     this.forget();
     this.phase = 'form';
+  }
+
+  // resize has the desktop change its size while it is shown, and says whether it could be asked to.
+  async resize(size: Size): Promise<boolean> {
+    const client = this.resizable && this.phase === 'open' ? this.client : undefined;
+    if (!client) return false;
+    const asked = new Promise<boolean>((done) => {
+      this.resized = () => done(true);
+      setTimeout(() => done(false), grace);
+    });
+    client.resize(size.width, size.height);
+    return asked;
   }
 
   // fail is told of errors that no call has returned: the client's own, when it breaks.
@@ -127,6 +145,7 @@ export class Desktop {
       .renderCanvas(this.canvas)
       .setCursorStyleCallbackContext(this)
       .setCursorStyleCallback(this.point)
+      .extension(displayControl(true)) // the appliance knows which desktops have it
       .extension(enableCredssp(settings.exchange === 'browser'));
     link.offer();
     const clipboard = new Clipboard(
@@ -142,6 +161,7 @@ export class Desktop {
     this.picture = { width: size.width, height: size.height };
     this.canvas.width = size.width;
     this.canvas.height = size.height;
+    this.client = client;
     this.input = new Input(client);
     this.clipboard?.attach(client);
     this.phase = 'open';
@@ -161,6 +181,7 @@ export class Desktop {
 
   private forget(): void {
     this.input = undefined;
+    this.client = undefined;
     this.clipboard = undefined;
     this.link?.close();
     this.link = undefined;
@@ -178,10 +199,19 @@ export class Desktop {
   }
 
   private stands(s: State): void {
-    if (s.state === 'open') this.allowed = { in: s.clipboard_in === true, out: s.clipboard_out === true };
+    if (s.state === 'open') {
+      this.allowed = { in: s.clipboard_in === true, out: s.clipboard_out === true };
+      this.resizable = s.resize === true;
+    }
     if (s.certificate) this.certificate = s.certificate;
     if (s.first && s.certificate) this.tell('This desktop was never seen before. Its certificate is expected from now on.', s.certificate);
   }
+
+  // changed is called when the canvas has another size: the client gives it the one that the desktop was asked for.
+  private changed = (): void => {
+    this.picture = { width: this.canvas.width, height: this.canvas.height };
+    this.resized?.();
+  };
 
   private tell(sentence: string, detail = ''): void {
     this.told = { sentence, detail };

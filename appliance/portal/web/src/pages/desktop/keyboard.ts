@@ -28,6 +28,7 @@ export class Keyboard {
     this.leaving = out.every((m) => e.getModifierState(m)) && out.some((m) => m === e.key);
     if (this.pastes(e)) this.paste();
     else e.preventDefault();
+    if (this.unicode && e.key === 'Dead') return; // what it makes comes with the next key
     if (this.unicode && this.types(e)) {
       this.input.text(e.key);
       return;

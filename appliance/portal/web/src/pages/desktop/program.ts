@@ -20,6 +20,7 @@ export interface State {
   first?: boolean; // that was seen there; it is expected from now on
   clipboard_in?: boolean; // policy allows it
   clipboard_out?: boolean;
+  resize?: boolean; // the desktop may be asked for another size while it is shown
 }
 
 // A Notice is why there is no desktop, or no longer.
