@@ -16,30 +16,30 @@ import (
 	"sallyport/frame"
 )
 
-// A download is an answer that is a file. It is written piece by piece, however long it is, and kept nowhere.
-type download struct {
+// A stream is an answer that is a file. It is written piece by piece, however long it is, and kept nowhere.
+type stream struct {
 	name, kind string // of the file, its media type
 	write      func(io.Writer) error
 }
 
-// pieceOfDownload is how much of a download leaves at once, in bytes.
-const pieceOfDownload = 64 << 10
+// pieceOfFile is how much of a file leaves at once, in bytes.
+const pieceOfFile = 64 << 10
 
 // send writes the file. Where that fails in its middle the connection breaks, so that nobody takes a part for the whole. may
 // says before each piece whether the caller still may have it.
-func (d download) send(w http.ResponseWriter, may func() error) error {
+func (s stream) send(w http.ResponseWriter, may func() error) error {
 	h := w.Header()
-	h.Set("Content-Type", d.kind)
-	h.Set("Content-Disposition", `attachment; filename="`+d.name+`"`)
+	h.Set("Content-Type", s.kind)
+	h.Set("Content-Disposition", `attachment; filename="`+s.name+`"`)
 	h.Set("Cache-Control", "no-store")
 	p := &piecewise{to: w, may: may}
-	if err := d.write(p); err != nil {
+	if err := s.write(p); err != nil {
 		return err
 	}
 	return p.flush()
 }
 
-// piecewise gathers what is written into pieces of a download.
+// piecewise gathers what is written into pieces of a file.
 type piecewise struct {
 	to  io.Writer
 	may func() error
@@ -48,7 +48,7 @@ type piecewise struct {
 
 func (p *piecewise) Write(b []byte) (int, error) {
 	p.b.Write(b)
-	if p.b.Len() < pieceOfDownload {
+	if p.b.Len() < pieceOfFile {
 		return len(b), nil
 	}
 	return len(b), p.flush()
@@ -77,7 +77,7 @@ func (c call) auditExport() (any, error) {
 	if !known {
 		return nil, mustBe(q, "as", "csv or jsonl")
 	}
-	return download{name: "audit-" + time.Now().UTC().Format(time.DateOnly) + "." + q.Get("as"), kind: form.kind, write: func(w io.Writer) error {
+	return stream{name: "audit-" + time.Now().UTC().Format(time.DateOnly) + "." + q.Get("as"), kind: form.kind, write: func(w io.Writer) error {
 		line := form.lines(w)
 		for e, err := range c.gateway.Audit.Read(f) {
 			if err != nil {

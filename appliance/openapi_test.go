@@ -66,11 +66,13 @@ func document(t *testing.T) *openapi3.T {
 		if answers == nil {
 			answers = struct{}{}
 		}
+		done := openapi3.NewResponse().WithDescription("done")
 		if _, raw := answers.(octets); raw {
-			op.AddResponse(200, openapi3.NewResponse().WithDescription("done").WithContent(openapi3.NewContentWithSchema(openapi3.NewStringSchema().WithFormat("binary"), []string{"application/octet-stream"})))
+			done.WithContent(openapi3.NewContentWithSchema(openapi3.NewStringSchema().WithFormat("binary"), []string{"application/octet-stream"}))
 		} else {
-			op.AddResponse(200, openapi3.NewResponse().WithDescription("done").WithJSONSchemaRef(schema(t, doc, answers)))
+			done.WithJSONSchemaRef(schema(t, doc, answers))
 		}
+		op.AddResponse(200, done)
 		op.AddResponse(0, openapi3.NewResponse().WithDescription("refused").WithJSONSchemaRef(failure))
 		doc.AddOperation(r.path, r.method, op)
 	}

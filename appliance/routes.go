@@ -138,7 +138,7 @@ var routes = []route{
 	{method: "POST", path: "/api/v1/update/restart", role: administrator, says: "let sessions end, for as long as the appliance's grace, and restart the machine", answers: api.UpdateRestart{}, do: call.restart},
 }
 
-// octets stands for a body that is not JSON, and for an answer that is a download.
+// octets stands for a body, of a request or of an answer, that is not JSON.
 type octets struct{}
 
 // API is the appliance's API as p sees it.
@@ -180,13 +180,13 @@ func (g *Gateway) serveRoute(w http.ResponseWriter, req *http.Request, r route, 
 	}
 	c := call{req, g, p}
 	v, err := r.do(c)
-	d, file := v.(download)
+	s, file := v.(stream)
 	if !file {
 		reply(w, v, err)
 		return
 	}
-	if err := d.send(w, c.stillMay); err != nil {
-		g.Log.Warn("a download ended early", append(ofPeer(p), "file", d.name, "cause", err)...)
+	if err := s.send(w, c.stillMay); err != nil {
+		g.Log.Warn("a file ended early", append(ofPeer(p), "file", s.name, "cause", err)...)
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -44,18 +44,14 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 		})
 	}
 	if s.HTTP != nil {
-		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-			s.HTTP.ServeHTTP(answer{w, r.Context().Value(connKey{}).(*countedConn)}, r)
-		})
+		mux.Handle("/", s.HTTP)
 	}
 	server := &http.Server{
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, c.(*tls.Conn).NetConn().(*batch).Conn)
-		},
 		Handler:        mux,
 		ReadTimeout:    s.login(), // nobody sends a body here; who takes a connection over sets deadlines of its own
 		WriteTimeout:   2 * s.login(),
 		MaxHeaderBytes: 8 << 10,
+		ConnContext:    func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connection{}, c) },
 		ErrorLog:       log.New(io.Discard, "", 0), // strangers' handshake errors are not news
 		TLSNextProto:   map[string]func(*http.Server, *tls.Conn, http.Handler){},
 	}
@@ -68,6 +64,21 @@ func (s *Server) ServeHTTPS(ctx context.Context, l net.Listener) error {
 	cancel()
 	server.Close()
 	return ended(ctx, err)
+}
+
+// connection is the key of a request's connection, in its context.
+type connection struct{}
+
+// Known says that who asks has proved who they are: their connection counts among strangers' no more, and is not closed when
+// strangers' are, so that an answer may take as long as its own deadline allows.
+func Known(r *http.Request) {
+	c, ok := r.Context().Value(connection{}).(*tls.Conn)
+	if !ok {
+		return
+	}
+	if b, ok := c.NetConn().(*batch); ok {
+		b.Conn.(*countedConn).leave()
+	}
 }
 
 // countingListener turns away connections while too many have not said who they are.
@@ -95,7 +106,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 		}
 		// Whatever a stranger does, it is known or gone by then.
 		late := time.AfterFunc(3*l.server.login(), func() { c.Close() })
-		return &batch{Conn: &countedConn{Conn: c, server: l.server, leave: func() { late.Stop(); leave() }, late: late}}, nil
+		return &batch{Conn: &countedConn{Conn: c, server: l.server, leave: func() { late.Stop(); leave() }}}, nil
 	}
 }
 
@@ -126,9 +137,8 @@ type countedConn struct {
 	net.Conn
 	server *Server
 	leave  func()
-	late   *time.Timer // closes it; nil: nothing does
-	head   []byte      // the first bytes, while they may become a PROXY header
-	begun  bool        // it is known whether they are one
+	head   []byte // the first bytes, while they may become a PROXY header
+	begun  bool   // it is known whether they are one
 }
 
 func (c *countedConn) Read(p []byte) (int, error) {
@@ -143,27 +153,6 @@ func (c *countedConn) Close() error {
 	c.leave()
 	return c.Conn.Close()
 }
-
-// connKey is where a request's context has its connection.
-type connKey struct{}
-
-// An answer is one of HTTP. Who writes it may give it more time than a stranger has, by a later deadline; the connection
-// still counts as a stranger's.
-type answer struct {
-	http.ResponseWriter
-	conn *countedConn
-}
-
-// SetWriteDeadline is for http.ResponseController.
-func (a answer) SetWriteDeadline(t time.Time) error {
-	if a.conn.late != nil && a.conn.late.Stop() {
-		a.conn.late.Reset(time.Until(t))
-	}
-	return http.NewResponseController(a.ResponseWriter).SetWriteDeadline(t)
-}
-
-// Unwrap is for http.ResponseController too.
-func (a answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // takeOver takes a connection over from net/http that asks to be one of ours; nil: it is none.
 func takeOver(w http.ResponseWriter, r *http.Request) *tlsCarrier {

@@ -114,7 +114,7 @@ func (p *portal) serveAPI(w http.ResponseWriter, r *http.Request) {
 		failure(w, err)
 		return
 	}
-	patient(w, answerAPI)
+	p.patient(w, r, answerAPI)
 	h.ServeHTTP(w, r)
 }
 

@@ -58,8 +58,10 @@ type Config struct {
 	// API is the appliance's API as a device sees it.
 	API      func(device string, r *http.Request) (http.Handler, error)
 	Browsers *people.Browsers
-	Guests   Guests        // nil: there are no guest links
-	Lasts    time.Duration // a sign-in
+	// Known is told of a request of somebody's who has signed in, whose answer may take long.
+	Known  func(*http.Request)
+	Guests Guests        // nil: there are no guest links
+	Lasts  time.Duration // a sign-in
 
 	// SetUp is told who has set their account up, from where.
 	SetUp func(user string, source netip.Addr)

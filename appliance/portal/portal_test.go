@@ -79,6 +79,7 @@ func newHouseAt(t *testing.T, address, host string) *house {
 			return auth.Device{ID: auth.DeviceID(e.Key), User: e.Person.User}, nil
 		},
 		SetUp:    func(string, netip.Addr) {},
+		Known:    func(*http.Request) {},
 		Browsers: h.browsers, Guests: h.door, Lasts: time.Hour, EnrolByCode: enrolByCode, Identity: [][]byte{make([]byte, 32)},
 		API: func(device string, _ *http.Request) (http.Handler, error) {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -23,6 +23,7 @@ import (
 	"sallyport/appliance/people"
 	"sallyport/appliance/portal"
 	"sallyport/frame"
+	"sallyport/transport"
 )
 
 // standings is what sign-ins say of devices.
@@ -113,7 +114,7 @@ func (d *daemon) openSignIn() error {
 	}
 	d.browsers = &people.Browsers{Store: d.store}
 	d.portal, err = portal.New(portal.Config{Name: d.cfg.Name, URL: cfg.URL, Service: signin.New(c), Providers: names, Accounts: accounts, Passwords: hasher,
-		Passkeys: c.Passkeys, Enrol: d.enrol, EnrolByCode: d.enrolByCode, Identity: [][]byte{d.identity.Public()}, API: d.browserAPI, Guests: guests{d}, Browsers: d.browsers, Banner: d.cfg.Banner, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
+		Passkeys: c.Passkeys, Enrol: d.enrol, EnrolByCode: d.enrolByCode, Identity: [][]byte{d.identity.Public()}, API: d.browserAPI, Known: transport.Known, Guests: guests{d}, Browsers: d.browsers, Banner: d.cfg.Banner, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
 		SetUp: func(user string, source netip.Addr) { d.gateway.AccountSetUp(user, source.String()) }})
 	return err
 }
