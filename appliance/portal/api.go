@@ -126,7 +126,7 @@ func (p *portal) serveAPI(w http.ResponseWriter, r *http.Request) {
 		failure(w, err)
 		return
 	}
-	patient(w, answerAPI)
+	p.patient(w, r, answerAPI)
 	h.ServeHTTP(w, r)
 }
 
@@ -139,7 +139,6 @@ func (p *portal) browser(r *http.Request) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Known(r)
 	return p.API(device, r)
 }
 

@@ -39,15 +39,15 @@ const slowAsset = 5 * time.Minute
 func (p *portal) asset(files http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if _, err := DeviceOf(p.Browsers, r); err == nil {
-			p.Known(r)
-			patient(w, slowAsset)
+			p.patient(w, r, slowAsset)
 		}
 		files.ServeHTTP(w, r)
 	}
 }
 
-// patient gives an answer more time than one to a stranger has.
-func patient(w http.ResponseWriter, d time.Duration) {
+// patient gives an answer to who has signed in more time than one to a stranger has.
+func (p *portal) patient(w http.ResponseWriter, r *http.Request, d time.Duration) {
+	p.Known(r)
 	until := time.Now().Add(d)
 	rc := http.NewResponseController(w)
 	rc.SetReadDeadline(until) // net/http takes one that passes for the browser's end
@@ -85,6 +85,7 @@ func (p *portal) download(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
+	p.Known(r)
 	of := r.Clone(r.Context())
 	of.URL.Path, of.URL.RawPath = "/api/v1/clients/"+r.PathValue("name"), ""
 	h.ServeHTTP(w, of)

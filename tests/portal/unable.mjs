@@ -62,7 +62,7 @@ export async function unableToSignIn(link) {
   }
   const page = await fresh(undefined, { javaScriptEnabled: false });
   await page.goto(link);
-  await page.getByText('This page works with JavaScript only.').waitFor();
+  await page.locator('p.no-script').waitFor();
   await page.context().close();
 }
 
