@@ -6,7 +6,7 @@ export async function leave(everywhere = false): Promise<void> {
   await giveUp(everywhere);
   localStorage.clear();
   sessionStorage.clear();
-  await import('./files/save').then((m) => m.tidy(0)).catch(() => undefined); // of downloads
+  await import('./files/parts').then((m) => m.tidy(true)).catch(() => undefined); // of downloads
   location.assign('/login');
 }
 
