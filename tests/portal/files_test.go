@@ -13,7 +13,7 @@ func TestFiles(t *testing.T) {
 	w, told := sessions(t)
 	told["here"] = filepath.Join(w.Dir, "here")
 	told["there"] = filepath.Join(w.Dir, told["user"].(string))
-	told["size"] = 256 << 20
+	told["size"] = 128 << 20
 	if os.Getenv("SALLYPORT_SOAK") != "" {
 		told["size"] = 2 << 30
 	}
