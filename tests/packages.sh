@@ -56,6 +56,7 @@ want man man-db
 want zsh zsh
 want htop htop
 want vim vim
+want unzip unzip
 want fish fish
 want adduser adduser
 want systemd-analyze systemd

@@ -87,90 +87,109 @@ func (s *server) openRegular(ctx context.Context, at string) (*sftp.File, fs.Fil
 }
 
 func (s *server) download(w *work) (any, error) {
-	at := string(w.Path)
-	f, info, err := s.openRegular(w.ctx, at)
+	f, info, err := s.openRegular(w.ctx, string(w.Path))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	d := &down{s: s, w: w, at: at, info: info, hash: sha256.New(), said: time.Now()}
-	begun := time.Now()
-	if err := d.carry(f); err != nil {
-		err = s.fail(w.ctx, "read", at, err)
-		why := failureOf(err)
-		s.side.Record(audit.Event{Kind: audit.FileDownloaded, Object: textOf(at), Down: d.sent, Duration: time.Since(begun).Milliseconds(), Code: string(why.Code), Why: why.Sentence, Detail: d.detail()})
-		return nil, err
-	}
-	sum := hex.EncodeToString(d.hash.Sum(nil))
-	detail := d.detail()
-	detail["sha256"] = sum
-	if err := s.side.Record(audit.Event{Kind: audit.FileDownloaded, Object: textOf(at), Down: d.sent, Duration: time.Since(begun).Milliseconds(), Detail: detail}); err != nil {
-		return nil, err
-	}
-	return struct {
-		answer
-		Size   int64  `json:"size"`
-		SHA256 string `json:"sha256"`
-	}{answer{ID: w.ID}, d.offset, sum}, nil
+	d := newDown(s, w, info)
+	d.size = info.Size()
+	d.detail["size"] = strconv.FormatInt(d.size, 10)
+	return d.over(d.file(f, info))
 }
 
 // A down is a download, as what the file is written to: what the person has is hashed, and what they have not is sent too.
 //
-//	file → SFTP's pieces → message → side
+//	file → SFTP's pieces → held → message → side
 type down struct {
 	s    *server
 	w    *work
 	at   string
 	info fs.FileInfo
+	size int64 // as the target says; 0: it is not known
 
-	hash   hash.Hash
-	offset int64 // of the file
-	begun  bool  // the person knows that data comes
+	started time.Time
+	detail  map[string]string // of what is written down
+
+	hash   hash.Hash // of all up to offset, and of what is held
+	offset int64     // what the person has, or is on its way to them
+	held   []byte    // what comes after that
+	begun  bool      // the person knows that data comes
 	sent   int64
 	said   time.Time
 	buf    []byte // of a message
 }
 
-func (d *down) detail() map[string]string {
-	detail := map[string]string{"size": strconv.FormatInt(d.info.Size(), 10)}
-	if d.w.From > 0 {
-		detail["from"] = strconv.FormatInt(d.w.From, 10)
+// held is gathered up to gathered: a page deals with a few large messages sooner than with many small ones.
+const gathered = 128 << 10
+
+func newDown(s *server, w *work, info fs.FileInfo) *down {
+	now := time.Now()
+	d := &down{s: s, w: w, at: string(w.Path), info: info, hash: sha256.New(), started: now, said: now, detail: map[string]string{}}
+	if w.From > 0 {
+		d.detail["from"] = strconv.FormatInt(w.From, 10)
 	}
-	return detail
+	return d
+}
+
+// A downAnswer is the last of a download.
+type downAnswer struct {
+	answer
+	Size    int64    `json:"size"`
+	SHA256  string   `json:"sha256"`
+	Omitted *omitted `json:"omitted,omitempty"`
+}
+
+// over writes down how the download has ended, and answers it.
+func (d *down) over(err error) (any, error) {
+	e := audit.Event{Kind: audit.FileDownloaded, Object: textOf(d.at), Down: d.sent, Duration: time.Since(d.started).Milliseconds(), Detail: d.detail}
+	if err != nil {
+		err = d.s.fail(d.w.ctx, "read", d.at, err)
+		why := failureOf(err)
+		e.Code, e.Why = string(why.Code), why.Sentence
+		d.s.side.Record(e)
+		return nil, err
+	}
+	sum := hex.EncodeToString(d.hash.Sum(nil))
+	d.detail["sha256"] = sum
+	if err := d.s.side.Record(e); err != nil {
+		return nil, err
+	}
+	return downAnswer{answer: answer{ID: d.w.ID}, Size: d.offset, SHA256: sum}, nil
 }
 
 func (d *down) changed() error {
 	return frame.Refuse(codeChanged, fmt.Sprintf("%s has changed since its download began", frame.Clip(textOf(path.Base(d.at)), 200)), "download it anew")
 }
 
-// carry brings the whole file, and makes sure that it was one and the same all the while.
-func (d *down) carry(f *sftp.File) error {
-	if d.w.From > d.info.Size() {
+// file brings the whole file, and makes sure that it was one and the same all the while.
+func (d *down) file(f *sftp.File, info fs.FileInfo) error {
+	if d.w.From > d.size {
 		return d.changed()
 	}
 	if _, err := f.WriteTo(d); err != nil {
 		return err
 	}
-	if err := d.begin(); err != nil { // of an empty rest, or an empty file
+	if err := d.finish(); err != nil {
 		return err
 	}
 	now, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	if d.offset != d.info.Size() && d.info.Size() > 0 || now.Size() != d.info.Size() || !now.ModTime().Equal(d.info.ModTime()) {
+	if d.offset != d.size && d.size > 0 || now.Size() != d.size || !now.ModTime().Equal(info.ModTime()) {
 		return d.changed()
 	}
 	return nil
 }
 
-// Write takes the next bytes of the file.
+// Write takes the next bytes.
 func (d *down) Write(p []byte) (int, error) {
 	if err := d.w.ctx.Err(); err != nil {
 		return 0, context.Cause(d.w.ctx)
 	}
 	// A file that says it is empty may be one of the kernel's, which knows its size when it has been read.
-	if size := d.info.Size(); size > 0 && d.offset+int64(len(p)) > size {
+	if d.size > 0 && d.brought()+int64(len(p)) > d.size {
 		return 0, d.changed()
 	}
 	written := len(p)
@@ -191,23 +210,49 @@ func (d *down) Write(p []byte) (int, error) {
 	}
 	d.hash.Write(p)
 	for len(p) > 0 {
-		room, err := d.w.credit.wait(d.w.ctx, d.offset)
-		if err != nil {
-			return 0, err
+		n := min(len(p), gathered-len(d.held))
+		d.held = append(d.held, p[:n]...)
+		if p = p[n:]; len(d.held) == gathered {
+			if err := d.flush(); err != nil {
+				return 0, err
+			}
 		}
-		n := int(min(room, int64(len(p)), maxData-dataHead))
-		d.buf = appendData(d.buf[:0], d.w.ID, d.offset, p[:n])
-		if _, err := d.s.side.Write(d.buf); err != nil {
-			return 0, err
-		}
-		d.offset += int64(n)
-		d.sent += int64(n)
-		p = p[n:]
 	}
 	return written, nil
 }
 
-// begin says that data comes, once what the person has is known to be the beginning of the file.
+// brought is how much there has been so far.
+func (d *down) brought() int64 { return d.offset + int64(len(d.held)) }
+
+// flush sends what is held, as credit allows.
+func (d *down) flush() error {
+	for rest := d.held; len(rest) > 0; {
+		room, err := d.w.credit.wait(d.w.ctx, d.offset)
+		if err != nil {
+			return err
+		}
+		n := int(min(room, int64(len(rest))))
+		d.buf = appendData(d.buf[:0], d.w.ID, d.offset, rest[:n])
+		if _, err := d.s.side.Write(d.buf); err != nil {
+			return err
+		}
+		d.offset += int64(n)
+		d.sent += int64(n)
+		rest = rest[n:]
+	}
+	d.held = d.held[:0]
+	return nil
+}
+
+// finish sends the rest, which may be nothing: also of an empty file.
+func (d *down) finish() error {
+	if err := d.begin(); err != nil {
+		return err
+	}
+	return d.flush()
+}
+
+// begin says that data comes, once what the person has is known to be how it begins.
 func (d *down) begin() error {
 	if d.begun {
 		return nil
@@ -216,12 +261,11 @@ func (d *down) begin() error {
 		return d.changed()
 	}
 	d.begun = true
-	e := entryOf(path.Base(d.at), d.info)
 	return d.s.send(kindRequest, struct {
 		answer
 		Entry entry `json:"entry"`
 		From  int64 `json:"from"`
-	}{answer{d.w.ID, true}, e, d.w.From})
+	}{answer{d.w.ID, true}, entryOf(path.Base(d.at), d.info), d.w.From})
 }
 
 // hashFile is the hash of a file's first bytes, for an upload that goes on after them.

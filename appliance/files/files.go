@@ -51,9 +51,10 @@
 //	remove    path, recursive                  recursive: true removes folders with all that is in them, 128 deep at most;
 //	                                           progress says how many are gone. Links are removed, and never followed
 //	download  path, from, sha256               entry, from, more; data; then size, sha256
+//	archive   path, from, sha256               the same, of a folder; omitted {count, first}
 //	upload    path, size, modified, clash      offset, sha256, more; data and credit; then path, text, size, sha256
 //
-// mkdir, rename, remove and upload need the right to upload, download needs that to download. An entry:
+// mkdir, rename, remove and upload need the right to upload, download and archive need that to download. An entry:
 //
 //	name, text    the last name of its path
 //	kind          "file", "folder", "link", "other" (devices, sockets, pipes: these are not transferred)
@@ -69,6 +70,13 @@
 // already; then "sha256" is the hash of that, in hexadecimal, and E_FILE_CHANGED is the answer if the file does not begin so.
 // Until there is credit, 1 MiB is sent. The last answer's hash is that of the whole file. If size or time have changed
 // meanwhile it is E_FILE_CHANGED, and what has come is worth nothing.
+//
+// An archive is a folder with all that is in it as one ZIP file, which is made while it is sent: "from" and credit are offsets
+// of that. As long as nothing in the folder changes it is the same, so it can be gone on with. Names in it are those for eyes,
+// without what a system would take for something else than a name; of two that would be the same the second is another. Links,
+// devices, sockets and pipes are left out, and what this account may not read: "omitted" says how many there were, and one of
+// them. There are 50,000 files and folders in it at most, with 8 MiB of names, 128 deep. One archive is made at a time; another
+// waits.
 //
 // # Upload
 //
@@ -100,7 +108,8 @@
 // # Memory
 //
 // A transfer holds 4 MiB at most: 1 MiB of the person's bytes and 1 MiB under way to the target, or 1 MiB under way from it
-// twice. A person has 16 at most, on all of their sides. One who does not read holds up their own.
+// twice; an archive 32 MiB more if it is as large as one may be, for the list at its end. A person has 16 transfers at most, on
+// all of their sides. One who does not read holds up their own.
 package files
 
 import (
@@ -215,7 +224,7 @@ const lastWords = 5 * time.Second
 func Serve(ctx context.Context, client *ssh.Client, side Side, o Options) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s := &server{ctx: ctx, side: side, o: o.withDefaults(), work: map[uint32]*work{}}
+	s := &server{ctx: ctx, side: side, o: o.withDefaults(), archiving: make(chan struct{}, 1), work: map[uint32]*work{}}
 	stop := context.AfterFunc(ctx, func() { side.End(context.Cause(ctx)) })
 	err := s.serve(client, cancel)
 	if stop() {

@@ -181,6 +181,26 @@ func TestBeside(t *testing.T) {
 	}
 }
 
+// FuzzArchived: whatever a file is called, it has a name in an archive that leads nowhere and stands for nothing else.
+func FuzzArchived(f *testing.F) {
+	for _, name := range []string{"a", "..", ". .", "con", "Com1.tar.gz", "lpt¹ .x", "nul.", "a\\b", "\xff", "\u202e", strings.Repeat("\x01", 255), strings.Repeat("é", 127) + ".", "com1." + strings.Repeat("x", 250)} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if checkName([]byte(name)) != nil && name != ".." {
+			return
+		}
+		made := archived(name)
+		if checkNew([]byte("/"+made)) != nil || checkName([]byte(made)) != nil || strings.ContainsAny(made, `\/:*?"<>|`) || strings.HasSuffix(made, ".") || strings.HasSuffix(made, " ") ||
+			device.MatchString(made) || strings.ContainsFunc(made, hidden) {
+			t.Errorf("%q became %q", name, made)
+		}
+		if archived(made) != made {
+			t.Errorf("%q became %q, and that another", name, made)
+		}
+	})
+}
+
 // TestInbox: bytes come out as they went in, and no more are held than the window.
 func TestInbox(t *testing.T) {
 	const size = 3*window + 5

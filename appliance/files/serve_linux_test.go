@@ -5,12 +5,15 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -535,4 +538,23 @@ func (p *person) fetch(at string) []byte {
 		p.t.Fatalf("download of %q: %s %v", at, code, a)
 	}
 	return b.Bytes()
+}
+
+// noise is n bytes that nothing else has.
+func noise(n int, seed byte) []byte {
+	b := make([]byte, n)
+	mathrand.NewChaCha8([32]byte{seed}).Read(b)
+	return b
+}
+
+func sumOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
 }

@@ -29,8 +29,9 @@ type server struct {
 	names *nameMeter
 	over  chan struct{} // closed when SFTP has ended
 
-	listing sync.Mutex // names are metered for one at a time
-	workers sync.WaitGroup
+	listing   sync.Mutex    // names are metered for one at a time
+	archiving chan struct{} // has room for one: an archive holds the list of what is in it
+	workers   sync.WaitGroup
 
 	mu        sync.Mutex
 	work      map[uint32]*work
@@ -42,7 +43,7 @@ type work struct {
 	request
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	credit *credit // of a download
+	credit *credit // of a download or an archive
 	inbox  *inbox  // of an upload
 }
 
@@ -93,7 +94,7 @@ func (s *server) begin(r request) error {
 	w := &work{request: r}
 	w.ctx, w.cancel = context.WithCancelCause(s.ctx)
 	switch r.Op {
-	case "download":
+	case "download", "archive":
 		w.credit = newCredit(r.From + window)
 	case "upload":
 		w.inbox = newInbox(r.Size)
@@ -109,7 +110,7 @@ func (s *server) begin(r request) error {
 	return nil
 }
 
-func (r request) transfer() bool { return r.Op == "download" || r.Op == "upload" }
+func (r request) transfer() bool { return r.Op == "download" || r.Op == "archive" || r.Op == "upload" }
 
 // check says why a request is not begun with: what policy denies, what is no path.
 func (s *server) check(r request) error {
@@ -117,7 +118,7 @@ func (s *server) check(r request) error {
 	switch r.Op {
 	case "list", "stat":
 		needs = ""
-	case "download":
+	case "download", "archive":
 		needs = policy.Download
 	case "mkdir", "rename", "remove", "upload":
 	default:
@@ -142,7 +143,7 @@ func (s *server) check(r request) error {
 		if err := r.checkUpload(); err != nil {
 			return err
 		}
-	case "download":
+	case "download", "archive":
 		return r.checkDownload()
 	default:
 		return nil
@@ -151,7 +152,7 @@ func (s *server) check(r request) error {
 }
 
 // events are what requests are written down as.
-var events = map[string]string{"mkdir": audit.FolderMade, "rename": audit.FileRenamed, "remove": audit.FileRemoved, "upload": audit.FileUploaded, "download": audit.FileDownloaded}
+var events = map[string]string{"mkdir": audit.FolderMade, "rename": audit.FileRenamed, "remove": audit.FileRemoved, "upload": audit.FileUploaded, "download": audit.FileDownloaded, "archive": audit.FileDownloaded}
 
 var (
 	verbs = map[string]string{policy.Upload: "send files", policy.Download: "fetch files"}
@@ -213,6 +214,8 @@ func (s *server) do(w *work) (any, error) {
 		return s.remove(w)
 	case "download":
 		return s.download(w)
+	case "archive":
+		return s.archive(w)
 	}
 	return s.upload(w)
 }

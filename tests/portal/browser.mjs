@@ -18,14 +18,18 @@ export function must(ok, text) {
   if (!ok) fault(text);
 }
 
-export const browser = await chromium.launch({
+const how = {
   executablePath: told.chromium,
   args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-proxy-server', '--ignore-certificate-errors', `--host-resolver-rules=MAP ${new URL(told.url).hostname} ${told.address}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1`],
-});
+};
 
-// person is a browser window of somebody's, with nothing of anybody else's.
-export async function person(options = {}) {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1440, height: 900 }, ...options });
+export const browser = await chromium.launch(how);
+
+// person is a browser window of somebody's, with nothing of anybody else's: a private one, or if there is a folder for what it
+// keeps, a usual one.
+export async function person({ profile, ...options } = {}) {
+  const window = { ignoreHTTPSErrors: true, viewport: { width: 1440, height: 900 }, ...options };
+  const context = profile ? await chromium.launchPersistentContext(profile, { ...how, ...window }) : await browser.newContext(window);
   context.setDefaultTimeout(20_000);
   await context.addInitScript(() => {
     window.broken = [];

@@ -1,15 +1,15 @@
 // Files: what is in a folder, and files on their way in both directions, against a real sshd.
+import { execFileSync } from 'node:child_process';
 import { createHash, randomFillSync } from 'node:crypto';
-import { createReadStream, mkdirSync, openSync, statSync, writeFileSync, writeSync, closeSync, rmSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync, closeSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { done, fits, must, person, picture, sound, told, usable } from './browser.mjs';
 import { openLink } from './link.mjs';
 import { part, signOn } from './shell.mjs';
 
 const link = await openLink({ host: told.appliance, port: 443 }, told.port);
-// Where a browser has no dialog to choose a place by, downloads are put together on disk: this one has none that a script could press.
-const { context, page } = await person({ acceptDownloads: true });
-await context.addInitScript(() => delete window.showSaveFilePicker);
+mkdirSync(told.here, { recursive: true });
+const { context, page } = await person({ acceptDownloads: true, profile: join(told.here, 'profile') });
 await page.goto(told.link);
 await page.getByRole('heading', { name: 'Targets', level: 1 }).waitFor();
 
@@ -30,7 +30,6 @@ function make(path, size) {
   closeSync(f);
 }
 
-mkdirSync(told.here, { recursive: true });
 const big = join(told.here, 'big.bin');
 make(big, told.size);
 const bigSum = await sum(big);
@@ -38,12 +37,16 @@ writeFileSync(join(told.there, 'greeting.txt'), 'hello\n');
 writeFileSync(join(told.there, '.hidden'), 'x');
 mkdirSync(join(told.there, 'folder'), { recursive: true });
 
+async function show() {
+  await page.getByLabel(/^User on /).fill(told.user);
+  await page.getByRole('radio', { name: /^Password/ }).check();
+  await page.getByRole('button', { name: 'Show files' }).click();
+  await page.getByLabel(/password/i).fill(told.password);
+  await page.getByRole('button', { name: 'Go on' }).click();
+}
+
 await page.goto(`${told.url}/files/words`);
-await page.getByLabel(/^User on /).fill(told.user);
-await page.getByRole('radio', { name: /^Password/ }).check();
-await page.getByRole('button', { name: 'Show files' }).click();
-await page.getByLabel(/password/i).fill(told.password);
-await page.getByRole('button', { name: 'Go on' }).click();
+await show();
 
 await part('what is there', async () => {
   await page.getByText('greeting.txt').waitFor();
@@ -68,46 +71,110 @@ await part('a new folder, a new name, and neither', async () => {
 
 const line = (name) => page.locator('.transfer', { hasText: name }).last();
 
+// through waits until so much of the only transfer is.
+const through = (percent) => page.waitForFunction((p) => (document.querySelector('.transfer progress')?.value ?? 0) >= p, percent, { timeout: 240_000 });
+
+const choose = async (button, what) => {
+  const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.getByRole('button', { name: button }).click()]);
+  await chooser.setFiles(what);
+};
+
+const rate = (size, began) => `${(size / 2 ** 20 / ((Date.now() - began) / 1000)).toFixed(0)} MiB/s`;
+
 await part('an upload, cut, paused and gone on with', async () => {
-  const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.getByRole('button', { name: 'Upload files' }).click()]);
-  await chooser.setFiles(big);
   const began = Date.now();
-  await page.waitForFunction(() => (document.querySelector('.transfer progress')?.value ?? 0) >= 30, null, { timeout: 120_000 });
+  await choose('Upload files', big);
+  await through(30);
   link.cut();
-  await page.waitForFunction(() => (document.querySelector('.transfer progress')?.value ?? 0) >= 50, null, { timeout: 120_000 });
+  await through(50);
   await line('big.bin').getByRole('button', { name: 'Pause' }).click();
   await line('big.bin').getByText(/^Paused at/).waitFor();
   await picture(page, 'files-paused');
   await line('big.bin').getByRole('button', { name: 'Resume' }).click();
   await line('big.bin').getByText(/^Uploaded/).waitFor({ timeout: 240_000 });
   must((await sum(join(told.there, 'big.bin'))) === bigSum, 'the file came as another');
-  return `${(told.size / 2 ** 20 / ((Date.now() - began) / 1000)).toFixed(0)} MiB/s`;
+  return rate(told.size, began);
 });
 
-await part('a download, cut, paused and gone on with', async () => {
+// fetched is a download that a click brings, as a file of this computer.
+async function fetched(name, press, limit = 20_000) {
+  const coming = page.waitForEvent('download', { timeout: limit });
+  await press();
+  const download = await coming;
+  must(download.suggestedFilename() === name, `the download is called ${download.suggestedFilename()}`);
+  const path = join(told.here, 'came-' + name);
+  await download.saveAs(path);
+  return path;
+}
+
+await part('a download, cut, paused, left by its page and gone on with', async () => {
   await page.getByRole('button', { name: 'Clear what is over' }).click();
   const began = Date.now();
-  const coming = page.waitForEvent('download', { timeout: 240_000 });
   await page.getByRole('button', { name: /^big\.bin/ }).click();
-  await page.waitForFunction(() => (document.querySelector('.transfer progress')?.value ?? 0) >= 30, null, { timeout: 120_000 });
+  await through(20);
   link.cut();
-  await page.waitForFunction(() => (document.querySelector('.transfer progress')?.value ?? 0) >= 50, null, { timeout: 120_000 });
+  await through(30);
   await line('big.bin').getByRole('button', { name: 'Pause' }).click();
   await line('big.bin').getByText(/^Paused at/).waitFor();
   await line('big.bin').getByRole('button', { name: 'Resume' }).click();
-  const download = await coming;
-  const path = join(told.here, 'came.bin');
-  await download.saveAs(path);
-  must(download.suggestedFilename() === 'big.bin', `the download is called ${download.suggestedFilename()}`);
+  await through(50);
+  await page.reload();
+  await line('big.bin').getByText(/^Kept from before/).waitFor();
+  await picture(page, 'files-kept');
+  await through(50);
+  await show();
+  await page.getByRole('button', { name: 'Upload files' }).waitFor();
+  const path = await fetched('big.bin', () => line('big.bin').getByRole('button', { name: 'Resume' }).click(), 240_000);
   must(statSync(path).size === told.size && (await sum(path)) === bigSum, 'the file came as another');
   rmSync(path);
-  return `${(told.size / 2 ** 20 / ((Date.now() - began) / 1000)).toFixed(0)} MiB/s`;
+  await page.reload();
+  await show();
+  await page.getByRole('button', { name: 'Upload files' }).waitFor();
+  must((await page.locator('.transfer').count()) === 0, 'a download that is over is offered again');
+  return rate(told.size, began);
+});
+
+await part('folders, both ways', async () => {
+  const trip = join(told.here, 'trip');
+  mkdirSync(join(trip, 'deep', 'er'), { recursive: true });
+  writeFileSync(join(trip, 'one.txt'), 'one\n');
+  make(join(trip, 'deep', 'er', 'two.bin'), 3 << 20);
+  writeFileSync(join(trip, 'deep', 'nothing'), '');
+  const same = (a, b) => execFileSync('diff', ['-r', a, b], { encoding: 'utf8' });
+  await choose('Upload a folder', trip);
+  await page.waitForFunction(() => document.querySelectorAll('.transfer').length === 3 && [...document.querySelectorAll('.transfer')].every((t) => t.innerText.includes('Uploaded')));
+  same(trip, join(told.there, 'trip'));
+
+  // Dropped, with a folder that has nothing in it, and a file beside.
+  mkdirSync(join(told.here, 'dropped', 'empty'), { recursive: true });
+  writeFileSync(join(told.here, 'dropped', 'three.txt'), 'three\n');
+  writeFileSync(join(told.here, 'four.txt'), 'four\n');
+  const devtools = await context.newCDPSession(page);
+  const { x, y, width, height } = await page.locator('.files table').boundingBox();
+  const data = { items: [], files: ['dropped', 'four.txt'].map((n) => join(told.here, n)), dragOperationsMask: 1 };
+  for (const type of ['dragEnter', 'dragOver', 'drop']) await devtools.send('Input.dispatchDragEvent', { type, x: x + width / 2, y: y + height / 2, data });
+  await line('three.txt').getByText(/^Uploaded/).waitFor();
+  await line('four.txt').getByText(/^Uploaded/).waitFor();
+  same(join(told.here, 'dropped'), join(told.there, 'dropped'));
+  same(join(told.here, 'four.txt'), join(told.there, 'four.txt'));
+
+  // Down as an archive, whatever its files are called; without what a link leads to.
+  writeFileSync(join(told.there, 'trip', 'C:\\evil\n.txt'), 'harmless\n');
+  execFileSync('ln', ['-s', '/etc/passwd', join(told.there, 'trip', 'link')]);
+  const path = await fetched('trip.zip', () => page.getByRole('button', { name: 'Download trip' }).click());
+  await line('trip').getByText(/without 1 link or file that cannot be fetched, such as .*trip\/link/).waitFor();
+  const out = join(told.here, 'out');
+  execFileSync('unzip', ['-q', path, '-d', out]);
+  must(readFileSync(join(out, 'trip', 'C__evil_x0a.txt'), 'utf8') === 'harmless\n', `the archive has ${readdirSync(join(out, 'trip'))}`);
+  must(!existsSync(join(out, 'trip', 'link')), 'the archive has a link');
+  rmSync(join(out, 'trip', 'C__evil_x0a.txt'));
+  same(trip, join(out, 'trip'));
+  await page.getByRole('button', { name: 'Clear what is over' }).click();
 });
 
 await part('a name that is taken', async () => {
   for (const [answer, then] of [['Keep both', 'greeting (2).txt'], ['Skip', ''], ['Replace', 'greeting.txt']]) {
-    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.getByRole('button', { name: 'Upload files' }).click()]);
-    await chooser.setFiles({ name: 'greeting.txt', mimeType: 'text/plain', buffer: Buffer.from('another\n') });
+    await choose('Upload files', { name: 'greeting.txt', mimeType: 'text/plain', buffer: Buffer.from('another\n') });
     await page.getByText('greeting.txt is there already').waitFor();
     if (answer === 'Skip') await picture(page, 'files-clash');
     await page.getByRole('dialog').getByRole('button', { name: answer, exact: true }).click();
@@ -142,5 +209,6 @@ await part('on the connection of a terminal', async () => {
 });
 
 await sound(page);
+await context.close();
 link.close();
 await done('files');

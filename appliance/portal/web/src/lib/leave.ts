@@ -10,6 +10,6 @@ export async function leave(everywhere = false): Promise<void> {
   await forget().catch(() => undefined);
   localStorage.clear();
   sessionStorage.clear();
-  await import('./files/save').then((m) => m.tidy(0)).catch(() => undefined); // of downloads
+  await import('./files/parts').then((m) => m.tidy(true)).catch(() => undefined); // of downloads
   location.assign('/login');
 }

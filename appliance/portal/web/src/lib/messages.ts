@@ -28,12 +28,17 @@ export class Messages {
     flow.onbytes = (b) => this.read(b);
   }
 
-  // send waits while much is under way.
-  send(kind: number, body: Uint8Array): Promise<void> {
-    const b = new Uint8Array(5 + body.length);
-    new DataView(b.buffer).setUint32(0, 1 + body.length);
+  // send sends a message of parts, and waits while much is under way.
+  send(kind: number, ...parts: Uint8Array[]): Promise<void> {
+    const length = parts.reduce((n, p) => n + p.length, 0);
+    const b = new Uint8Array(5 + length);
+    new DataView(b.buffer).setUint32(0, 1 + length);
     b[4] = kind;
-    b.set(body, 5);
+    let at = 5;
+    for (const p of parts) {
+      b.set(p, at);
+      at += p.length;
+    }
     return this.flow.send(b);
   }
 

@@ -2,12 +2,12 @@
 //
 //	const remote = new Remote(messages, ready);
 //	for await (const entries of remote.list(place, signal)) …
-//	await remote.download(place, { from, sha256 }, signal, take);
+//	await remote.download(place, false, kept, signal, moved);
 
 import { Refusal } from '../frame/errors';
 import { fromJSON, json, type Messages } from '../messages';
+import { Source, type Kept } from './disk';
 import type { Place } from './names';
-import { SHA256 } from './sha256';
 
 export interface Entry {
   name: string; // bytes
@@ -39,7 +39,10 @@ const firstCredit = 1 << 20;
 // creditAt is how much a download has taken before the appliance is told.
 const creditAt = 256 << 10;
 
-// piece is how much is read of a file at once, and sent in one message.
+// readAtOnce is how much is read of a file at once: browsers take their time for each call.
+const readAtOnce = 1 << 20;
+
+// piece is how much is sent in one message.
 const piece = 192 << 10;
 
 interface Answer {
@@ -51,6 +54,13 @@ interface Answer {
   offset?: number;
   sha256?: string;
   size?: number;
+  omitted?: Omitted;
+}
+
+// Omitted is what of a folder is not in its archive.
+export interface Omitted {
+  count: number;
+  first: string;
 }
 
 interface WireEntry extends Omit<Entry, 'name' | 'link'> {
@@ -62,7 +72,7 @@ interface WireEntry extends Omit<Entry, 'name' | 'link'> {
 interface Request {
   answer: (a: Answer) => void;
   fail: (why: unknown) => void;
-  data?: (offset: number, bytes: Uint8Array<ArrayBuffer>) => Promise<void>;
+  data?: (offset: number, bytes: Uint8Array<ArrayBuffer>) => void;
   credit?: (limit: number) => void;
 }
 
@@ -105,7 +115,7 @@ export class Remote {
     const request = this.requests.get(view.getUint32(0));
     const offset = Number(view.getBigUint64(4));
     if (kind === Kind.credit) request?.credit?.(offset);
-    else void request?.data?.(offset, body.slice(12)); // credit, not this flow, holds a download up
+    else request?.data?.(offset, body.subarray(12)); // credit, not this flow, holds a download up
   }
 
   // lost ends what is under way.
@@ -137,7 +147,7 @@ export class Remote {
       signal?.removeEventListener('abort', gone);
       if (!this.requests.delete(id)) return;
       const keep = signal?.reason === discarded ? 0 : 1;
-      this.messages.send(Kind.cancel, head(id, Uint8Array.of(keep))).catch(() => {});
+      this.messages.send(Kind.cancel, uint32(id), Uint8Array.of(keep)).catch(() => {});
     };
     async function* answers(): AsyncGenerator<Answer, void> {
       try {
@@ -177,31 +187,30 @@ export class Remote {
     return this.once({ op: 'remove', path: btoa(at.path), recursive: folder });
   }
 
-  // download gives a file from an offset on; hash is of what the person has already, and takes in what comes. take keeps
-  // the bytes, one piece after the other.
-  async download(at: Place, from: number, hash: SHA256, signal: AbortSignal, take: (bytes: Uint8Array<ArrayBuffer>) => Promise<void>): Promise<void> {
-    let taken = from;
+  // download brings what a file, or a folder as an archive, has beyond what is kept of it.
+  async download(at: Place, folder: boolean, kept: Kept, signal: AbortSignal, moved: (bytes: number) => void): Promise<Omitted | undefined> {
+    const from = kept.size;
+    let written = from;
     let told = from;
     let writing = Promise.resolve();
-    const data = (offset: number, bytes: Uint8Array<ArrayBuffer>): Promise<void> =>
-      (writing = writing.then(async () => {
-        if (signal.aborted) return;
-        if (offset !== taken) throw new Error('the appliance has left a part of the file out');
-        hash.write(bytes);
-        taken += bytes.length;
-        await take(bytes);
-        if (taken - told < creditAt) return;
-        told = taken;
-        await this.messages.send(Kind.credit, head(request.id, uint64(taken + firstCredit)));
-      }).catch((err: unknown) => request.fail(err)));
-    const request = this.ask({ op: 'download', path: btoa(at.path), ...(from > 0 && { from, sha256: hash.hex() }) }, signal, { data });
+    const data = (offset: number, bytes: Uint8Array<ArrayBuffer>): void => {
+      if (signal.aborted) return;
+      if (offset !== kept.size) return request.fail(new Error('the appliance has left a part of the file out'));
+      const { length } = bytes;
+      writing = kept.write(bytes).then(() => {
+        moved((written += length));
+        if (written - told < creditAt) return;
+        told = written;
+        return this.messages.send(Kind.credit, uint32(request.id), uint64(written + firstCredit));
+      });
+      writing.catch(request.fail);
+    };
+    const request = this.ask({ op: folder ? 'archive' : 'download', path: btoa(at.path), ...(from > 0 && { from, sha256: await kept.sum() }) }, signal, { data });
     let end: Answer | undefined;
-    try {
-      for await (const a of request.answers) end = a;
-    } finally {
-      await writing;
-    }
-    if (end?.size !== taken || end.sha256 !== hash.hex()) throw new Refusal({ code: 'E_FILE_CHANGED', sentence: 'the file has changed while it was on its way', hint: 'download it again' });
+    for await (const a of request.answers) end = a;
+    await writing;
+    if (end?.size !== kept.size || end.sha256 !== (await kept.sum())) throw new Refusal({ code: 'E_FILE_CHANGED', sentence: 'the file has changed while it was on its way', hint: 'download it again' });
+    return end.omitted;
   }
 
   // upload brings a file. What an interrupted upload of it has left there is gone on with.
@@ -213,19 +222,17 @@ export class Remote {
       wake();
     };
     const request = this.ask({ op: 'upload', path: btoa(at.path), size: file.size, modified: file.lastModified, clash }, signal, { credit });
+    const source = new Source(file);
+    signal.addEventListener('abort', () => source.close(), { once: true });
     try {
       const first = (await request.answers.next()).value;
       if (!first) throw new Error('the appliance has not answered');
-      const hash = new SHA256();
       let offset = first.offset ?? 0;
-      if (offset > 0) {
-        for await (const bytes of read(file, 0, offset)) {
-          hash.write(bytes);
-          signal.throwIfAborted();
-        }
-        if (hash.hex() !== first.sha256) offset = 0;
+      if (offset > 0 && (await source.skip(offset)) !== first.sha256) {
+        offset = 0;
+        source.again();
       }
-      const sum = offset > 0 ? hash : new SHA256();
+      signal.throwIfAborted();
       limit = Math.max(limit, offset + firstCredit);
       done(offset);
       let over = false;
@@ -234,20 +241,28 @@ export class Remote {
         wake();
       });
       last.catch(() => {}); // it is waited for below
-      if (offset === file.size) await this.messages.send(Kind.data, head(request.id, uint64(offset)));
-      for await (const bytes of read(file, offset, file.size)) {
-        while (offset + bytes.length > limit && !over) await new Promise<void>((resolve) => (wake = resolve));
-        if (over) break;
-        await this.messages.send(Kind.data, head(request.id, uint64(offset), bytes));
-        sum.write(bytes);
-        offset += bytes.length;
-        done(offset);
+      if (offset === file.size) await this.messages.send(Kind.data, uint32(request.id), uint64(offset));
+      for (let next = source.read(readAtOnce); offset < file.size && !over; ) {
+        const bytes = await next;
+        if (bytes.length === 0) throw new Refusal({ code: 'E_FILE_CHANGED', sentence: 'the file on this computer has become shorter', hint: 'choose it again' });
+        next = source.read(readAtOnce); // is on its way from the disk while this leaves
+        next.catch(() => {}); // told when its turn comes
+        for (let at = 0; at < bytes.length; at += piece) {
+          const part = bytes.subarray(at, at + piece);
+          while (offset + part.length > limit && !over) await new Promise<void>((resolve) => (wake = resolve));
+          if (over) break;
+          await this.messages.send(Kind.data, uint32(request.id), uint64(offset), part);
+          offset += part.length;
+          done(offset);
+        }
       }
       const end = await last;
-      if (end?.sha256 !== sum.hex()) throw new Refusal({ code: 'E_FILE_CHANGED', sentence: 'the target has another file than was sent', hint: 'upload it again' });
+      if (end?.sha256 !== (await source.sum())) throw new Refusal({ code: 'E_FILE_CHANGED', sentence: 'the target has another file than was sent', hint: 'upload it again' });
     } catch (err) {
       request.fail(err); // which cancels what is left of it
       throw err;
+    } finally {
+      source.close();
     }
   }
 
@@ -267,40 +282,14 @@ export class Remote {
   }
 }
 
-// read gives a part of a file in pieces. The next is on its way from the disk while one is dealt with.
-async function* read(file: File, from: number, to: number): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
-  const part = async (at: number) =>
-    new Uint8Array(
-      await file
-        .slice(at, Math.min(at + piece, to))
-        .arrayBuffer()
-        .catch(() => {
-          throw new Refusal({ code: 'E_FILE_CHANGED', sentence: `${file.name} cannot be read any more`, hint: 'it may have been changed or moved; choose it again' });
-        }),
-    );
-  let next = from < to ? part(from) : undefined;
-  for (let at = from; next; at += piece) {
-    const bytes = await next;
-    next = at + piece < to ? part(at + piece) : undefined;
-    next?.catch(() => {}); // told when its turn comes
-    yield bytes;
-  }
-}
-
-function uint64(n: number): Uint8Array<ArrayBuffer> {
-  const b = new Uint8Array(8);
-  new DataView(b.buffer).setBigUint64(0, BigInt(n));
+function uint32(n: number): Uint8Array {
+  const b = new Uint8Array(4);
+  new DataView(b.buffer).setUint32(0, n);
   return b;
 }
 
-// head is a body that begins with an id.
-function head(id: number, ...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const b = new Uint8Array(4 + parts.reduce((n, p) => n + p.length, 0));
-  new DataView(b.buffer).setUint32(0, id);
-  let at = 4;
-  for (const p of parts) {
-    b.set(p, at);
-    at += p.length;
-  }
+function uint64(n: number): Uint8Array {
+  const b = new Uint8Array(8);
+  new DataView(b.buffer).setBigUint64(0, BigInt(n));
   return b;
 }

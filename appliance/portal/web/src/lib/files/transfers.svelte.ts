@@ -1,15 +1,14 @@
 // Transfers: what is on its way to and from a target, in order, two at a time.
 //
-//	const transfers = new Transfers(() => session.remote, arrived);
-//	transfers.download(place, size);
+//	const transfers = new Transfers(target, () => session.remote, arrived);
+//	transfers.download(place, name, size);
 //	transfers.upload(folder, name, file, 'refuse');
 //
-// A transfer that is paused or interrupted goes on where it was.
+// A transfer that is paused or interrupted goes on where it was; a download also when the page has been loaded again.
 
-import { discarded, type Clash, type Remote } from './client';
+import { discarded, type Clash, type Omitted, type Remote } from './client';
 import { join, type Place } from './names';
-import { openSink, type Sink } from './save';
-import { SHA256 } from './sha256';
+import { Part, type Wanted } from './parts';
 
 export type Phase = 'waiting' | 'running' | 'paused' | 'failed' | 'done' | 'cancelled';
 
@@ -18,14 +17,28 @@ const atOnce = 2;
 // rateOver is the time that a rate is an average of, in milliseconds.
 const rateOver = 3000;
 
-type Work = (t: Transfer, signal: AbortSignal) => Promise<void>;
+// shownEvery is how often a page shows how far a transfer is, in milliseconds.
+const shownEvery = 100;
+
+// Work is what a transfer does.
+interface Work {
+  go(t: Transfer, signal: AbortSignal): Promise<void>;
+
+  // discard removes what there is of it; begun: it had come to rest with something done.
+  discard(begun: boolean): Promise<unknown>;
+
+  // leave gives what there is of it to a page that comes later.
+  leave(): void;
+}
 
 export class Transfer {
   phase = $state<Phase>('waiting');
   done = $state(0);
   rate = $state(0); // bytes a second
   error = $state.raw<unknown>();
+  omitted = $state.raw<Omitted>(); // of a folder that was downloaded
 
+  private through = 0; // what is done, sooner than the page shows it
   private stop = new AbortController();
   private running = Promise.resolve();
   private seen: { at: number; done: number }[] = [];
@@ -33,15 +46,19 @@ export class Transfer {
   constructor(
     readonly direction: 'up' | 'down',
     readonly name: string,
-    readonly size: number,
+    readonly size: number, // -1: it is not known
     private readonly work: Work,
-    private readonly discard: (left: boolean) => Promise<unknown>,
     private readonly changed: () => void,
-  ) {}
+    readonly kept = 0, // what there was of it when the page was loaded
+  ) {
+    if (kept === 0) return;
+    this.phase = 'paused';
+    this.done = this.through = kept;
+  }
 
   // left is how long it will take, in seconds, if that can be said.
   get left(): number | undefined {
-    return this.phase === 'running' && this.rate > 0 ? (this.size - this.done) / this.rate : undefined;
+    return this.phase === 'running' && this.rate > 0 && this.size >= 0 ? (this.size - this.done) / this.rate : undefined;
   }
 
   get over(): boolean {
@@ -60,7 +77,7 @@ export class Transfer {
     this.seen = [];
     try {
       stop.signal.throwIfAborted();
-      await this.work(this, stop.signal);
+      await this.work.go(this, stop.signal);
       this.phase = 'done';
     } catch (err) {
       // Who pauses or cancels has said what it is now.
@@ -69,13 +86,16 @@ export class Transfer {
         this.error = err;
       }
     }
+    this.done = this.through;
     this.rate = 0;
     this.changed();
   }
 
   // moved says how much is through.
   moved(done: number): void {
+    this.through = done;
     const now = performance.now();
+    if (now - (this.seen.at(-1)?.at ?? 0) < shownEvery) return;
     this.done = done;
     this.seen.push({ at: now, done });
     while (this.seen.length > 2 && now - this.seen[0]!.at > rateOver) this.seen.shift();
@@ -102,64 +122,85 @@ export class Transfer {
     this.phase = 'cancelled';
     this.stop.abort(discarded);
     await this.running;
-    await this.discard(began).catch(() => {}); // a target that is gone keeps it
+    await this.work.discard(began).catch(() => {}); // a target that is gone keeps it
     this.changed();
+  }
+
+  // leave gives it up, and keeps what there is.
+  async leave(): Promise<void> {
+    if (this.over) return;
+    this.pause();
+    await this.running;
+    this.work.leave();
   }
 }
 
 export class Transfers {
   all = $state.raw<Transfer[]>([]);
 
+  private ended = false;
+
   // remote is asked for when it is needed: after an interruption it is another.
   constructor(
+    private readonly target: string,
     private readonly remote: () => Remote | undefined,
     private readonly arrived: (folder: Place) => void,
-  ) {}
+  ) {
+    Part.left(target, (part, size) => (this.ended ? part.release() : this.fetch(part.of, part, size)));
+  }
+
+  // end leaves what is under way.
+  end(): void {
+    this.ended = true;
+    for (const t of this.all) void t.leave();
+  }
 
   get busy(): number {
     return this.all.filter((t) => t.phase === 'running' || t.phase === 'waiting').length;
   }
 
-  download(at: Place, name: string, size: number): void {
-    let sink: Sink | undefined;
-    let hash = new SHA256();
-    let taken = 0;
-    const work: Work = async (t, signal) => {
-      sink ??= await openSink(name, size);
-      const to = sink;
+  // download fetches a file, or a folder as an archive, whose size is not known.
+  download(at: Place, name: string, size: number, folder = false): void {
+    this.fetch({ target: this.target, at, name, size, folder });
+  }
+
+  private fetch(of: Wanted, part?: Part, size = 0): void {
+    const go = async (t: Transfer, signal: AbortSignal): Promise<void> => {
+      const remote = this.ready();
+      part ??= await Part.make(of);
+      const kept = await part.open(signal);
       try {
-        await this.ready().download(at, taken, hash, signal, async (bytes) => {
-          await to.write(bytes);
-          taken += bytes.length;
-          t.moved(taken);
-        });
+        t.moved(kept.size);
+        t.omitted = await remote.download(of.at, of.folder, kept, signal, (n) => t.moved(n));
       } catch (err) {
         // What belongs to another state of the file is worth nothing: the next try begins anew.
         if ((err as { code?: string }).code === 'E_FILE_CHANGED') {
-          await to.abort();
-          sink = undefined;
-          hash = new SHA256();
-          taken = 0;
+          await kept.empty();
           t.moved(0);
         }
         throw err;
+      } finally {
+        await kept.close();
       }
-      await to.close();
+      await part.hand();
     };
-    this.add(new Transfer('down', name, size, work, async () => sink?.abort(), () => this.next()));
+    const work = { go, discard: async () => part?.remove(), leave: () => part?.release() };
+    this.add(new Transfer('down', of.name, of.size, work, () => this.next(), size));
   }
 
   upload(folder: Place, name: Place, file: File, clash: Clash): void {
-    const work: Work = async (t, signal) => {
-      await this.ready().upload(join(folder, name), file, clash, signal, (n) => t.moved(n));
+    const at = join(folder, name);
+    const go = async (t: Transfer, signal: AbortSignal): Promise<void> => {
+      await this.ready().upload(at, file, clash, signal, (n) => t.moved(n));
       this.arrived(folder);
     };
-    this.add(new Transfer('up', name.text, file.size, work, async (left) => left && this.remote()?.discard(join(folder, name), file), () => this.next()));
+    const work = { go, discard: async (begun: boolean) => begun && this.remote()?.discard(at, file), leave: () => {} };
+    this.add(new Transfer('up', name.text, file.size, work, () => this.next()));
   }
 
   private ready(): Remote {
     const remote = this.remote();
-    if (!remote) throw new Error('the session is over; connect again, then go on');
+    if (!remote) throw new Error('there is no session; connect, then go on');
     return remote;
   }
 

@@ -29,7 +29,7 @@ export interface Flow {
   readonly state: State;
   readonly delay: number; // of the way to the appliance, in milliseconds
 
-  // send waits while much is under way; b must not change until then. It rejects when the flow has ended.
+  // send waits while much is under way. It keeps b, which must not change any more. It rejects when the flow has ended.
   send(b: Uint8Array): Promise<void>;
 
   // end says that nothing more is sent; what the far side still says arrives.

@@ -11,7 +11,7 @@ import { Refusal, refuse, clip } from './errors';
 import { applianceProof, concat, firstKey, random, same, Ticket, type Attempt, type Bond, type Bytes } from './keys';
 import { drain, frameOf, notice, opened, openRequest, parse, reason, resume, resumed, type Opened, type OpenRequest, type Resumed } from './messages';
 import { lost, type Socket } from './socket';
-import { ackFrame, finFrame, firstLimit, frame, parseAck, parseFin, Type, type Frame } from './wire';
+import { ackFrame, finFrame, firstLimit, frame, headerSize, maxData, parseAck, parseFin, Type, type Frame } from './wire';
 
 // Connected is a WebSocket whose HELLO is admitted.
 export interface Connected {
@@ -89,6 +89,7 @@ export class Stream {
   private endQueued = false;
   private finSent = false;
   private finAcked = false;
+  private buffer = new Uint8Array(headerSize + maxData); // of the frame that is being sent
   private later: ReturnType<typeof setTimeout> | undefined;
 
   // Receiving.
@@ -194,8 +195,8 @@ export class Stream {
 
   // ---- What the program does.
 
-  // send returns when b may be used again: it is kept until it is acknowledged. So it holds up who sends faster than the far
-  // side takes.
+  // send keeps b until it is acknowledged, and returns when there is room for more: so it holds up who sends faster than the far
+  // side takes. Nothing is copied: new memory is what sending costs most of.
   send(b: Uint8Array): Promise<void> {
     if (this.ended) return Promise.reject(this.why ?? closedHere());
     if (this.endQueued) return Promise.reject(refuse('E_CLOSED', 'the flow has been ended'));
@@ -209,7 +210,7 @@ export class Stream {
   private admit(): void {
     for (let p = this.pending[0]; p; p = this.pending[0]) {
       while (p.at < p.bytes.length && this.committed - this.acked < maxHeld) {
-        const bytes = p.bytes.slice(p.at, p.at + piece) as Bytes;
+        const bytes = p.bytes.subarray(p.at, p.at + piece) as Bytes;
         this.replay.push({ offset: this.committed, bytes });
         this.committed += bytes.length;
         p.at += bytes.length;
@@ -392,9 +393,10 @@ export class Stream {
   // oweAck tells the appliance what was taken and how far it may go on, now or soon.
   private oweAck(): void {
     if (this.ended) return;
-    const news = Math.max(this.taken - this.told, this.consumed + this.room - this.limit);
-    if (news <= 0) return;
-    if (news >= Math.min(ackAt, this.room / 4)) {
+    const taken = this.taken - this.told;
+    const room = this.consumed + this.room - this.limit;
+    if (taken <= 0 && room <= 0) return;
+    if (taken >= Math.min(ackAt, this.room / 4) || room >= this.room / 4) {
       this.ackDue = true;
       this.pump();
     } else
@@ -425,12 +427,12 @@ export class Stream {
       const room = this.sendLimit - c.offset;
       if (room <= 0) break;
       if (room < c.bytes.length)
-        this.replay.splice(this.unsent, 1, { offset: c.offset, bytes: c.bytes.slice(0, room) }, { offset: c.offset + room, bytes: c.bytes.slice(room) });
+        this.replay.splice(this.unsent, 1, { offset: c.offset, bytes: c.bytes.subarray(0, room) }, { offset: c.offset + room, bytes: c.bytes.subarray(room) });
       const { bytes } = this.replay[this.unsent]!;
       this.unsent++;
       this.sent = c.offset + bytes.length;
       this.reached = Math.max(this.reached, this.sent);
-      at.socket.send(frame(Type.data, bytes));
+      at.socket.send(frame(Type.data, bytes, this.buffer));
     }
     const all = this.unsent === this.replay.length && this.pending.length === 0;
     if (this.endQueued && !this.finSent && all) {
@@ -614,7 +616,7 @@ export class Stream {
     while (this.replay.length > 0) {
       const c = this.replay[0]!;
       if (c.offset + c.bytes.length > taken) {
-        if (taken > c.offset) this.replay[0] = { offset: taken, bytes: c.bytes.slice(taken - c.offset) };
+        if (taken > c.offset) this.replay[0] = { offset: taken, bytes: c.bytes.subarray(taken - c.offset) };
         break;
       }
       this.replay.shift();

@@ -78,8 +78,10 @@ export function parseHeader(b: Uint8Array): { type: number; length: number } {
   return { type, length };
 }
 
-export function frame(type: number, payload: Uint8Array): Uint8Array<ArrayBuffer> {
-  const b = new Uint8Array(headerSize + payload.length);
+// frame is a frame in memory of its own, or in buffer.
+export function frame(type: number, payload: Uint8Array, buffer?: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const length = headerSize + payload.length;
+  const b = buffer?.subarray(0, length) ?? new Uint8Array(length);
   b[0] = type;
   b[1] = payload.length >> 16;
   b[2] = payload.length >> 8;
@@ -127,7 +129,7 @@ export function parseFin(p: Uint8Array): bigint {
 export const isOffset = (n: bigint | undefined): boolean => n === undefined || n <= maxOffset;
 
 // A Splitter makes frames of messages, each of which may have any part of them. It holds one frame at most, and skips
-// optional frames.
+// optional frames. A frame that is whole in a message stays in its memory.
 export class Splitter {
   private head = new Uint8Array(headerSize);
   private headed = 0;
@@ -137,7 +139,8 @@ export class Splitter {
 
   constructor(private readonly take: (f: Frame) => void) {}
 
-  push(b: Uint8Array): void {
+  // push keeps b.
+  push(b: Uint8Array<ArrayBuffer>): void {
     while (b.length > 0 || (this.headed === headerSize && this.missing === 0)) {
       if (this.headed < headerSize) {
         const n = Math.min(headerSize - this.headed, b.length);
@@ -146,6 +149,12 @@ export class Splitter {
         b = b.subarray(n);
         if (this.headed < headerSize) return;
         const { type, length } = parseHeader(this.head);
+        if (known(type) && length <= b.length) {
+          this.headed = 0;
+          this.take({ type, payload: b.subarray(0, length) });
+          b = b.subarray(length);
+          continue;
+        }
         this.type = type;
         this.missing = length;
         this.payload = known(type) ? new Uint8Array(length) : undefined;
