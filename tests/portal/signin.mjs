@@ -104,6 +104,7 @@ await page.getByText('That did not work').waitFor();
 must((await page.evaluate(async () => (await fetch('/api/v1/me')).status)) === 200 && (await key())?.id === second?.id, 'a code that is none has signed fay out');
 
 // A link of one use is of one use, and one that is wrong says what to do.
+await page.goto('about:blank'); // from the same path it would load nothing
 await page.goto(told.link);
 await page.getByRole('heading', { name: 'You are signed in as fay' }).waitFor();
 await page.getByRole('button', { name: 'Sign in by the link' }).click();
