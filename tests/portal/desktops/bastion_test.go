@@ -68,9 +68,8 @@ targets:
   - {name: negotiate, vnet: hub, address: 10.99.0.10, protocols: {rdp: 3393}}
   - {name: classic, vnet: hub, address: 10.99.0.10, protocols: {rdp: 3394}}
   - {name: sealed, vnet: hub, address: 10.99.0.10, protocols: {rdp: 3392}}
-  - {name: elastic, vnet: hub, address: 10.99.0.10, protocols: {rdp: 3392}, rdp: {display_control: true}}
 rules:
-  - {name: desktops, who: [ann], targets: [nla, tls, weston, xrdp, negotiate, classic, sealed, elastic], protocols: [rdp]}
+  - {name: desktops, who: [ann], targets: [nla, tls, weston, xrdp, negotiate, classic, sealed], protocols: [rdp]}
 `
 
 const noClipboard = `

@@ -318,21 +318,6 @@ func TestXRDP(t *testing.T) {
 		b.browser.Call("Page.reload", nil)
 		b.sees("third")
 	})
-	t.Run("another size while it is shown", func(t *testing.T) {
-		b := b.on(t)
-		b.sign("elastic", login{user: x.User, password: x.Password})
-		b.says("Connected")
-		b.screen(at)
-		before := b.flows()
-		b.window(900, 640)
-		b.press("Match size")
-		b.size("900x")
-		b.screen(at)
-		if after := b.flows(); after != before {
-			t.Errorf("%d flows were opened", after-before)
-		}
-		b.screenshot("smaller")
-	})
 	t.Run("no clipboard", func(t *testing.T) {
 		b := b.on(t)
 		b.sign("sealed", login{user: x.User, password: x.Password})
