@@ -36,13 +36,15 @@ function offerCode() {
 async function post(path, body) {
   const answer = await fetch(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
   const said = await answer.json();
-  if (!answer.ok) throw new Error(said.error + (said.hint ? "; " + said.hint : ""));
+  if (!answer.ok) throw Object.assign(new Error(said.error), {hint: said.hint});
   return said;
 }
 
 function complain(err) {
   const at = document.getElementById("passkey-error");
-  at.textContent = err.name === "NotAllowedError" ? "No passkey was used." : err.message;
+  const [sentence, hint] = at.children;
+  sentence.textContent = err.name === "NotAllowedError" ? "no passkey was used" : err.message;
+  hint.textContent = err.hint || "";
   at.hidden = false;
 }
 

@@ -43,7 +43,7 @@ await page.getByLabel(/^User on /).fill(told.user);
 await page.getByRole('radio', { name: /^Password/ }).check();
 await page.getByRole('button', { name: 'Show files' }).click();
 await page.getByLabel(/password/i).fill(told.password);
-await page.getByRole('button', { name: 'Go on' }).click();
+await page.getByRole('button', { name: 'Continue' }).click();
 
 await part('what is there', async () => {
   await page.getByText('greeting.txt').waitFor();

@@ -1,1 +1,0 @@
-import{E as e,H as t,O as n,W as r}from"./disclose-version-CkAGRgi-.js";import{t as i}from"./SessionList-KPIZyzAo.js";var a=n(`<h1>Live sessions</h1> <!>`,1);function o(n){var o=a(),s=r(t(o),2);i(s,{all:!0}),e(n,o)}export{o as default};

@@ -1,0 +1,1 @@
+import{E as e,H as t,O as n,W as r}from"./disclose-version-CkAGRgi-.js";import{t as i}from"./SessionList-BYl3fs7L.js";var a=n(`<h1>My sessions</h1> <!>`,1);function o(n){var o=a(),s=r(t(o),2);i(s,{all:!1}),e(n,o)}export{o as default};
