@@ -376,5 +376,6 @@ await part('policy per direction', async () => {
 });
 
 await sound(page);
+await context.close();
 link.close();
 await done('a terminal');
