@@ -84,7 +84,7 @@ func TestChromium(t *testing.T) {
 	if got := c.Run("document.getElementById('device-code').value"); got != d.started.Code {
 		t.Errorf("the code of the address became %q, not %q", got, d.started.Code)
 	}
-	c.press("Go on")
+	c.press("Continue")
 	c.Sees("Is this your device?")
 	sound()
 	c.press("Yes, this is my device")
@@ -101,7 +101,7 @@ func TestChromium(t *testing.T) {
 	c.press("Use a passkey")
 	c.Sees("Which device is it?")
 	c.fill("code", d.started.Code)
-	c.press("Go on")
+	c.press("Continue")
 	c.Sees("Is this your device?")
 	c.press("No, I did not begin this")
 	c.Sees("Denied")

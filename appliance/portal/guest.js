@@ -33,16 +33,16 @@ async function post(path, body) {
     said = {error: text.trim() || "the appliance does not answer"};
   }
   if (answer.ok) return said;
-  const err = new Error(said.error + (said.hint ? "; " + said.hint : ""));
-  err.code = said.code;
-  throw err;
+  throw Object.assign(new Error(said.error), {code: said.code, hint: said.hint});
 }
 
 const at = (id) => document.getElementById(id);
 
 function complain(err) {
   at("guest-wait").hidden = true;
-  at("guest-error").textContent = err.message;
+  const [sentence, hint] = at("guest-error").children;
+  sentence.textContent = err.message;
+  hint.textContent = err.hint || "";
   at("guest-error").hidden = false;
 }
 
@@ -124,7 +124,7 @@ async function begin() {
     return;
   }
   if (secret === "") {
-    complain(new Error("this link is not whole; ask who gave it to you for all of it"));
+    complain(Object.assign(new Error("this link is not whole"), {hint: "ask who gave it to you for all of it"}));
     return;
   }
   try {

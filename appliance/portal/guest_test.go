@@ -288,12 +288,12 @@ func TestGuestInChromium(t *testing.T) {
 
 	// A link that does not work says so, and one that is cut off too.
 	c.Call("Page.navigate", map[string]any{"url": address + "/guest#secret-of-the-link"})
-	c.Sees("this link does not work")
+	c.Sees("link does not work")
 	c.Run("sessionStorage.clear()")
 	c.Call("Page.navigate", map[string]any{"url": address + "/login"})
 	c.Sees("Sign in")
 	c.Call("Page.navigate", map[string]any{"url": address + "/guest"})
-	c.Sees("this link is not whole")
+	c.Sees("link is not whole")
 
 	// Who must sign in is told, and goes on afterwards with the link that they came with.
 	secret, _ := h.setUp("carl")
@@ -310,7 +310,7 @@ func TestGuestInChromium(t *testing.T) {
 	c.press("Sign in")
 	c.Sees("One more step")
 	c.fill("code", h.code(secret))
-	c.press("Go on")
+	c.press("Continue")
 	c.Sees("ann lets you connect")
 	c.press("Connect")
 	for end := time.Now().Add(20 * time.Second); c.Run("location.pathname") != "/connect/db-1"; time.Sleep(50 * time.Millisecond) {

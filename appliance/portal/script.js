@@ -58,7 +58,7 @@ async function post(path, body) {
     answer = await fetch(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
     text = await answer.text();
   } catch {
-    throw new Error("The appliance does not answer; look at your network, then try again.");
+    throw Object.assign(new Error("the appliance does not answer"), {hint: "look at your network, then try again"});
   }
   let said;
   try {
@@ -66,19 +66,21 @@ async function post(path, body) {
   } catch {
     said = {error: text.trim() || "the appliance does not answer"};
   }
-  if (!answer.ok) throw new Error(said.error + (said.hint ? "; " + said.hint : ""));
+  if (!answer.ok) throw Object.assign(new Error(said.error), {hint: said.hint});
   return said;
 }
 
 // able says whether the browser reads what the appliance asks of passkeys.
 function able() {
   if (window.PublicKeyCredential?.parseRequestOptionsFromJSON) return;
-  throw new Error("This browser is too old for passkeys here; take a newer one, or another way to sign in.");
+  throw Object.assign(new Error("this browser is too old for passkeys here"), {hint: "take a newer one, or another way to sign in"});
 }
 
 function complain(err) {
   const at = document.getElementById("passkey-error");
-  at.textContent = err.name === "NotAllowedError" ? "No passkey was used." : err.message;
+  const [sentence, hint] = at.children;
+  sentence.textContent = err.name === "NotAllowedError" ? "no passkey was used" : err.message;
+  hint.textContent = err.hint || "";
   at.hidden = false;
 }
 

@@ -37,7 +37,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const access = `
-targets: [{name: db-1, vnet: hub, address: 10.0.0.5, protocols: {ssh: 22}}]
+targets: [{name: db-1, vnet: hub, address: 10.0.0.5, protocols: {ssh: 22}%s}]
 rules: [{name: ops, who: [ann], targets: [db-1], protocols: [ssh], principals: [root]}]
 `
 
@@ -50,6 +50,7 @@ type site struct {
 	pins memoryPins
 	book book
 	wg   sync.WaitGroup
+	keys string // lines of the target in access.yaml
 }
 
 // VNet: all addresses are the sshd's.
@@ -146,7 +147,7 @@ func newSite(t *testing.T, config ...string) *site {
 
 func (s *site) policy(cedar string) {
 	s.t.Helper()
-	p, err := policy.Parse([]policy.File{{Name: "access.yaml", Data: []byte(access)}, {Name: "a.cedar", Data: []byte(cedar)}},
+	p, err := policy.Parse([]policy.File{{Name: "access.yaml", Data: fmt.Appendf(nil, access, s.keys)}, {Name: "a.cedar", Data: []byte(cedar)}},
 		policy.Options{AddressSyntax: netstack.ParseAddr, Forbidden: func(netip.Addr) error { return nil }})
 	if err != nil {
 		s.t.Fatal(err)

@@ -8,9 +8,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +26,7 @@ import (
 )
 
 // TestShell: a certificate signs in, the window has its size, what is typed is echoed, UTF-8 stays whole, and the exit status
-// is told.
+// is told, or the signal.
 func TestShell(t *testing.T) {
 	s := newSite(t)
 	p := s.open(nil, certificate())
@@ -43,7 +46,13 @@ func TestShell(t *testing.T) {
 	if r, inOrder := p.ends(); !inOrder {
 		t.Errorf("the flow ended with %+v", r)
 	}
-	if issued := s.book.of(audit.CertificateIssued); len(issued) != 1 || issued[0].Detail["principals"] != "root" {
+	p = s.open(nil, certificate())
+	p.until("open")
+	p.send(kindKeys, "kill -KILL $$\n")
+	if said := p.until("ended"); !strings.Contains(said, `"signal":"KILL"`) {
+		t.Errorf("ended with %s", said)
+	}
+	if issued := s.book.of(audit.CertificateIssued); len(issued) != 2 || issued[0].Detail["principals"] != "root" {
 		t.Errorf("%+v", issued)
 	}
 }
@@ -87,38 +96,144 @@ func TestKeyInTab(t *testing.T) {
 	}
 }
 
-// TestPassword: it is asked for, by both of SSH's methods for it, three times at most; one that is wrong is told so.
+// TestPassword: it is asked for, by both of SSH's methods for it, three times at most; one that is wrong is told so. What PAM
+// asks beside is asked too: here for another password in the place of one that is too old.
 func TestPassword(t *testing.T) {
+	const right, next = "right horse", "another Battery 9 staple"
 	user := fmt.Sprint("sp-term-", os.Getpid())
-	hash, err := exec.Command("openssl", "passwd", "-6", "right horse").Output() // a test's, and nobody's secret
+	hash, err := exec.Command("openssl", "passwd", "-6", right).Output() // a test's, and nobody's secret
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSite(t, "PasswordAuthentication yes")
-	s.run("useradd", "-M", "-N", "-d", "/", "-s", "/bin/sh", "-p", strings.TrimSpace(string(hash)), user)
-	defer s.run("userdel", user)
-	asked := 0
+	var asked []string
 	say := func(words ...string) func(byte, []byte) (byte, any) {
+		asked = nil
 		return func(_ byte, body []byte) (byte, any) {
-			if !strings.Contains(string(body), `"echo":false`) {
-				t.Errorf("asked %s", body)
+			var p struct{ Questions []struct{ Text string } }
+			if err := json.Unmarshal(body, &p); err != nil || len(p.Questions) > 1 || strings.Contains(string(body), `"echo":true`) {
+				t.Errorf("asked %s, %v", body, err)
 			}
-			asked++
-			return sshlogin.KindAnswer, map[string]any{"answers": words[min(asked, len(words))-1 : min(asked, len(words))]}
+			answers := []string{}
+			for _, q := range p.Questions {
+				asked = append(asked, q.Text)
+				answers = append(answers, words[min(len(asked), len(words))-1])
+			}
+			return sshlogin.KindAnswer, map[string]any{"answers": answers}
 		}
 	}
-	p := s.open(nil, sshlogin.Start{User: user, Auth: "password"})
-	p.answer = say("wrong", "right horse")
-	p.until("open")
-	p.send(kindKeys, "echo I am $(id -un)\n")
-	p.shows("I am " + user)
-	p.flow.Close()
-	asked = 0
-	p = s.open(nil, sshlogin.Start{User: user, Auth: "password"})
-	p.answer = say("wrong")
-	if r, _ := p.ends(); r.Code != "E_TARGET_AUTH" || r.Sentence != "db-1 does not accept this password for "+user || asked != 3 {
-		t.Errorf("told %+v after %d questions", r, asked)
+	for method, config := range map[string][]string{
+		"password":             {"PasswordAuthentication yes"},
+		"keyboard-interactive": {"UsePAM yes", "KbdInteractiveAuthentication yes"},
+	} {
+		t.Run(method, func(t *testing.T) {
+			s := newSite(t, config...)
+			s.run("useradd", "-M", "-N", "-d", "/", "-s", "/bin/sh", "-p", strings.TrimSpace(string(hash)), user)
+			defer s.run("userdel", user)
+			p := s.open(nil, sshlogin.Start{User: user, Auth: "password"})
+			p.answer = say("wrong", right)
+			p.until("open")
+			p.send(kindKeys, "echo I am $(id -un)\n")
+			p.shows("I am " + user)
+			p.flow.Close()
+			p = s.open(nil, sshlogin.Start{User: user, Auth: "password"})
+			p.answer = say("wrong")
+			if r, _ := p.ends(); r.Code != "E_TARGET_AUTH" || r.Sentence != "db-1 does not accept this password for "+user || len(asked) != 3 {
+				t.Errorf("told %+v after %q", r, asked)
+			}
+			if method == "password" {
+				return
+			}
+			s.run("chage", "-d", "0", user)
+			p = s.open(nil, sshlogin.Start{User: user, Auth: "password"})
+			p.answer = say(right, right, next, next)
+			p.until("open")
+			p.flow.Close()
+			if len(asked) != 4 || !strings.Contains(asked[1], "\n") || !strings.Contains(asked[2], "New password") {
+				t.Errorf("asked %q", asked)
+			}
+			p = s.open(nil, sshlogin.Start{User: user, Auth: "password"})
+			p.answer = say(next)
+			p.until("open")
+			p.flow.Close()
+		})
 	}
+}
+
+// TestQuestions: a server that asks several things at once gets as many answers, or none of who gives up; one that asks too
+// many is left. OpenSSH asks one after the other, so the server is another.
+func TestQuestions(t *testing.T) {
+	s := newSite(t)
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromSigner(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := []string{"User of the vault: ", "One-time code: "}
+	var got []string
+	config := &ssh.ServerConfig{KeyboardInteractiveCallback: func(_ ssh.ConnMetadata, challenge ssh.KeyboardInteractiveChallenge) (_ *ssh.Permissions, err error) {
+		if _, err := challenge("", "maintenance at noon", nil, nil); err != nil {
+			return nil, err
+		}
+		got, err = challenge("Two things", "of\nyours", ask, make([]bool, len(ask)))
+		return nil, errors.Join(err, errors.New("no"))
+	}}
+	config.AddHostKey(signer)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s.port = l.Addr().(*net.TCPAddr).Port
+	s.wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			ssh.NewServerConn(c, config)
+			c.Close()
+		}
+	})
+	for _, answers := range [][]string{{"ann", "123456"}, {}, {"one"}} {
+		got = nil
+		p := s.open(nil, sshlogin.Start{User: "root", Auth: "password"})
+		var said []string
+		p.answer = func(_ byte, body []byte) (byte, any) {
+			said = append(said, string(body))
+			if strings.Contains(string(body), `"questions":[]`) {
+				return sshlogin.KindSignature, struct{}{} // which nobody waits for
+			}
+			return sshlogin.KindAnswer, map[string]any{"answers": answers}
+		}
+		r, _ := p.ends()
+		if len(said) < 2 || said[0] != `{"name":"","instruction":"maintenance at noon","questions":[]}` || !strings.Contains(said[1], `"name":"Two things","instruction":"of\nyours"`) {
+			t.Errorf("asked %q", said)
+		}
+		if full := len(answers) == len(ask); r.Code != "E_TARGET_AUTH" || full && !slices.Equal(got, answers) || !full && got != nil {
+			t.Errorf("%q became %q, told %+v", answers, got, r)
+		}
+	}
+	ask = make([]string, 17)
+	if r, _ := s.open(nil, sshlogin.Start{User: "root", Auth: "password"}).ends(); r.Code != "E_PROTOCOL" {
+		t.Errorf("told %+v", r)
+	}
+}
+
+// TestBanner: what a server says before anybody is in is told before the shell, without what a terminal would obey.
+func TestBanner(t *testing.T) {
+	banner := filepath.Join(t.TempDir(), "banner")
+	if err := os.WriteFile(banner, []byte("Für Befugte.\r\nhttps://example/\x1b]52;c;aGk=\x07 \x1b[2J\u202e\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, "Banner "+banner)
+	p := s.open(nil, certificate())
+	if said := p.until("banner"); said != `{"banner":"Für Befugte.\nhttps://example/?]52;c;aGk=? ?[2J?\n","state":"connecting"}` {
+		t.Errorf("told %s", said)
+	}
+	p.until("open")
 }
 
 // TestRefused: what the appliance itself says no to before the target is asked.
@@ -155,6 +270,32 @@ func TestHostKeyChanged(t *testing.T) {
 	}
 	if len(s.book.of(audit.TargetIdentity)) != 1 {
 		t.Error("it is not in the audit log")
+	}
+}
+
+// TestHostCertificate: a target is known by a certificate for its name that its authority has made, and by no other.
+func TestHostCertificate(t *testing.T) {
+	s := newSite(t)
+	authority := filepath.Join(s.dir, "authority")
+	s.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", authority)
+	public, err := os.ReadFile(authority + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.keys = fmt.Sprintf(", host_ca: [%q]", strings.TrimSpace(string(public)))
+	s.policy("")
+	for name, good := range map[string]bool{"db-1": true, "db-2": false} {
+		host := filepath.Join(s.dir, name)
+		s.run("ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", host)
+		s.run("ssh-keygen", "-q", "-s", authority, "-h", "-I", name, "-n", name, host+".pub")
+		s.port = 0
+		s.startSSHD("HostKey "+host, "HostCertificate "+host+"-cert.pub")
+		p := s.open(nil, certificate())
+		if good {
+			p.until("open")
+		} else if r, _ := p.ends(); r.Code != "E_TARGET_IDENTITY" {
+			t.Errorf("with a certificate for %s: told %+v", name, r)
+		}
 	}
 }
 
@@ -236,8 +377,8 @@ func TestEchoLatency(t *testing.T) {
 	s := newSite(t)
 	p := s.open(nil, certificate())
 	p.until("open")
-	p.send(kindKeys, "stty raw; cat\n")
-	time.Sleep(200 * time.Millisecond)
+	p.send(kindKeys, "stty raw -echo; echo rea''dy; cat\n")
+	p.shows("ready")
 	var took []time.Duration
 	for i := range 200 {
 		mark := fmt.Sprintf("<%d>", i)

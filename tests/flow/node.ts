@@ -4,8 +4,6 @@ import { connecting, identityOf, openWith } from '../../appliance/portal/web/src
 import type { WebSocketLike } from '../../appliance/portal/web/src/lib/frame/socket';
 import { exchange } from './bytes';
 
-declare const process: { argv: string[]; exit(code: number): never };
-
 const [origin, port, size, piece, pause] = process.argv.slice(2) as [string, string, string, string, string];
 
 const pair = (await crypto.subtle.generateKey('Ed25519', false, ['sign', 'verify'])) as CryptoKeyPair;

@@ -11,8 +11,6 @@ import { trusting } from '../../appliance/portal/web/src/lib/frame/trust';
 import { ackFrame, finFrame, frame, headerSize, known, parseAck, parseFin, parseHeader, Splitter, Type } from '../../appliance/portal/web/src/lib/frame/wire';
 import { Messages } from '../../appliance/portal/web/src/lib/messages';
 
-declare const process: { env: Record<string, string> };
-
 type Bytes = Uint8Array<ArrayBuffer>;
 interface Vector {
   frame: string;

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"sallyport/frame"
+	"sallyport/tests/npm"
 )
 
 // A vector is a frame, and what becomes of it: the code of its fault, or none.
@@ -94,6 +95,15 @@ func mutated(r *rand.Rand, b []byte) []byte {
 		}
 	}
 	return append([]byte{b[0], byte(len(p) >> 16), byte(len(p) >> 8), byte(len(p))}, p...)
+}
+
+// TestTypes: the scripts of these tests keep to the types of the portal's own, as strictly as those do.
+func TestTypes(t *testing.T) {
+	dir := filepath.Join(npm.Install(t, "flow", files), "node_modules")
+	cmd := exec.CommandContext(t.Context(), "node", filepath.Join(dir, "typescript", "bin", "tsc"), "--project", "tsconfig.json", "--typeRoots", filepath.Join(dir, "@types"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 // TestVectors: what the portal's client parses and makes are the bytes that the appliance's own parser takes, to the bit: the

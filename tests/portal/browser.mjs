@@ -30,7 +30,7 @@ export const browser = await chromium.launch(how);
 export async function person({ profile, ...options } = {}) {
   const window = { ignoreHTTPSErrors: true, viewport: { width: 1440, height: 900 }, ...options };
   const context = profile ? await chromium.launchPersistentContext(profile, { ...how, ...window }) : await browser.newContext(window);
-  context.setDefaultTimeout(20_000);
+  context.setDefaultTimeout(60_000);
   await context.addInitScript(() => {
     window.broken = [];
     document.addEventListener('securitypolicyviolation', (e) => window.broken.push(`${e.violatedDirective} ${e.blockedURI} ${e.sample}`));
@@ -77,7 +77,8 @@ export async function fits(page, what) {
       const widest = [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > root.clientWidth + 1 && getComputedStyle(e).position !== 'absolute');
       found.push(`is ${root.scrollWidth} wide in ${root.clientWidth}: ${widest.slice(0, 3).map((e) => e.outerHTML.slice(0, 120)).join(' | ')}`);
     }
-    const boxes = [...document.querySelectorAll('a, button, input, select, textarea, summary')]
+    const modal = document.querySelector('dialog:modal'); // which is over all the rest
+    const boxes = [...(modal ?? document).querySelectorAll('a, button, input, select, textarea, summary')]
       .filter((e) => e.checkVisibility({ visibilityProperty: true }) && !e.closest('.unseen, .skip'))
       .flatMap((e) => [...e.getClientRects()].map((r) => ({ e, r })))
       .filter(({ r }) => r.width > 1 && r.height > 1);
@@ -109,8 +110,28 @@ export async function usable(page, what) {
   for (const v of violations) fault(`${what}: ${v}`);
 }
 
+// picture keeps what a window shows, for people to look at, where they want that.
 export async function picture(page, name, options = {}) {
-  await page.screenshot({ path: join(told.shots, name + '.png'), fullPage: true, animations: 'disabled', ...options });
+  if (told.shots) await page.screenshot({ path: join(told.shots, name + '.png'), fullPage: true, animations: 'disabled', ...options });
+}
+
+// seen looks at what a window shows on a large screen, a small one and a phone, in the light and in the dark, without loading
+// it anew.
+export async function seen(page, name) {
+  const before = page.viewportSize();
+  for (const scheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme: scheme });
+    for (const width of [1440, 1024, 390]) {
+      await page.setViewportSize({ width, height: 900 });
+      const what = `${name} at ${width} in ${scheme}`;
+      await fits(page, what);
+      if (width === 1440 || (width === 390 && scheme === 'light')) await usable(page, what); // colours are the same at all widths
+      if (width !== 1024) await picture(page, `${name}-${width}-${scheme}`);
+    }
+  }
+  await page.emulateMedia({ colorScheme: null });
+  await page.setViewportSize(before);
+  await sound(page);
 }
 
 process.on('uncaughtException', (err) => {

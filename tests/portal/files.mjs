@@ -42,7 +42,7 @@ async function show() {
   await page.getByRole('radio', { name: /^Password/ }).check();
   await page.getByRole('button', { name: 'Show files' }).click();
   await page.getByLabel(/password/i).fill(told.password);
-  await page.getByRole('button', { name: 'Go on' }).click();
+  await page.getByRole('button', { name: 'Continue' }).click();
 }
 
 await page.goto(`${told.url}/files/words`);

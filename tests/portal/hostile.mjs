@@ -144,7 +144,7 @@ await part('files', async () => {
   await files.goto(`${told.url}/files/honest`);
   await signOn(files, { user: told.user, method: 'Password', expect: '', button: 'Show files' });
   await files.getByLabel(/password/i).fill(told.password);
-  await files.getByRole('button', { name: 'Go on' }).click();
+  await files.getByRole('button', { name: 'Continue' }).click();
   await files.getByRole('button', { name: 'Upload files' }).waitFor();
   await files.getByRole('button', { name: `Rename ${told.files[0]}`, exact: true }).waitFor();
   await harmless(files, 'files', told.files);
@@ -199,14 +199,14 @@ await part('a target that lies', async () => {
   await harmless(t, 'questions of a target', attacks, '.session');
   await harmless(t, 'a note of a target', [`liar says: ${attacks[1]}: ${attacks[2]}`], '.session');
   for (const field of await t.locator('.questions input').all()) await field.fill('x');
-  await t.getByRole('button', { name: 'Go on' }).click();
+  await t.getByRole('button', { name: 'Continue' }).click();
   await t.getByText('was ended by the signal').waitFor();
   await harmless(t, 'the signal that a shell ended by', [attacks[5].slice(0, 32)], '.session');
   await t.getByRole('button', { name: 'Connect again' }).click();
   await signOn(t, { user: 'refuse', method: 'Password', expect: '' });
   await t.locator('.questions input').first().waitFor();
   for (const field of await t.locator('.questions input').all()) await field.fill('x');
-  await t.getByRole('button', { name: 'Go on' }).click();
+  await t.getByRole('button', { name: 'Continue' }).click();
   await t.getByText('liar gives no session').waitFor();
   await harmless(t, 'a channel that a target refuses', [attacks[3]], '.session');
   await t.goto(`${told.url}/session/mute/terminal`);

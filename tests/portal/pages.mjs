@@ -1,33 +1,15 @@
 // Every page, at three widths, in the light and in the dark.
 import { createHash } from 'node:crypto';
 import { createReadStream, readFileSync } from 'node:fs';
-import { done, fits, must, person, picture, settled, sound, told, usable } from './browser.mjs';
+import { done, fits, must, person, picture, seen, settled, sound, told } from './browser.mjs';
 import { unableToLoad, unableToSignIn } from './unable.mjs';
-
-const widths = [1440, 1024, 390];
-const schemes = ['light', 'dark'];
 
 const began = Date.now();
 const { context, page } = await person();
 
-// seen looks at what the window shows in all six ways, without loading it anew.
-async function seen(name) {
-  for (const scheme of schemes) {
-    await page.emulateMedia({ colorScheme: scheme });
-    for (const width of widths) {
-      await page.setViewportSize({ width, height: 900 });
-      const what = `${name} at ${width} in ${scheme}`;
-      await fits(page, what);
-      if (width === 1440 || (width === 390 && scheme === 'light')) await usable(page, what); // colours are the same at all widths
-      await picture(page, `${name}-${width}-${scheme}`);
-    }
-  }
-  await sound(page);
-}
-
 for (const path of ['/login', '/login/device', '/setup']) {
   await page.goto(told.url + path);
-  await seen('open' + path.replaceAll('/', '-'));
+  await seen(page, 'open' + path.replaceAll('/', '-'));
 }
 
 await unableToSignIn(told.link);
@@ -41,7 +23,7 @@ must((await page.evaluate(() => JSON.stringify([localStorage, sessionStorage])))
 for (const path of told.paths) {
   await page.goto(told.url + path);
   await settled(page);
-  await seen(path === '/' ? 'targets' : path.slice(1).replaceAll('/', '-'));
+  await seen(page, path === '/' ? 'targets' : path.slice(1).replaceAll('/', '-'));
 }
 
 // The command for this computer, with the hash that the page shows.
@@ -59,30 +41,27 @@ await page.getByText(`echo '${sum}  sallyport-1.2.3-linux-amd64.tar.gz' | sha256
 await page.route('**/api/v1/clients', (route) => route.fulfill({ json: [] }));
 await page.reload();
 await page.getByText('sallyport admin clients put bin/release').waitFor();
-await seen('downloads-none');
+await seen(page, 'downloads-none');
 await page.unroute('**/api/v1/clients');
 
 // What is there only after somebody has done something.
-await page.setViewportSize({ width: 1440, height: 900 });
 await page.goto(told.url + '/admin/access');
 await settled(page);
 await page.getByLabel('User').fill('bob');
 await page.getByRole('combobox', { name: 'Target' }).fill('office-pc');
 await page.getByRole('button', { name: 'Explain' }).click();
 await page.getByText('In full').waitFor();
-await seen('admin-access-why');
+await seen(page, 'admin-access-why');
 
-await page.setViewportSize({ width: 1440, height: 900 });
 await page.goto(told.url + '/admin/codes');
 await page.getByLabel('User').fill('bob');
 await page.getByRole('button', { name: 'Make a code' }).click();
 await page.getByText('It is shown only now').waitFor();
-await seen('admin-codes-made');
+await seen(page, 'admin-codes-made');
 
-await page.setViewportSize({ width: 1440, height: 900 });
 await page.goto(told.url + '/admin/sessions');
 await page.getByRole('button', { name: /^End the session/ }).first().click();
-await seen('admin-sessions-end');
+await seen(page, 'admin-sessions-end');
 await page.keyboard.press('Escape');
 
 await page.goto(told.url + '/admin/audit');

@@ -26,7 +26,7 @@ export async function screen(page) {
 }
 
 // sees waits until something stands on the screen.
-export async function sees(page, what, limit = 15_000) {
+export async function sees(page, what, limit = 60_000) {
   const until = Date.now() + limit;
   for (;;) {
     const text = await screen(page);

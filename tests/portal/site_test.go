@@ -57,7 +57,7 @@ type site struct {
 	bin    string                                                           // the programs' folder
 	dir    string                                                           // the appliance's files
 	home   string                                                           // of ann's command
-	shots  string                                                           // where pictures go
+	shots  string                                                           // where pictures go; empty: nobody wants them
 	url    string                                                           // of the portal
 	at     string                                                           // its address, which no resolver knows
 	run    func(ctx context.Context, name string, args ...string) *exec.Cmd // on the person's computer
@@ -122,8 +122,11 @@ vnets:
 
 func (w *site) folders() {
 	w.t.Helper()
-	w.shots = cmp.Or(os.Getenv("SALLYPORT_SCREENSHOTS"), filepath.Join(w.t.TempDir(), "screenshots"))
+	w.shots = os.Getenv("SALLYPORT_SCREENSHOTS")
 	for _, dir := range []string{w.dir, filepath.Join(w.dir, "access"), w.home, w.shots} {
+		if dir == "" {
+			continue
+		}
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			w.t.Fatal(err)
 		}

@@ -2,20 +2,13 @@
 
 const second = 1_000_000_000; // in nanoseconds, as the API counts
 
-// What the appliance's sentences begin with, where that is no name of a target, a person or a command: names are left as
-// they are.
-const openers = new Set(
-  ('a add an another ask at browser change check choose compare connect data either enrol existing files find frame give guests idle it let load look ' +
-    'make name network no nobody not nothing one only open or over policy port reconnect reload remove run say see set sharing sign signing some ' +
-    'somebody something start that the there they this too try turn type update upload use user wait what who wrong you your').split(' '),
-);
-
-// sentence makes one of what the appliance says in a line: with a capital letter and a full stop.
-export function sentence(line: string): string {
+// sentence makes one of what the appliance says in a line: with a capital letter and a full stop. A name that it begins with
+// stays as it is: that of the target, and what is no plain word.
+export function sentence(line: string, target = ''): string {
   const text = line.trim();
   if (text === '') return '';
-  const opens = openers.has(/^[a-z]+(?=[\s:,]|$)/.exec(text)?.[0] ?? '');
-  return (opens ? text[0]!.toUpperCase() : text[0]!) + text.slice(1) + (/[.!?:]$/.test(text) ? '' : '.');
+  const name = (target !== '' && text.startsWith(target)) || !/^[\p{L}’']+[,;:]?(\s|$)/u.test(text);
+  return (name ? text[0]! : text[0]!.toUpperCase()) + text.slice(1) + (/[.!?:]$/.test(text) ? '' : '.');
 }
 
 export function size(bytes: number): string {

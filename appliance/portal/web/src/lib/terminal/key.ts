@@ -1,13 +1,14 @@
 // A private key that stays in the tab: it is read here, signs here, and is gone with the tab. The appliance sees the public
 // key and signatures.
 //
-//	const key = await readKey(text);
+//	const key = await readKey(text, passphrase);
 //	const signature = await key.sign('rsa-sha2-512', bytes);
 //
-// OpenSSH's own form, PKCS#8 and the form of RSA keys before it are read; ed25519, ecdsa and rsa.
+// OpenSSH's own form, with a passphrase too, PKCS#8 and the form of RSA keys before it are read; ed25519, ecdsa and rsa.
 
 import { Refusal } from '../api';
 import { decode, encode } from '../base64';
+import { pbkdf } from './bcrypt';
 import { SSHReader, join, mpint, padded, string, stripped } from './wire';
 
 export interface TabKey {
@@ -19,6 +20,12 @@ export interface TabKey {
 // longest is the longest file that is taken for a key: RSA of 16384 bits has less.
 export const longest = 64 << 10;
 
+// mostRounds is the slowest passphrase that is tried, for some ten seconds. ssh-keygen makes 24, and 16 before.
+const mostRounds = 512;
+
+// Locked is why a key is not read yet: it has a passphrase.
+export class Locked extends Error {}
+
 const curves = [
   { name: 'P-256', ssh: 'nistp256', bytes: 32, hash: 'SHA-256' },
   { name: 'P-384', ssh: 'nistp384', bytes: 48, hash: 'SHA-384' },
@@ -28,15 +35,16 @@ const curves = [
 const hashes: Record<string, string> = { 'rsa-sha2-512': 'SHA-512', 'rsa-sha2-256': 'SHA-256' };
 
 const no = (sentence: string, hint: string) => new Refusal('E_USAGE', sentence, hint, 0);
-const locked = () => no('this key has a passphrase', 'write an unlocked copy: cp KEY KEY.tab && ssh-keygen -p -N "" -f KEY.tab; or sign in with the certificate, or with the key by the command sallyport ssh');
+const rewritten = () => no('this key has a passphrase in a form that cannot be read here', 'write it in the usual form, with the passphrase that it has: ssh-keygen -p -f KEY');
 const strange = () => no('this is not a private key that can be used here', 'take an OpenSSH or PKCS#8 file of an ed25519, ecdsa or rsa key; ssh-keygen -p -m PKCS8 -f KEY makes one of it');
 
-export async function readKey(text: string): Promise<TabKey> {
+// readKey throws Locked where there is a passphrase and none is given.
+export async function readKey(text: string, passphrase = ''): Promise<TabKey> {
   if (text.length > longest) throw strange();
   const found = /-----BEGIN ([A-Z0-9 ]{1,40})-----([\s\S]*?)-----END \1-----/.exec(text);
   if (!found) throw /^(ssh-|ecdsa-)\S+ /.test(text.trim()) ? no('this is the public key', 'choose the file beside it, without .pub') : strange();
   const [, kind, body] = found;
-  if (kind === 'ENCRYPTED PRIVATE KEY' || /Proc-Type:.*ENCRYPTED/.test(body!)) throw locked();
+  if (kind === 'ENCRYPTED PRIVATE KEY' || /Proc-Type:.*ENCRYPTED/.test(body!)) throw rewritten();
   let bytes: Uint8Array<ArrayBuffer>;
   try {
     bytes = Uint8Array.from(atob(body!.replace(/\s+/g, '')), (c) => c.charCodeAt(0));
@@ -46,14 +54,14 @@ export async function readKey(text: string): Promise<TabKey> {
   try {
     switch (kind) {
       case 'OPENSSH PRIVATE KEY':
-        return await ofJWK(openssh(bytes));
+        return await ofJWK(await openssh(bytes, passphrase));
       case 'PRIVATE KEY':
         return await ofJWK(await pkcs8(bytes));
       case 'RSA PRIVATE KEY':
         return await ofJWK(await pkcs8(wrapRSA(bytes)));
     }
   } catch (err) {
-    if (err instanceof Refusal) throw err;
+    if (err instanceof Refusal || err instanceof Locked) throw err;
   } finally {
     bytes.fill(0);
   }
@@ -61,17 +69,18 @@ export async function readKey(text: string): Promise<TabKey> {
 }
 
 // openssh reads what PROTOCOL.key of OpenSSH describes.
-function openssh(bytes: Uint8Array<ArrayBuffer>): JsonWebKey {
+async function openssh(bytes: Uint8Array<ArrayBuffer>, passphrase: string): Promise<JsonWebKey> {
   const magic = 'openssh-key-v1\0';
   if (new TextDecoder().decode(bytes.subarray(0, magic.length)) !== magic) throw strange();
   const r = new SSHReader(bytes.subarray(magic.length));
-  const [cipher, kdf] = [r.text(), r.text()];
-  r.string();
-  if (cipher !== 'none' || kdf !== 'none') throw locked();
+  const [cipher, kdf, options] = [r.text(), r.text(), r.string()];
   if (r.uint32() !== 1) throw strange();
   r.string(); // the public key, which the private part has too
-  const p = new SSHReader(r.string());
-  if (p.uint32() !== p.uint32()) throw strange();
+  const sealed = r.string();
+  const locked = cipher !== 'none' || kdf !== 'none';
+  if (locked && (cipher !== 'aes256-ctr' || kdf !== 'bcrypt')) throw rewritten();
+  const p = new SSHReader(locked ? await unlocked(sealed, options, passphrase) : sealed);
+  if (p.uint32() !== p.uint32()) throw locked ? no('this is not the passphrase of the key', 'type it again') : strange();
   const type = p.text();
   if (type === 'ssh-ed25519') {
     const x = p.string();
@@ -89,6 +98,17 @@ function openssh(bytes: Uint8Array<ArrayBuffer>): JsonWebKey {
   const point = p.string();
   if (point.length !== 1 + 2 * curve.bytes || point[0] !== 4) throw strange();
   return { kty: 'EC', crv: curve.name, x: encode(point.subarray(1, 1 + curve.bytes)), y: encode(point.subarray(1 + curve.bytes)), d: encode(padded(p.string(), curve.bytes)) };
+}
+
+// unlocked is the private part, or no sense at all where the passphrase is another.
+async function unlocked(sealed: Uint8Array<ArrayBuffer>, options: Uint8Array<ArrayBuffer>, passphrase: string): Promise<Uint8Array<ArrayBuffer>> {
+  const r = new SSHReader(options);
+  const [salt, rounds] = [r.string(), r.uint32()];
+  if (rounds === 0 || rounds > mostRounds) throw rewritten();
+  if (passphrase === '') throw new Locked();
+  const made = await pbkdf(passphrase, salt, rounds, 32 + 16);
+  const key = await crypto.subtle.importKey('raw', made.subarray(0, 32), 'AES-CTR', false, ['decrypt']);
+  return new Uint8Array(await crypto.subtle.decrypt({ name: 'AES-CTR', counter: made.subarray(32), length: 128 }, key, sealed));
 }
 
 function number(bytes: Uint8Array): bigint {
