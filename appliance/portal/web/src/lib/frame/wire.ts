@@ -24,7 +24,7 @@ export const Type = {
 
 const maxHello = 16 << 10;
 const maxControl = 4 << 10;
-const maxData = 64 << 10;
+export const maxData = 64 << 10;
 const maxOption = 64 << 10;
 export const headerSize = 4;
 export const nonceSize = 16;
