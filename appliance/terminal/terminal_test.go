@@ -128,7 +128,7 @@ func TestPassword(t *testing.T) {
 		t.Run(method, func(t *testing.T) {
 			s := newSite(t, config...)
 			s.run("useradd", "-M", "-N", "-d", "/", "-s", "/bin/sh", "-p", strings.TrimSpace(string(hash)), user)
-			defer s.run("userdel", user)
+			defer s.run("userdel", "--force", user) // a session of theirs may still be ending
 			p := s.open(nil, sshlogin.Start{User: user, Auth: "password"})
 			p.answer = say("wrong", right)
 			p.until("open")

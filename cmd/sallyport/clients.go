@@ -24,7 +24,7 @@ import (
 func (c *command) clients() *cli.Command {
 	put := &cli.Command{
 		Name: "put", Usage: "bring a release of the client", ArgsUsage: "FOLDER",
-		Description: "  sallyport admin clients put bin/release\n\nFOLDER is one that make release has written. Of its SHA256SUMS each file of the\nclient that is there is compared and brought. Those of before are not offered\nany more. An appliance of a fleet has its own.",
+		Description: "  sallyport admin clients put bin/release\n\nFOLDER is one that make release has written. Each file of the client in its\nSHA256SUMS is compared and brought. Those of before are not offered any more.\nAn appliance of a fleet has its own.",
 		Action: func(x *cli.Context) error {
 			folder, err := only(x, "folder")
 			if err != nil {
@@ -34,7 +34,7 @@ func (c *command) clients() *cli.Command {
 		},
 	}
 	return &cli.Command{
-		Name: "clients", Usage: "list what people download the client as, or bring others",
+		Name: "clients", Usage: "list the files of the client that people download",
 		Description: "  sallyport admin clients\n  sallyport admin clients put bin/release",
 		Subcommands: []*cli.Command{put},
 		Action: func(x *cli.Context) error {
