@@ -174,7 +174,7 @@ await part('a terminal and its clipboard', async () => {
   must(text.includes(attacks.at(-1).replace(/\s+/g, '')), `the terminal does not show ${attacks.at(-1)}: ${text.slice(-500)}`);
   const title = await t.title();
   must(title.includes(plain(attacks.at(-1))), `the title is ${title}`);
-  await t.getByRole('button', { name: 'Let it' }).click();
+  await t.getByRole('button', { name: 'Allow' }).click();
   const copied = await t.waitForFunction((all) => navigator.clipboard.readText().then((got) => all.includes(got) && got), attacks);
   await t.getByRole('button', { name: 'Paste', exact: true }).click();
   await sees(t, (await copied.jsonValue()).slice(0, 20));

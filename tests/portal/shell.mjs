@@ -77,6 +77,6 @@ export async function part(name, work) {
     console.log(`${name}: ${((Date.now() - began) / 1000).toFixed(1)} s${says ? ', ' + says : ''}`);
   } catch (err) {
     fault(`${name}: ${err.stack ?? err}`);
-    console.log(`${name}: failed`);
+    console.log(`${name}: failed: ${err.message?.slice(0, 600) ?? err}`);
   }
 }

@@ -212,8 +212,8 @@ await part('paste of 100 kB', async () => {
   const text = lines.join('\n') + '\n';
   const sum = createHash('sha256').update(text).digest('hex');
   await page.evaluate((t) => navigator.clipboard.writeText(t), text);
-  await run(page, 'bind "set enable-bracketed-paste off"; printf "\\033[?2004l"; stty -echo; cat >pasted');
-  await page.waitForTimeout(300);
+  await run(page, 'bind "set enable-bracketed-paste off"; printf "\\033[?2004l"; echo to""be""pasted; stty -echo; cat >pasted');
+  await sees(page, /^tobepasted$/m);
   await page.keyboard.press('Control+Shift+V');
   await page.getByRole('alertdialog').getByRole('button', { name: 'Paste' }).click(); // asked, because there are many lines
   await page.waitForFunction(() => !document.querySelector('[role=alertdialog]'));
@@ -228,8 +228,8 @@ await part('paste of 100 kB', async () => {
 await part('bracketed paste', async () => {
   await fresh(page);
   await run(page, 'bind "set enable-bracketed-paste on"');
+  await fresh(page); // with its prompt the shell has asked for brackets
   await page.evaluate(() => navigator.clipboard.writeText('echo one\necho two'));
-  await page.waitForTimeout(300);
   await page.keyboard.press('Control+Shift+V');
   await sees(page, /echo one\n.*echo two/);
   must((await page.locator('[role=alertdialog]').count()) === 0, 'a bracketed paste asks');
