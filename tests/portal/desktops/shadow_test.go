@@ -48,7 +48,7 @@ func TestShadow(t *testing.T) {
 	t.Run("wrong password", func(t *testing.T) {
 		b := b.on(t)
 		b.sign("nla", login{user: s.User, password: "something else"})
-		b.says("Nla refused the log-on: the target does not accept this user and password.")
+		b.says("nla refused the log-on: the target does not accept this user and password.")
 		b.says("Check user, domain and password.")
 		b.screenshot("refused")
 		b.fill(login{user: s.User, password: s.Password}) // and again, without loading anything

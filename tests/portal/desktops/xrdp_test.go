@@ -222,39 +222,6 @@ func TestXRDP(t *testing.T) {
 		b.browser.Call("Emulation.setTouchEmulationEnabled", map[string]any{"enabled": false})
 		mouse("l")
 	})
-	t.Run("the network breaks", func(t *testing.T) {
-		b := b.on(t)
-		before := b.flows()
-		for i := range 20 {
-			b.link.Do(chaos.Fault{Kind: chaos.Cut})
-			if i%2 == 0 {
-				b.types("a") // while there is no network
-				time.Sleep(50 * time.Millisecond)
-			}
-			b.link.Do(chaos.Fault{Kind: chaos.Pass})
-			b.types("b\n")
-			b.file(at("typed"), map[bool]string{true: "ab", false: "b"}[i%2 == 0])
-		}
-		b.link.Do(chaos.Fault{Kind: chaos.Cut})
-		b.says("Resuming …")
-		b.screenshot("resuming")
-		b.types("c")
-		b.link.Do(chaos.Fault{Kind: chaos.Pass})
-		b.says("Connected")
-		b.types("d\n")
-		b.file(at("typed"), "cd")
-		b.browser.Call("Page.setWebLifecycleState", map[string]any{"state": "frozen"})
-		b.link.Do(chaos.Fault{Kind: chaos.Cut})
-		time.Sleep(3 * time.Second)
-		b.link.Do(chaos.Fault{Kind: chaos.Pass})
-		b.browser.Call("Page.setWebLifecycleState", map[string]any{"state": "active"})
-		b.types("after a sleep\n")
-		b.file(at("typed"), "after a sleep")
-		if after := b.flows(); after != before {
-			t.Errorf("%d flows were opened", after-before)
-		}
-		b.sound()
-	})
 	t.Run("scroll", func(t *testing.T) {
 		b := b.on(t)
 		seconds := "5"
@@ -289,6 +256,39 @@ func TestXRDP(t *testing.T) {
 			}
 			return nil
 		})
+	})
+	t.Run("the network breaks", func(t *testing.T) {
+		b := b.on(t)
+		before := b.flows()
+		for i := range 20 {
+			b.link.Do(chaos.Fault{Kind: chaos.Cut})
+			if i%2 == 0 {
+				b.types("a") // while there is no network
+				time.Sleep(50 * time.Millisecond)
+			}
+			b.link.Do(chaos.Fault{Kind: chaos.Pass})
+			b.types("b\n")
+			b.file(at("typed"), map[bool]string{true: "ab", false: "b"}[i%2 == 0])
+		}
+		b.link.Do(chaos.Fault{Kind: chaos.Cut})
+		b.says("Resuming …")
+		b.screenshot("resuming")
+		b.types("c")
+		b.link.Do(chaos.Fault{Kind: chaos.Pass})
+		b.says("Connected")
+		b.types("d\n")
+		b.file(at("typed"), "cd")
+		b.browser.Call("Page.setWebLifecycleState", map[string]any{"state": "frozen"})
+		b.link.Do(chaos.Fault{Kind: chaos.Cut})
+		time.Sleep(3 * time.Second)
+		b.link.Do(chaos.Fault{Kind: chaos.Pass})
+		b.browser.Call("Page.setWebLifecycleState", map[string]any{"state": "active"})
+		b.types("after a sleep\n")
+		b.file(at("typed"), "after a sleep")
+		if after := b.flows(); after != before {
+			t.Errorf("%d flows were opened", after-before)
+		}
+		b.sound()
 	})
 	t.Run("characters", func(t *testing.T) {
 		b := b.on(t)
@@ -362,7 +362,7 @@ func TestXRDPClassic(t *testing.T) {
 	b := start(t)
 	x, _ := b.xrdp(xrdpClassic, "rdp")
 	b.sign("classic", login{user: x.User, password: x.Password})
-	b.says("Classic only has RDP's own encryption, which anybody in between can read.")
+	b.says("classic only has RDP's own encryption, which anybody in between can read.")
 	b.says("Turn on TLS in its RDP service")
 	b.screenshot("refused")
 	b.press("Reconnect")
