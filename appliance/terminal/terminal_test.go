@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -171,13 +172,20 @@ func TestQuestions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var mu sync.Mutex
 	ask := []string{"User of the vault: ", "One-time code: "}
 	var got []string
-	config := &ssh.ServerConfig{KeyboardInteractiveCallback: func(_ ssh.ConnMetadata, challenge ssh.KeyboardInteractiveChallenge) (_ *ssh.Permissions, err error) {
+	config := &ssh.ServerConfig{KeyboardInteractiveCallback: func(_ ssh.ConnMetadata, challenge ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
 		if _, err := challenge("", "maintenance at noon", nil, nil); err != nil {
 			return nil, err
 		}
-		got, err = challenge("Two things", "of\nyours", ask, make([]bool, len(ask)))
+		mu.Lock()
+		questions := ask
+		mu.Unlock()
+		answers, err := challenge("Two things", "of\nyours", questions, make([]bool, len(questions)))
+		mu.Lock()
+		got = answers
+		mu.Unlock()
 		return nil, errors.Join(err, errors.New("no"))
 	}}
 	config.AddHostKey(signer)
@@ -198,7 +206,9 @@ func TestQuestions(t *testing.T) {
 		}
 	})
 	for _, answers := range [][]string{{"ann", "123456"}, {}, {"one"}} {
+		mu.Lock()
 		got = nil
+		mu.Unlock()
 		p := s.open(nil, sshlogin.Start{User: "root", Auth: "password"})
 		var said []string
 		p.answer = func(_ byte, body []byte) (byte, any) {
@@ -212,11 +222,15 @@ func TestQuestions(t *testing.T) {
 		if len(said) < 2 || said[0] != `{"name":"","instruction":"maintenance at noon","questions":[]}` || !strings.Contains(said[1], `"name":"Two things","instruction":"of\nyours"`) {
 			t.Errorf("asked %q", said)
 		}
+		mu.Lock()
 		if full := len(answers) == len(ask); r.Code != "E_TARGET_AUTH" || full && !slices.Equal(got, answers) || !full && got != nil {
 			t.Errorf("%q became %q, told %+v", answers, got, r)
 		}
+		mu.Unlock()
 	}
+	mu.Lock()
 	ask = make([]string, 17)
+	mu.Unlock()
 	if r, _ := s.open(nil, sshlogin.Start{User: "root", Auth: "password"}).ends(); r.Code != "E_PROTOCOL" {
 		t.Errorf("told %+v", r)
 	}
