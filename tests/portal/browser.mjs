@@ -41,7 +41,7 @@ export async function person({ profile, ...options } = {}) {
 }
 
 // What a page must not say on its console; the browser itself says there that a request was refused.
-const expected = /Failed to load resource: the server responded with a status of (400|401|403|404|409)/;
+const expected = /Failed to load resource: (the server responded with a status of (400|401|403|404|409)|net::ERR_FAILED)/;
 
 export function watch(page) {
   page.on('console', (m) => {
@@ -68,7 +68,8 @@ export async function settled(page) {
   await page.waitForFunction(() => !document.querySelector('[aria-busy=true]'));
 }
 
-// fits finds what runs out of the window, and what can be pressed and lies over something else that can.
+// fits finds what runs out of the window, text that runs out of its box, and what can be pressed and lies over something else
+// that can.
 export async function fits(page, what) {
   const wrong = await page.evaluate(() => {
     const found = [];
@@ -92,6 +93,12 @@ export async function fits(page, what) {
     }
     for (const { e, r } of boxes) {
       if (r.right > root.clientWidth + 1 || r.left < -1) found.push(`${e.outerHTML.slice(0, 100)} is outside of the window`);
+    }
+    for (const e of document.querySelectorAll('body *:not(.unseen, .skip, .xterm *)')) {
+      const text = [...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim() !== '');
+      if (!text || !e.checkVisibility() || e.closest('.unseen, option') || getComputedStyle(e).display === 'inline') continue;
+      const { textOverflow, overflowX } = getComputedStyle(e);
+      if (e.scrollWidth > e.clientWidth + 1 && textOverflow !== 'ellipsis' && overflowX !== 'auto') found.push(`the text runs out of ${e.outerHTML.slice(0, 160)}`);
     }
     return found.slice(0, 5);
   });

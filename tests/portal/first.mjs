@@ -1,5 +1,5 @@
 // A newcomer's first minute: the link that the demo has printed, a target, its terminal, a command. Nothing is filled in.
-import { done, fault, fits, must, person, picture, settled, sound, told, usable } from './browser.mjs';
+import { done, fault, fits, must, person, picture, seen, settled, sound, told, usable } from './browser.mjs';
 import { readable, run, sees } from './shell.mjs';
 
 const { context, page } = await person();
@@ -47,6 +47,8 @@ await sound(page);
 // A guest of theirs gets in as easily, and is offered nothing but that.
 const { page: guest } = await person();
 await guest.goto(told.guest);
+await guest.getByRole('button', { name: 'Connect', exact: true }).waitFor();
+await seen(guest, 'open-guest');
 await guest.getByRole('button', { name: 'Connect', exact: true }).click();
 await guest.getByRole('link', { name: 'Open terminal' }).waitFor();
 await settled(guest);

@@ -45,6 +45,16 @@ func (w *site) release(dir string) string {
 	return regexp.MustCompile(`(\w+)  sallyport-1.2.3-linux-amd64`).FindStringSubmatch(string(out))[1]
 }
 
+// TestStates: the same of pages that have nothing to show, that ask, and that tell what did not work.
+func TestStates(t *testing.T) {
+	t.Parallel()
+	w := start(t, settings{})
+	bob := filepath.Join(w.Dir, "bob")
+	w.login("bob", bob)
+	w.command(bob, "", "request", "vault", "--why", "the backup of tonight")
+	w.browse("states.mjs", map[string]any{"link": w.link("ann"), "zoe": w.link("zoe")})
+}
+
 // TestKeyboard: a person without a mouse, or without seeing, gets everywhere and is told what happens.
 func TestKeyboard(t *testing.T) {
 	t.Parallel()

@@ -1,5 +1,5 @@
 // Signing in at an identity provider.
-import { done, must, person, sound, told } from './browser.mjs';
+import { done, must, person, seen, sound, told } from './browser.mjs';
 
 async function signIn(page, path, login) {
   await page.goto(told.url + path);
@@ -12,6 +12,8 @@ async function signIn(page, path, login) {
 }
 
 const { page } = await person();
+await page.goto(told.url + '/connect/db-1');
+await seen(page, 'open-login-provider');
 await signIn(page, '/connect/db-1', 'ann');
 await page.getByRole('heading', { name: 'db-1', level: 1 }).waitFor();
 must(page.url() === told.url + '/connect/db-1', `after the sign-in the browser is at ${page.url()}`);

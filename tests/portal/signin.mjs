@@ -1,6 +1,6 @@
 // Signing in by every way that needs no other server, and leaving.
 import { createHmac } from 'node:crypto';
-import { done, fault, must, person, settled, sound, told } from './browser.mjs';
+import { done, fault, must, person, seen, settled, sound, told } from './browser.mjs';
 
 const password = 'an owl in the attic of fay';
 
@@ -25,11 +25,13 @@ await page.getByText('Welcome, fay').waitFor();
 const secret = await page.locator('.secret').innerText();
 await page.getByRole('button', { name: 'Make a passkey' }).click();
 await page.getByText('The passkey is made').waitFor();
+await seen(page, 'open-setup-account');
 await page.getByLabel('Password', { exact: true }).fill(password);
 await page.getByLabel('Repeat the password').fill(password);
 await page.getByLabel('Code that the app shows').fill(oneTime(secret));
 await page.getByRole('button', { name: 'Finish' }).click();
 await page.getByText('Your account is ready').waitFor();
+await seen(page, 'open-setup-done');
 
 const key = () => page.evaluate(() => new Promise((resolve) => {
   const opening = indexedDB.open('sallyport', 1);
@@ -53,6 +55,11 @@ must(new URL(page.url()).searchParams.get('next') === '/connect/db-1?a=b', `the 
 await page.getByLabel('User name').fill('fay');
 await page.getByLabel('Password').fill(password);
 await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+await page.getByLabel('Code of your authenticator app').fill('000000');
+await page.getByRole('button', { name: 'Continue' }).first().click();
+await page.locator('.error:not([hidden])').waitFor();
+await page.getByText('Use a recovery code').click();
+await seen(page, 'open-factor-wrong');
 await page.getByLabel('Code of your authenticator app').fill(oneTime(secret, 1));
 await page.getByRole('button', { name: 'Continue' }).first().click();
 await page.getByRole('heading', { name: 'db-1', level: 1 }).waitFor();
@@ -102,6 +109,22 @@ for (const path of ['/login/browser', '/login/code', '/login/code#0000-0000-0000
 await page.getByRole('button', { name: 'Sign in by the link' }).click();
 await page.getByText('That did not work').waitFor();
 must((await page.evaluate(async () => (await fetch('/api/v1/me')).status)) === 200 && (await key())?.id === second?.id, 'a code that is none has signed fay out');
+// A command that waits for its person, who says yes, or no.
+for (const [button, says] of [['Yes, this is my device', 'goes on by itself'], ['No, I did not begin this', 'is not signed in']]) {
+  const { code } = await page.evaluate(async () => {
+    const key = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32)))).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+    return (await fetch('/api/v1/login', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ key, name: 'a laptop of fay', platform: 'linux/amd64' }) })).json();
+  });
+  await page.goto(told.url + '/login?next=/login/device');
+  await page.getByRole('button', { name: 'Use a passkey' }).click();
+  await page.getByLabel('Code').fill(code);
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.getByText('Is this your device?').waitFor();
+  if (says.startsWith('goes')) await seen(page, 'open-device-confirm');
+  await page.getByRole('button', { name: button }).click();
+  await page.getByText(says).waitFor();
+  await seen(page, says.startsWith('goes') ? 'open-device-done' : 'open-device-denied');
+}
 
 // A link of one use is of one use, and one that is wrong says what to do.
 await page.goto('about:blank'); // from the same path it would load nothing
