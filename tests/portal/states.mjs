@@ -5,7 +5,7 @@ import { signOn } from './shell.mjs';
 const began = Date.now();
 
 async function state(page, name, text) {
-  await page.getByText(text).first().waitFor();
+  await page.getByText(text).filter({ visible: true }).first().waitFor();
   await seen(page, name);
 }
 

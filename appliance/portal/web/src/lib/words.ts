@@ -3,11 +3,11 @@
 const second = 1_000_000_000; // in nanoseconds, as the API counts
 
 // sentence makes one of what the appliance says in a line: with a capital letter and a full stop. A name that it begins with
-// stays as it is: that of the target, and what is no plain word.
+// stays as it is: that of the target or the command, and what is no plain word.
 export function sentence(line: string, target = ''): string {
   const text = line.trim();
   if (text === '') return '';
-  const name = (target !== '' && text.startsWith(target)) || !/^[\p{L}’']+[,;:]?(\s|$)/u.test(text);
+  const name = (target !== '' && text.startsWith(target)) || text.startsWith('sallyport ') || !/^[\p{L}’']+[,;:]?(\s|$)/u.test(text);
   return (name ? text[0]! : text[0]!.toUpperCase()) + text.slice(1) + (/[.!?:]$/.test(text) ? '' : '.');
 }
 
