@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"sallyport/appliance/audit"
-	"sallyport/frame"
 )
 
 // An export is an answer that is a file which is made while it is sent: piece by piece, however long it is, and kept nowhere.
@@ -172,16 +171,3 @@ func number(n int64) string {
 	}
 	return strconv.FormatInt(n, 10)
 }
-
-// stillMay says whether who administers the appliance still does.
-func (c call) stillMay() error {
-	if err := c.gateway.barred(c.peer); err != nil {
-		return err
-	}
-	if !c.gateway.isAdmin(c.peer) {
-		return errNoAdmin
-	}
-	return nil
-}
-
-var errNoAdmin = frame.Refuse("E_ADMIN", "only administrators may do this", "ask one of them")

@@ -178,27 +178,34 @@ func (g *Gateway) serveRoute(w http.ResponseWriter, req *http.Request, r route, 
 			g.Log.Warn("an answer has less time than it needs", "cause", err)
 		}
 	}
-	if err := g.barred(p); err != nil { // since the connection began
+	may := func() error { return g.mayAsk(p, r.role) }
+	if err := may(); err != nil {
 		reply(w, nil, err)
 		return
 	}
-	if r.role == administrator && !g.isAdmin(p) {
-		reply(w, nil, errNoAdmin)
-		return
-	}
-	c := call{req, g, p}
-	v, err := r.do(c)
+	v, err := r.do(call{req, g, p})
 	switch v := v.(type) {
 	case *download:
 		v.serve(w, req)
 	case *export:
-		if err := v.send(w, c.stillMay); err != nil {
+		if err := v.send(w, may); err != nil {
 			g.Log.Warn("an export ended early", append(ofPeer(p), "file", v.name, "cause", err)...)
 			panic(http.ErrAbortHandler)
 		}
 	default:
 		reply(w, v, err)
 	}
+}
+
+// mayAsk says whether p may ask for what is for a role: it may have been barred since its connection began.
+func (g *Gateway) mayAsk(p frame.Peer, r role) error {
+	if err := g.barred(p); err != nil {
+		return err
+	}
+	if r == administrator && !g.isAdmin(p) {
+		return frame.Refuse("E_ADMIN", "only administrators may do this", "ask one of them")
+	}
+	return nil
 }
 
 // asking reads a request's body, strictly, before it does what the route does.
