@@ -8,8 +8,9 @@
 
 import { Refusal } from '../api';
 import { decode, encode } from '../base64';
+import { concat } from '../frame/keys';
 import { pbkdf } from './bcrypt';
-import { SSHReader, join, mpint, padded, string, stripped } from './wire';
+import { SSHReader, mpint, padded, string, stripped } from './wire';
 
 export interface TabKey {
   algorithms: string[]; // of its signatures, the best first
@@ -133,9 +134,9 @@ async function pkcs8(bytes: Uint8Array<ArrayBuffer>): Promise<JsonWebKey> {
 // wrapRSA makes PKCS#8 of an RSAPrivateKey (RFC 8017 A.1.2).
 function wrapRSA(inner: Uint8Array): Uint8Array<ArrayBuffer> {
   const der = (tag: number, ...parts: Uint8Array[]) => {
-    const body = join(...parts);
+    const body = concat(...parts);
     const length = body.length < 128 ? [body.length] : [0x80 | bytesOf(BigInt(body.length)).length, ...bytesOf(BigInt(body.length))];
-    return join(Uint8Array.of(tag, ...length), body);
+    return concat(Uint8Array.of(tag, ...length), body);
   };
   const rsaEncryption = Uint8Array.of(0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00);
   return der(0x30, Uint8Array.of(0x02, 0x01, 0x00), rsaEncryption, der(0x04, inner));
@@ -148,24 +149,24 @@ async function ofJWK({ alg: _, ...jwk }: JsonWebKey): Promise<TabKey> {
   const x = decode(jwk.x ?? '');
   if (jwk.kty === 'OKP') {
     const key = await taken({ name: 'Ed25519' });
-    return of('ssh-ed25519', ['ssh-ed25519'], join(string('ssh-ed25519'), string(x)), async (_, data) => new Uint8Array(await crypto.subtle.sign('Ed25519', key, data)));
+    return of('ssh-ed25519', ['ssh-ed25519'], concat(string('ssh-ed25519'), string(x)), async (_, data) => new Uint8Array(await crypto.subtle.sign('Ed25519', key, data)));
   }
   if (jwk.kty === 'RSA') {
     const n = decode(jwk.n ?? '');
     if (n.length < 256) throw no('this RSA key is too short to be trusted', 'make a new one: ssh-keygen -t ed25519');
     const keys = new Map<string, CryptoKey>();
     for (const [algorithm, hash] of Object.entries(hashes)) keys.set(algorithm, await taken({ name: 'RSASSA-PKCS1-v1_5', hash }));
-    const blob = join(string('ssh-rsa'), mpint(decode(jwk.e ?? '')), mpint(n));
+    const blob = concat(string('ssh-rsa'), mpint(decode(jwk.e ?? '')), mpint(n));
     return of('ssh-rsa', Object.keys(hashes), blob, async (algorithm, data) => new Uint8Array(await crypto.subtle.sign('RSASSA-PKCS1-v1_5', keys.get(algorithm)!, data)));
   }
   const curve = curves.find((c) => c.name === jwk.crv);
   if (!curve) throw strange();
   const key = await taken({ name: 'ECDSA', namedCurve: curve.name });
   const type = 'ecdsa-sha2-' + curve.ssh;
-  const blob = join(string(type), string(curve.ssh), string(join(Uint8Array.of(4), x, decode(jwk.y ?? ''))));
+  const blob = concat(string(type), string(curve.ssh), string(concat(Uint8Array.of(4), x, decode(jwk.y ?? ''))));
   return of(type, [type], blob, async (_, data) => {
     const rs = new Uint8Array(await crypto.subtle.sign({ name: 'ECDSA', hash: curve.hash }, key, data));
-    return join(mpint(rs.subarray(0, curve.bytes)), mpint(rs.subarray(curve.bytes)));
+    return concat(mpint(rs.subarray(0, curve.bytes)), mpint(rs.subarray(curve.bytes)));
   });
 }
 

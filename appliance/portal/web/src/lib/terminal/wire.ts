@@ -1,5 +1,7 @@
 // Bytes as SSH has them on the wire (RFC 4251 §5).
 
+import { concat } from '../frame/keys';
+
 export class SSHReader {
   private at = 0;
 
@@ -24,27 +26,17 @@ export class SSHReader {
   }
 }
 
-export function join(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
-  let at = 0;
-  for (const p of parts) {
-    whole.set(p, at);
-    at += p.length;
-  }
-  return whole;
-}
-
 export function string(of: Uint8Array | string): Uint8Array<ArrayBuffer> {
   const bytes = typeof of === 'string' ? new TextEncoder().encode(of) : of;
   const length = new Uint8Array(4);
   new DataView(length.buffer).setUint32(0, bytes.length);
-  return join(length, bytes);
+  return concat(length, bytes);
 }
 
 // mpint is a number that is not negative.
 export function mpint(of: Uint8Array): Uint8Array<ArrayBuffer> {
   const bytes = stripped(of);
-  return string((bytes[0] ?? 0) & 0x80 ? join(new Uint8Array(1), bytes) : bytes);
+  return string((bytes[0] ?? 0) & 0x80 ? concat(new Uint8Array(1), bytes) : bytes);
 }
 
 // stripped has no zeros in front.
@@ -58,5 +50,5 @@ export function stripped(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 export function padded(bytes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
   const bare = stripped(bytes);
   if (bare.length > length) throw new RangeError('the number is too long');
-  return join(new Uint8Array(length - bare.length), bare);
+  return concat(new Uint8Array(length - bare.length), bare);
 }
