@@ -51,14 +51,17 @@ export async function run(page, command) {
 // interrupt leaves the line that is being typed, and waits for another: a shell that is interrupted throws away what follows.
 export async function interrupt(page) {
   await page.keyboard.press('Control+C');
-  await sees(page, /\^C[^]*lab>\s*$/);
+  await sees(page, /\^C[^]*lab\d*>\s*$/);
 }
 
-// fresh empties the screen and makes the prompt what these tests know.
+// fresh empties the screen and makes the prompt what these tests know. Each has its number: what screen readers are told comes
+// a moment after what is drawn, and the prompt before would be taken for this one.
+let prompts = 0;
 export async function fresh(page) {
+  prompts++;
   await page.locator('.xterm-helper-textarea').focus();
-  await run(page, `cd; PS1='lab''> '; stty -ixon; clear`);
-  await sees(page, /^lab>\s*$/);
+  await run(page, `cd; PS1='lab''${prompts}> '; stty -ixon; clear`);
+  await sees(page, new RegExp(`^lab${prompts}>\\s*$`));
 }
 
 // all is the whole text of a terminal, by the clipboard.
