@@ -95,6 +95,8 @@ func statusOf(c frame.Code) int {
 		return http.StatusNotFound
 	case "E_CONFLICT", "E_ACCOUNT_TAKEN", "E_APPROVAL_DECIDED":
 		return http.StatusConflict
+	case "E_BUSY":
+		return http.StatusTooManyRequests
 	case frame.Internal:
 		return http.StatusInternalServerError
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
@@ -96,7 +97,7 @@ func TestClients(t *testing.T) {
 		}
 		defer left()
 	}
-	if w := s.fetched("clients/" + name); w.Code != 400 || !strings.Contains(w.Body.String(), "E_BUSY") {
+	if w := s.fetched("clients/" + name); w.Code != http.StatusTooManyRequests || !strings.Contains(w.Body.String(), "E_BUSY") {
 		t.Errorf("one too many: %d %s", w.Code, w.Body)
 	}
 	_, secret := s.shares(api.AskGuest{Target: "db-1"})
@@ -105,7 +106,7 @@ func TestClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.by(guest, func() {
-		if w := s.fetched("clients/" + name); w.Code != 400 || !strings.Contains(w.Body.String(), "E_DENIED") {
+		if w := s.fetched("clients/" + name); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "E_DENIED") {
 			t.Errorf("a guest: %d %s", w.Code, w.Body)
 		}
 	})

@@ -105,6 +105,7 @@ type Gateway struct {
 	relays    sync.WaitGroup // of the flows that are open
 	breaches  quotas         // of the log
 	events    quotas         // of the audit log
+	asked     paces
 	benches   benches
 	runs      runs
 	comings   comings

@@ -179,7 +179,11 @@ func (g *Gateway) serveRoute(w http.ResponseWriter, req *http.Request, r route, 
 		}
 	}
 	may := func() error { return g.mayAsk(p, r.role) }
-	if err := may(); err != nil {
+	err := g.asked.wait(req.Context(), p.User)
+	if err == nil {
+		err = may()
+	}
+	if err != nil {
 		reply(w, nil, err)
 		return
 	}
