@@ -74,6 +74,11 @@ func (a *API) Devices(ctx context.Context) (list []api.Device, err error) {
 	return list, a.call(ctx, http.MethodGet, "devices", nil, &list)
 }
 
+// OwnDevices lists the caller's devices that are signed in.
+func (a *API) OwnDevices(ctx context.Context) (list []api.Device, err error) {
+	return list, a.call(ctx, http.MethodGet, "me/devices", nil, &list)
+}
+
 // NewCode makes a one-time code that enrols a device, for administrators.
 func (a *API) NewCode(ctx context.Context, ask api.AskCode) (code api.Code, err error) {
 	return code, a.call(ctx, http.MethodPost, "codes", ask, &code)
@@ -82,6 +87,11 @@ func (a *API) NewCode(ctx context.Context, ask api.AskCode) (code api.Code, err 
 // Revoke bars a device for good, for administrators.
 func (a *API) Revoke(ctx context.Context, id string) error {
 	return a.call(ctx, http.MethodDelete, "devices/"+url.PathEscape(id), nil, nil)
+}
+
+// RevokeOwn bars a device of the caller's for good.
+func (a *API) RevokeOwn(ctx context.Context, id string) error {
+	return a.call(ctx, http.MethodDelete, "me/devices/"+url.PathEscape(id), nil, nil)
 }
 
 // Locks lists what is locked, for administrators.

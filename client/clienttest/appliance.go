@@ -408,6 +408,14 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 		default:
 			reply(404, object{"code": "E_SESSION_UNKNOWN", "error": "no session \"x\" that you may end", "hint": "sallyport sessions lists them"})
 		}
+	case r.Method == "GET" && r.URL.Path == "/api/v1/me/devices":
+		reply(200, []object{{"device": "dev-1", "user": User, "name": "laptop", "platform": "linux/amd64", "enrolled": since, "last_seen": since, "source": "127.0.0.1"}})
+	case r.Method == "DELETE" && strings.HasPrefix(r.URL.Path, "/api/v1/me/devices/"):
+		if strings.HasSuffix(r.URL.Path, "/dev-1") {
+			reply(200, object{})
+			return
+		}
+		reply(404, object{"code": "E_DEVICE_UNKNOWN", "error": "this device is not enrolled here", "hint": "look at the list of devices"})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/devices":
 		reply(200, []object{{"device": "dev-1", "user": User, "name": "laptop", "platform": "linux/amd64", "enrolled": since, "last_seen": since, "source": "127.0.0.1"},
 			{"device": "dev-7", "user": "bot", "name": "ci", "enrolled": since, "scope": object{"targets": []string{"db-1", "web\x1b"}, "protocols": []string{"ssh"}, "expires": since}},

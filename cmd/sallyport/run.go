@@ -59,7 +59,7 @@ func (c *command) app() *cli.App {
 			cli.HelpFlag, // which cli adds only where it has added its own help command
 		},
 		Commands: []*cli.Command{
-			c.login(), c.logout(), c.ls(), c.status(), c.sessions(), c.request(), c.approvals(), c.approve(), c.deny(), c.share(), c.ssh(), c.rdp(), c.tunnel(), c.proxy(),
+			c.login(), c.logout(), c.ls(), c.status(), c.sessions(), c.ownDevices(), c.request(), c.approvals(), c.approve(), c.deny(), c.share(), c.ssh(), c.rdp(), c.tunnel(), c.proxy(),
 			c.configSSH(), c.knownHosts(), c.agent(), c.doctor(), c.bench(), c.audit(), c.admin(), c.completion(), c.complete(), c.manual(), c.version(), c.help(),
 		},
 		Before: func(x *cli.Context) (err error) {
