@@ -4,7 +4,7 @@
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Plugin } from 'vite';
+import type { Plugin, Rollup } from 'vite';
 
 interface Locked {
   version: string;
@@ -20,22 +20,27 @@ function noticesIn(dir: string): [file: string, text: string][] {
   return files.sort().map((f) => [f, readFileSync(join(dir, f), 'utf8').replaceAll('\r\n', '\n').trim()]);
 }
 
-export function notices(): Plugin {
+// A worker is a bundle of its own, which is made first: its plugin notes what is in it.
+export function notices(): { page: Plugin; worker: Plugin } {
   let root = '';
-  return {
+  const names = new Set<string>();
+  const note = (bundle: Rollup.OutputBundle): void => {
+    for (const part of Object.values(bundle)) {
+      for (const id of part.type === 'chunk' ? part.moduleIds : []) {
+        const name = /\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(id)?.[1];
+        if (name) names.add(name);
+      }
+    }
+  };
+  const worker: Plugin = { name: 'notices-of-workers', apply: 'build', generateBundle: (_, bundle) => note(bundle) };
+  const page: Plugin = {
     name: 'notices',
     apply: 'build',
     configResolved(config) {
       root = config.root;
     },
     generateBundle(_, bundle) {
-      const names = new Set<string>();
-      for (const part of Object.values(bundle)) {
-        for (const id of part.type === 'chunk' ? part.moduleIds : []) {
-          const name = /\/node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(id)?.[1];
-          if (name) names.add(name);
-        }
-      }
+      note(bundle);
       const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as { packages: Record<string, Locked> };
       const list = [...names].sort().map((name) => {
         const { version, integrity, license } = packages['node_modules/' + name]!;
@@ -50,4 +55,5 @@ export function notices(): Plugin {
       this.emitFile({ type: 'asset', fileName: 'packages.json', source: JSON.stringify(list, null, 2) + '\n' });
     },
   };
+  return { page, worker };
 }

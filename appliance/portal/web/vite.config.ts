@@ -29,10 +29,13 @@ function precompressed(): Plugin {
   };
 }
 
+const noted = notices();
+
 // What is built is committed, so it depends on the sources alone: names are hashes of what is in the files, and nothing has
 // a time or a path of the computer that built it.
 export default defineConfig({
-  plugins: [wasm(), svelte(), precompressed(), notices()],
+  plugins: [wasm(), svelte(), precompressed(), noted.page],
+  worker: { plugins: () => [noted.worker] },
   build: {
     target: 'es2023',
     assetsInlineLimit: 0, // the policy of the pages has no data: for scripts or styles

@@ -1,7 +1,8 @@
 // The worker of disk.ts. What is asked of one file is done in the order in which it was asked.
 
+import { sha256 } from '@noble/hashes/sha2.js';
+import { bytesToHex } from '@noble/hashes/utils.js';
 import type { Call, Reply } from './disk';
-import { SHA256 } from './sha256';
 
 // What workers alone have.
 interface SyncAccess {
@@ -21,11 +22,14 @@ const piece = 4 << 20;
 
 const turn = () => new Promise<void>((resolve) => setTimeout(resolve));
 
+// sum is the hash of what there has been so far.
+const sum = (hash: ReturnType<typeof sha256.create>): string => bytesToHex(hash.clone().digest());
+
 // A Kept file is written to at its end.
 class Kept {
   private size = 0;
   private broken: unknown;
-  private hash = new SHA256();
+  private hash = sha256.create();
 
   constructor(private readonly access: SyncAccess) {}
 
@@ -35,7 +39,7 @@ class Kept {
       if (!open()) throw new DOMException('it was closed', 'AbortError');
       const n = this.access.read(buffer, { at: this.size });
       if (n === 0) break;
-      this.hash.write(buffer.subarray(0, n));
+      this.hash.update(buffer.subarray(0, n));
       this.size += n;
     }
     return this.size;
@@ -50,18 +54,18 @@ class Kept {
       this.broken = err;
       throw err;
     }
-    this.hash.write(bytes);
+    this.hash.update(bytes);
     this.size += bytes.length;
   }
 
   empty(): void {
     this.access.truncate(0);
     this.size = 0;
-    this.hash = new SHA256();
+    this.hash = sha256.create();
   }
 
   sum(): string {
-    return this.hash.hex();
+    return sum(this.hash);
   }
 
   close(): void {
@@ -75,7 +79,7 @@ class Kept {
 
 class Source {
   private at = 0;
-  private hash = new SHA256();
+  private hash = sha256.create();
   private reader = new FileReaderSync();
 
   constructor(private readonly file: File) {}
@@ -89,13 +93,13 @@ class Source {
 
   read(size: number): ArrayBuffer {
     const bytes = this.reader.readAsArrayBuffer(this.file.slice(this.at, this.at + size));
-    this.hash.write(new Uint8Array(bytes));
+    this.hash.update(new Uint8Array(bytes));
     this.at += bytes.byteLength;
     return bytes;
   }
 
   sum(): string {
-    return this.hash.hex();
+    return sum(this.hash);
   }
 
   close(): void {}
