@@ -101,7 +101,8 @@ fuzz:
 	./tests/fuzz.sh $(FUZZTIME)
 
 # The long forms of the tests, for hours rather than minutes: a hundred million mutated frames, SOAK flows to which
-# everything happens at once, the tests in namespaces time and again, and workers of the image that die fifty times in each way.
+# everything happens at once, the tests in namespaces time and again, workers of the image that die fifty times in each way, and
+# files of gigabytes and a minute of scrolling in browsers.
 SOAK  ?= 1000000
 TIMES ?= 10
 soak:
@@ -110,6 +111,7 @@ soak:
 	$(ROOT) $(GO) test -count=$(TIMES) -timeout 6h ./tests/system
 	$(ROOT) env SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h ./tests/system -run 'TestDatabaseAway|TestKilled'
 	$(ROOT) env SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h -parallel 3 ./tests/vm
+	$(ROOT) env SALLYPORT_SOAK=1 $(GO) test -count=1 -timeout 6h -p 1 ./appliance/files ./tests/portal ./tests/portal/desktops -run 'TestLarge|TestFiles|TestXRDP'
 
 clean:
 	rm -rf bin tests/.cache

@@ -69,10 +69,13 @@ await part('a new folder, a new name, and neither', async () => {
   await page.waitForFunction(() => !document.body.innerText.includes('named anew'));
 });
 
+// patience is for a file to arrive on a busy machine, in milliseconds.
+const patience = 240_000 + told.size / 2 ** 11;
+
 const line = (name) => page.locator('.transfer', { hasText: name }).last();
 
 // through waits until so much of the only transfer is.
-const through = (percent) => page.waitForFunction((p) => (document.querySelector('.transfer progress')?.value ?? 0) >= p, percent, { timeout: 240_000 });
+const through = (percent) => page.waitForFunction((p) => (document.querySelector('.transfer progress')?.value ?? 0) >= p, percent, { timeout: patience });
 
 const choose = async (button, what) => {
   const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.getByRole('button', { name: button }).click()]);
@@ -91,7 +94,7 @@ await part('an upload, cut, paused and gone on with', async () => {
   await line('big.bin').getByText(/^Paused at/).waitFor();
   await picture(page, 'files-paused');
   await line('big.bin').getByRole('button', { name: 'Resume' }).click();
-  await line('big.bin').getByText(/^Uploaded/).waitFor({ timeout: 240_000 });
+  await line('big.bin').getByText(/^Uploaded/).waitFor({ timeout: patience });
   must((await sum(join(told.there, 'big.bin'))) === bigSum, 'the file came as another');
   return rate(told.size, began);
 });
@@ -124,7 +127,7 @@ await part('a download, cut, paused, left by its page and gone on with', async (
   await through(50);
   await show();
   await page.getByRole('button', { name: 'Upload files' }).waitFor();
-  const path = await fetched('big.bin', () => line('big.bin').getByRole('button', { name: 'Resume' }).click(), 240_000);
+  const path = await fetched('big.bin', () => line('big.bin').getByRole('button', { name: 'Resume' }).click(), patience);
   must(statSync(path).size === told.size && (await sum(path)) === bigSum, 'the file came as another');
   rmSync(path);
   await page.reload();
