@@ -1,10 +1,14 @@
 package portal
 
 import (
+	"net"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
+
+	"sallyport/tests/lab"
 )
 
 // TestPages: every page at the widths of a large screen, a small one and a phone, light and dark: nothing runs out of the
@@ -53,6 +57,46 @@ func TestStates(t *testing.T) {
 	w.login("bob", bob)
 	w.command(bob, "", "request", "vault", "--why", "the backup of tonight")
 	w.browse("states.mjs", map[string]any{"link": w.link("ann"), "zoe": w.link("zoe")})
+}
+
+// TestDesktop: the same of a desktop's page, from the form to its end.
+func TestDesktop(t *testing.T) {
+	t.Parallel()
+	const office = "address: 10.99.0.12, protocols: {rdp: 3389}"
+	w := start(t, settings{access: strings.Replace(usualAccess, office, "address: 10.99.0.10, protocols: {rdp: 3390}", 1)})
+	desk := w.Shadow(w.VNet.Namespace, lab.ShadowOptions{Port: 3390})
+	w.silent("10.99.0.10:3389")
+	w.browse("desktop.mjs", map[string]any{"link": w.link("ann"), "user": desk.User, "password": desk.Password})
+}
+
+// silent is a server in the VNet that ends its first connection, and says nothing to the others.
+func (w *site) silent(address string) {
+	w.t.Helper()
+	l, err := w.VNet.Listen("tcp", address)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var conns []net.Conn
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if conns = append(conns, c); len(conns) == 1 {
+				c.Close()
+			}
+		}
+	}()
+	w.t.Cleanup(func() {
+		l.Close()
+		<-served
+		for _, c := range conns {
+			c.Close()
+		}
+	})
 }
 
 // TestKeyboard: a person without a mouse, or without seeing, gets everywhere and is told what happens.

@@ -89,6 +89,18 @@ func TestAssets(t *testing.T) {
 			t.Errorf("%q: %s %v", takes, resp.Status, resp.Header)
 		}
 	}
+	// The client of desktops is kept packed alone: every browser that runs it takes that.
+	clients, err := fs.Glob(dist, "dist/assets/*.wasm.br")
+	if err != nil || len(clients) != 1 {
+		t.Fatal(clients, err)
+	}
+	client := strings.TrimSuffix(strings.TrimPrefix(clients[0], "dist"), packed)
+	for _, takes := range []string{"gzip, br", "gzip"} { // what is said of encodings may be a proxy's
+		if resp := ask(client, takes); resp.StatusCode != 200 || resp.Header.Get("Content-Encoding") != "br" || resp.Header.Get("Content-Type") != "application/wasm" ||
+			resp.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" {
+			t.Errorf("%s, %q: %s %v", client, takes, resp.Status, resp.Header)
+		}
+	}
 	for _, path := range []string{"/assets/", "/assets/index.html", "/assets/../index.html", "/assets/x/../../web.go", script + ".br", "/assets/nothing.js", "/assets/x" + script} {
 		if resp := ask(path, "br"); resp.StatusCode != 404 || strings.Contains(resp.Header.Get("Cache-Control"), "immutable") {
 			t.Errorf("%s: %s %v", path, resp.Status, resp.Header)
