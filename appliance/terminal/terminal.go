@@ -26,14 +26,15 @@
 //	1  bytes                                    of output
 //	2  {"name": "", "instruction": "", "questions": [{"text": "Password: ", "echo": false}]}
 //	3  {"algorithm": "…", "data": "…"}
-//	4  bytes                                    of output that went before, at most 1 MiB in all, to a terminal that is reset
+//	4  bytes                                    of output that went before, to a terminal that is reset
 //	5  {"code": "E_DENIED", "sentence": "…", "hint": "…"}   something was left out; the session goes on
 //
 // # Joining
 //
 // A flow that joins takes the terminal over: the one before ends with E_SUPERSEDED. It gets what went before (4, as many
-// messages as are needed), then state open, and what follows. Full-screen programs are made to paint again. What policy
-// says of the clipboard is that of the flow that has the terminal.
+// messages as are needed), then state open, and what follows. That is 1 MiB at most; what was switched before (the alternate
+// screen, the mouse, how arrows are told) is switched again at its beginning. Full-screen programs are made to paint again. What
+// policy says of the clipboard is that of the flow that has the terminal.
 package terminal
 
 import (
@@ -45,6 +46,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,6 +82,9 @@ const (
 	copyEvery, copiesAtOnce = time.Second, 10
 )
 
+	// repaint is how long a window has another size for programs to see it: of two changes at once they would see none.
+	repaint = 200 * time.Millisecond
+
 // Program implements appliance.Program.
 type Program struct {
 	// Files serves a flow of the program FilesName that has joined a terminal's session, until it has ended. nil: none may.
@@ -113,14 +118,14 @@ type shell struct {
 	copies  *rate.Limiter
 	input   io.WriteCloser
 	output  io.Reader
-	filter  *filter
 
 	typing sync.Mutex // input is one stream
 
-	mu   sync.Mutex
-	ring ring
-	side *appliance.Side // that has the terminal
-	size size
+	mu      sync.Mutex
+	filter  *filter
+	history *history
+	side    *appliance.Side // that has the terminal
+	size    size
 
 	taking sync.Mutex
 	holder *appliance.Side // who takes the terminal, and has it once mu can be had
@@ -141,7 +146,7 @@ func (p Program) Serve(ctx context.Context, s *appliance.Session) error {
 	if err != nil {
 		return err
 	}
-	t := &shell{program: p, session: s, side: side, holder: side, size: size{start.Cols, start.Rows}, copies: rate.NewLimiter(rate.Every(copyEvery), copiesAtOnce)}
+	t := &shell{program: p, session: s, side: side, holder: side, size: size{start.Cols, start.Rows}, history: newHistory(), copies: rate.NewLimiter(rate.Every(copyEvery), copiesAtOnce)}
 	if !t.size.valid() {
 		t.size = size{80, 24}
 	}
@@ -246,10 +251,10 @@ func (t *shell) say(p []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out := t.filter.pass(p)
-	t.ring.write(out)
+	t.history.write(out, t.filter.marks)
 	for len(out) > 0 {
 		n := min(len(out), maxOutput)
-		message.Write(t.side, kindOutput, out[:n]) // who has gone may come back, and has it from the ring
+		message.Write(t.side, kindOutput, out[:n]) // who has gone may come back, and has it from the history
 		out = out[n:]
 	}
 }
@@ -294,7 +299,7 @@ func (t *shell) takeOver(side *appliance.Side) {
 		return // somebody was faster
 	}
 	t.side = side
-	for _, piece := range t.ring.pieces(maxOutput) {
+	for piece := range slices.Chunk(t.history.replay(t.filter.modes), maxOutput) {
 		message.Write(side, kindReplay, piece)
 	}
 	opened(side)
@@ -304,7 +309,11 @@ func (t *shell) takeOver(side *appliance.Side) {
 	now := t.size
 	t.mu.Unlock()
 	// A window that changes is what has programs paint again.
-	t.ssh.WindowChange(now.Rows+1, now.Cols)
+	t.ssh.WindowChange(max(1, now.Rows-1), now.Cols)
+	select {
+	case <-time.After(repaint):
+	case <-side.Done():
+	}
 	t.ssh.WindowChange(now.Rows, now.Cols)
 	t.listen(side, r)
 }

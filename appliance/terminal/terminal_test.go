@@ -347,8 +347,29 @@ func TestJoin(t *testing.T) {
 	if !strings.Contains(second.screen.String(), "300000\r\n") || strings.Contains(second.screen.String(), "\x00") {
 		t.Error("what went before is missing")
 	}
-	second.send(kindKeys, "exit 3\n")
-	if said := second.until("ended"); !strings.Contains(said, `"exit":3`) {
+
+	// A program that has painted more than is kept has its screen and its modes, is told that the window has changed, and what
+	// was there before it still is.
+	painter := s.write("painter", `trap 'echo size $(stty size)' WINCH
+printf '\033[?1049h\033[?1h\033[?1002;1006h'
+head -c 600000 /dev/zero | tr '\0' x
+echo painted
+until read line; do :; done
+`)
+	second.send(kindKeys, "sh "+painter+"\n")
+	second.shows("painted")
+	third := s.open(first.opened.Session, size{100, 30})
+	third.until("open")
+	replayed := third.screen.String()
+	below, painted, _ := strings.Cut(replayed, "\x1b[?1049h")
+	if len(replayed) > maxNormal+maxAlternate+1000 || !strings.Contains(below, "30 100\r\n") || !strings.HasPrefix(painted, "\x1b[?1h\x1b[?1002h\x1b[?1006hx") {
+		t.Errorf("%d bytes, of which %.200q are of the program", len(replayed), painted)
+	}
+	third.shows("size 29 100")
+	third.shows("size 30 100")
+	third.send(kindKeys, "\n")
+	third.send(kindKeys, "printf '\\033[?1049l'; exit 3\n")
+	if said := third.until("ended"); !strings.Contains(said, `"exit":3`) {
 		t.Errorf("ended with %s", said)
 	}
 }

@@ -314,15 +314,36 @@ await part('reload', async () => {
   await fresh(page);
   await run(page, 'before=kept; echo painted-$((1+1))');
   await sees(page, 'painted-2');
-  await page.reload();
-  await page.locator('.session .state', { hasText: 'Connected' }).waitFor();
-  await readable(page);
+  const again = async () => {
+    await page.reload();
+    await page.locator('.session .state', { hasText: 'Connected' }).waitFor();
+    await readable(page);
+  };
+  await again();
   await sees(page, 'painted-2');
   await run(page, 'echo $before-$((1+2))');
   await sees(page, 'kept-3');
 });
 
 await part('echo', async () => {
+
+  // One that has painted more than is kept, and has switched what no painting shows.
+  await run(page, String.raw`printf '\033[?1049h\033[?1h\033[?25l'; head -c 400000 /dev/zero | tr '\0' x; printf '\033[2J\033[Hpainted-%d\n' 4; cat`);
+  await sees(page, 'painted-4');
+  await again();
+  must(!(await sees(page, 'painted-4')).includes('kept-3'), 'what is below the alternate screen shows through');
+  await page.keyboard.press('ArrowUp');
+  await sees(page, '^[OA');
+  await interrupt(page);
+  await run(page, String.raw`printf '\033[?1l\033[?25h\033[?1049l'`);
+  await sees(page, /kept-3[^]*lab\d+>\s*$/);
+
+  await run(page, 'htop');
+  await sees(page, /Load average/);
+  await again();
+  await sees(page, /Load average[^]*F10 ?Quit/);
+  await page.keyboard.press('F10');
+  await sees(page, /kept-3[^]*htop\nlab\d+>\s*$/);
   await fresh(page);
   await run(page, 'cat');
   await page.waitForTimeout(300);
