@@ -16,7 +16,8 @@
 //	2  {"cols": 120, "rows": 40}    1 to 1000 each
 //	3  {"answers": ["…"]}           to 2; see package sshlogin, as for 4
 //	4  {"format": "…", "blob": "…"} to 3
-//	5  bytes                        that are pasted, with the brackets if the terminal is in that mode
+//	5  bytes                        of a text that is pasted, as it is in the clipboard, in UTF-8; at most 4 MiB in all
+//	6                               that was all of it: now it is typed, with brackets if the terminal is in that mode
 //
 // appliance → person:
 //
@@ -45,8 +46,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -69,7 +70,7 @@ const MaxMessage = 256 << 10
 
 // The kinds of messages beside those of sshlogin: from the person, and to them.
 const (
-	kindKeys, kindResize, kindPaste = 1, 2, 5
+	kindKeys, kindResize, kindPaste, kindPasted = 1, 2, 5, 6
 
 	kindOutput, kindReplay, kindNotice = 1, 4, 5
 )
@@ -80,10 +81,10 @@ const (
 
 	// How often a target may want to set the clipboard. Each time is written to the audit log, which it must not fill.
 	copyEvery, copiesAtOnce = time.Second, 10
-)
 
 	// repaint is how long a window has another size for programs to see it: of two changes at once they would see none.
 	repaint = 200 * time.Millisecond
+)
 
 // Program implements appliance.Program.
 type Program struct {
@@ -327,6 +328,7 @@ func (t *shell) holds(side *appliance.Side) bool {
 // listen does what the person says, until they have gone.
 func (t *shell) listen(side *appliance.Side, r *message.Reader) {
 	defer side.Close()
+	var pasted []byte
 	for {
 		kind, body, err := r.Next()
 		if err != nil {
@@ -339,7 +341,14 @@ func (t *shell) listen(side *appliance.Side, r *message.Reader) {
 		case kindKeys:
 			err = t.write(body)
 		case kindPaste:
-			err = t.paste(side, body)
+			if len(pasted)+len(body) > maxPaste {
+				side.End(errPaste)
+				return
+			}
+			pasted = append(pasted, body...)
+		case kindPasted:
+			err = t.paste(side, pasted)
+			pasted = nil
 		case kindResize:
 			t.resize(body)
 		}
@@ -349,11 +358,16 @@ func (t *shell) listen(side *appliance.Side, r *message.Reader) {
 	}
 }
 
-func (t *shell) write(p []byte) error {
+// write types what belongs together.
+func (t *shell) write(parts ...[]byte) error {
 	t.typing.Lock()
 	defer t.typing.Unlock()
-	_, err := t.input.Write(p)
-	return err
+	for _, p := range parts {
+		if _, err := t.input.Write(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *shell) resize(body []byte) {
@@ -365,14 +379,6 @@ func (t *shell) resize(body []byte) {
 	t.size = wanted
 	t.mu.Unlock()
 	t.ssh.WindowChange(wanted.Rows, wanted.Cols)
-}
-
-// paste types what comes from a clipboard, if it may.
-func (t *shell) paste(side *appliance.Side, p []byte) error {
-	if err := clipboardEvent(side, policy.ClipboardIn, audit.ClipboardIn, p); err != nil {
-		return notice(side, err)
-	}
-	return t.write(p)
 }
 
 // clipboardOut says whether the target may set the clipboard to what it wants to. The caller holds mu.

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +25,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"sallyport/appliance/audit"
+	"sallyport/appliance/message"
 	"sallyport/appliance/sshlogin"
 )
 
@@ -383,10 +386,110 @@ func TestClipboard(t *testing.T) {
 		}
 		p := s.open(nil, certificate())
 		p.until("open")
-		p.send(kindPaste, "echo pas''ted\n")
-		if may {
-			p.shows("pasted")
-		} else {
+		p.send(kindKeys, `stty -echo; printf '\033[?2004h'; echo rea''dy; cat -v`+"\n")
+		p.shows("ready")
+		const text = "one\r\ntwo\x1b[201~ \x03ü\n"
+		p.send(kindPaste, text[:15])
+		p.send(kindPaste, text[15:])
+		p.send(kindPasted, "")
+		// Nor does a page fill the memory.
+		for range maxPaste/MaxMessage + 1 {
+			message.Write(p.flow, kindPaste, make([]byte, MaxMessage))
+		}
+		if r, _ := p.ends(); r.Code != "E_USAGE" {
+			t.Errorf("may %t: after a paste that is too long told %+v", may, r)
+		}
+	}
+}
+
+// TestReach: a server gets no further than its session. It can open nothing at the appliance, no agent, no X11, no forwarding,
+// and is asked for none; and it goes on.
+func TestReach(t *testing.T) {
+	s := newSite(t)
+	told := make(chan []string, 10) // what the appliance has asked for in a session
+	open := func(conn *ssh.ServerConn, channel ssh.Channel) error {
+		from := ssh.Marshal(struct {
+			Address    string
+			Port       uint32
+			Originator string
+			From       uint32
+		}{"127.0.0.1", 22, "127.0.0.1", 1})
+		for kind, payload := range map[string][]byte{
+			"auth-agent@openssh.com": nil, "auth-agent": nil, "session": nil, "x11": ssh.Marshal(struct {
+				Originator string
+				From       uint32
+			}{"127.0.0.1", 1}),
+			"direct-tcpip": from, "forwarded-tcpip": from, "forwarded-streamlocal@openssh.com": ssh.Marshal(struct{ Path, Reserved string }{"/run/agent", ""}), "tun@openssh.com": make([]byte, 8),
+		} {
+			if opened, _, err := conn.OpenChannel(kind, payload); err == nil {
+				opened.Close()
+				t.Errorf("a server has opened %s", kind)
+			} else if refused := new(ssh.OpenChannelError); !errors.As(err, &refused) {
+				return fmt.Errorf("open %s: %w", kind, err)
+			}
+		}
+		for _, kind := range []string{"tcpip-forward", "streamlocal-forward@openssh.com", "no-more-sessions@openssh.com", "hostkeys-00@openssh.com", "keepalive@openssh.com"} {
+			if ok, _, err := conn.SendRequest(kind, true, nil); ok || err != nil {
+				return fmt.Errorf("ask for %s: %t, %w", kind, ok, err)
+			}
+		}
+		for _, kind := range []string{"auth-agent-req@openssh.com", "x11-req", "shell", "exec", "subsystem"} {
+			if ok, err := channel.SendRequest(kind, true, nil); ok || err != nil {
+				return fmt.Errorf("ask the session for %s: %t, %w", kind, ok, err)
+			}
+		}
+		return nil
+	}
+	s.serve(&ssh.ServerConfig{NoClientAuth: true}, func(conn *ssh.ServerConn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+		s.wg.Go(func() {
+			for r := range requests {
+				t.Errorf("the appliance asks for %s", r.Type)
+				r.Reply(false, nil)
+			}
+		})
+		for c := range channels {
+			if c.ChannelType() != "session" {
+				t.Errorf("the appliance opens %s", c.ChannelType())
+			}
+			var asked []string
+			channel, requests, err := c.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for r := range requests {
+				asked = append(asked, r.Type)
+				r.Reply(true, nil)
+				if r.Type != "shell" {
+					continue
+				}
+				if err := open(conn, channel); err != nil {
+					t.Error(err)
+				}
+				io.WriteString(channel, "refused\r\n")
+				line := make([]byte, len("go on"))
+				if _, err := io.ReadFull(channel, line); err != nil {
+					t.Error(err)
+				}
+				fmt.Fprintf(channel, "%s, and it does\r\n", line)
+				channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
+				channel.Close()
+			}
+			told <- asked
+		}
+	})
+	p := s.open(nil, certificate())
+	p.until("open")
+	p.shows("refused")
+	p.send(kindKeys, "go on")
+	p.shows("go on, and it does")
+	if said := p.until("ended"); !strings.Contains(said, `"exit":0`) {
+		t.Errorf("ended with %s", said)
+	}
+	p.ends()
+	if asked := <-told; !slices.Equal(asked, []string{"env", "pty-req", "shell"}) || len(told) > 0 {
+		t.Errorf("the appliance asks for %q", asked)
+		if !may {
 			p.until("clipboard_in")
 		}
 		p.send(kindKeys, `printf '\033]52;c;aGVsbG8=\007s''et\n'`+"\n")
@@ -395,7 +498,7 @@ func TestClipboard(t *testing.T) {
 			t.Errorf("may %t: the clipboard is set %t", may, set)
 		}
 		in, out := s.book.of(audit.ClipboardIn), s.book.of(audit.ClipboardOut)
-		if len(in) != 1 || len(out) != 1 || out[0].Detail["size"] != "5" || out[0].Detail["sha256"] != "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" || (in[0].Code == "") != may || (out[0].Code == "") != may {
+		if len(in) != 1 || len(out) != 1 || out[0].Detail["size"] != "5" || out[0].Detail["sha256"] != "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" || in[0].Detail["size"] != strconv.Itoa(len(text)) || in[0].Detail["sha256"] != fmt.Sprintf("%x", sha256.Sum256([]byte(text))) || (in[0].Code == "") != may || (out[0].Code == "") != may {
 			t.Errorf("may %t: written %+v, %+v", may, in, out)
 		}
 		// A target does not fill the log by it.
