@@ -11,7 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -167,14 +167,6 @@ func TestPassword(t *testing.T) {
 // many is left. OpenSSH asks one after the other, so the server is another.
 func TestQuestions(t *testing.T) {
 	s := newSite(t)
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromSigner(key)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var mu sync.Mutex
 	ask := []string{"User of the vault: ", "One-time code: "}
 	var got []string
@@ -191,23 +183,7 @@ func TestQuestions(t *testing.T) {
 		mu.Unlock()
 		return nil, errors.Join(err, errors.New("no"))
 	}}
-	config.AddHostKey(signer)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	s.port = l.Addr().(*net.TCPAddr).Port
-	s.wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			ssh.NewServerConn(c, config)
-			c.Close()
-		}
-	})
+	s.serve(config, func(*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request) {})
 	for _, answers := range [][]string{{"ann", "123456"}, {}, {"one"}} {
 		mu.Lock()
 		got = nil
@@ -392,6 +368,30 @@ func TestClipboard(t *testing.T) {
 		p.send(kindPaste, text[:15])
 		p.send(kindPaste, text[15:])
 		p.send(kindPasted, "")
+		if !may {
+			p.until("clipboard_in")
+		}
+		p.send(kindKeys, "after\n")
+		p.shows("after")
+		if typed := strings.Contains(p.screen.String(), "^[[200~one\r\ntwo[201~ M-CM-<\r\n^[[201~after"); typed != may {
+			t.Errorf("may %t: on the screen %q", may, p.screen.String())
+		}
+		p.send(kindKeys, "\x04")
+		p.send(kindKeys, `printf '\033]52;c;aGVsbG8=\007s''et\n'`+"\n")
+		p.shows("set")
+		if set := strings.Contains(p.screen.String(), "\x1b]52;c;aGVsbG8=\x07"); set != may {
+			t.Errorf("may %t: the clipboard is set %t", may, set)
+		}
+		in, out := s.book.of(audit.ClipboardIn), s.book.of(audit.ClipboardOut)
+		if len(in) != 1 || len(out) != 1 || out[0].Detail["size"] != "5" || out[0].Detail["sha256"] != "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" || in[0].Detail["size"] != strconv.Itoa(len(text)) || in[0].Detail["sha256"] != fmt.Sprintf("%x", sha256.Sum256([]byte(text))) || (in[0].Code == "") != may || (out[0].Code == "") != may {
+			t.Errorf("may %t: written %+v, %+v", may, in, out)
+		}
+		// A target does not fill the log by it.
+		p.send(kindKeys, `for i in $(seq 500); do printf '\033]52;c;aGVsbG8=\007'; done; echo m''any`+"\n")
+		p.shows("many")
+		if n := len(s.book.of(audit.ClipboardOut)); n < copiesAtOnce || n > 100 {
+			t.Errorf("may %t: written %d times", may, n)
+		}
 		// Nor does a page fill the memory.
 		for range maxPaste/MaxMessage + 1 {
 			message.Write(p.flow, kindPaste, make([]byte, MaxMessage))
@@ -489,24 +489,6 @@ func TestReach(t *testing.T) {
 	p.ends()
 	if asked := <-told; !slices.Equal(asked, []string{"env", "pty-req", "shell"}) || len(told) > 0 {
 		t.Errorf("the appliance asks for %q", asked)
-		if !may {
-			p.until("clipboard_in")
-		}
-		p.send(kindKeys, `printf '\033]52;c;aGVsbG8=\007s''et\n'`+"\n")
-		p.shows("set")
-		if set := strings.Contains(p.screen.String(), "\x1b]52;c;aGVsbG8=\x07"); set != may {
-			t.Errorf("may %t: the clipboard is set %t", may, set)
-		}
-		in, out := s.book.of(audit.ClipboardIn), s.book.of(audit.ClipboardOut)
-		if len(in) != 1 || len(out) != 1 || out[0].Detail["size"] != "5" || out[0].Detail["sha256"] != "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" || in[0].Detail["size"] != strconv.Itoa(len(text)) || in[0].Detail["sha256"] != fmt.Sprintf("%x", sha256.Sum256([]byte(text))) || (in[0].Code == "") != may || (out[0].Code == "") != may {
-			t.Errorf("may %t: written %+v, %+v", may, in, out)
-		}
-		// A target does not fill the log by it.
-		p.send(kindKeys, `for i in $(seq 500); do printf '\033]52;c;aGVsbG8=\007'; done; echo m''any`+"\n")
-		p.shows("many")
-		if n := len(s.book.of(audit.ClipboardOut)); n < copiesAtOnce || n > 100 {
-			t.Errorf("may %t: written %d times", may, n)
-		}
 	}
 }
 
