@@ -21,8 +21,22 @@ type filter struct {
 	char  []byte // of a character that is not whole yet
 	held  []byte // of a sequence that is not decided yet
 	in    place
+	old   bool // a string of before OSC passes, which is not told from text
 	out   []byte
+
+	modes modes  // by what has passed
+	marks []mark // in out
+	next  int    // from where on in out there is to be another
 }
+
+// A mark is a place in the output where nothing has begun: from there on a terminal with these modes shows it as it is.
+type mark struct {
+	at    int
+	modes modes
+}
+
+// There is a mark at the first line after markEvery bytes; where no line comes in markLate more, at anything else.
+const markEvery, markLate = 4 << 10, 32 << 10
 
 // What is held is bounded: a clipboard, and what no other sequence comes near.
 const (
@@ -37,9 +51,13 @@ func newFilter(clipboard func([]byte) bool) *filter {
 	return &filter{clipboard: clipboard, state: (*filter).ground}
 }
 
-// pass returns what of p, and of what was held before, may be written. It is valid until the next call.
+// pass returns what of p, and of what was held before, may be written. It is valid until the next call, as marks are.
 func (f *filter) pass(p []byte) []byte {
-	f.out = f.out[:0]
+	f.next -= len(f.out)
+	f.out, f.marks = f.out[:0], f.marks[:0]
+	if len(f.char)+len(f.held) == 0 && f.in == inNothing && !f.old {
+		f.mark(markLate)
+	}
 	for _, b := range p {
 		f.decode(b)
 	}
@@ -92,11 +110,42 @@ const (
 
 func (f *filter) ground(b byte) {
 	if b == esc {
+		f.old = false
+		f.mark(markLate)
 		f.held = append(f.held[:0], esc)
 		f.state = (*filter).escape
 		return
 	}
 	f.out = append(f.out, b)
+	switch {
+	case b >= ' ':
+	case b == can, b == sub:
+		f.old = false
+	case b == '\n' && !f.old:
+		f.mark(0)
+	}
+}
+
+func (f *filter) mark(late int) {
+	if len(f.out) >= f.next+late {
+		f.marks = append(f.marks, mark{len(f.out), f.modes})
+		f.next = len(f.out) + markEvery
+	}
+}
+
+// sequence passes the one that is held, and follows what it switches. There is a mark before the alternate screen, one at its
+// beginning and one at its end; what switches is part of it.
+func (f *filter) sequence() {
+	was := f.modes
+	f.modes.follow(f.held)
+	switched := was.is(alternate) != f.modes.is(alternate)
+	if switched && f.modes.is(alternate) {
+		f.marks = append(f.marks, mark{len(f.out), was}, mark{len(f.out), f.modes})
+	}
+	f.out = append(f.out, f.held...)
+	if switched && was.is(alternate) {
+		f.marks = append(f.marks, mark{len(f.out), f.modes})
+	}
 }
 
 // control deals with what ends a sequence, or is obeyed inside of one; false if b is neither.
@@ -131,7 +180,8 @@ func (f *filter) escape(b byte) {
 	case ']':
 		f.state, f.in = (*filter).oscNumber, inNumber
 	default:
-		f.out = append(f.out, f.held...)
+		f.old = b == 'P' || b == 'X' || b == '^' || b == '_'
+		f.sequence()
 		f.reset()
 	}
 }
@@ -145,7 +195,7 @@ func (f *filter) csi(b byte) {
 	}
 	if b >= 0x40 {
 		if len(f.held) < maxSequence && harmless(f.held[2:len(f.held)-1], b) {
-			f.out = append(f.out, f.held...)
+			f.sequence()
 		}
 		f.reset()
 	}

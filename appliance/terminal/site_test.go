@@ -2,6 +2,8 @@ package terminal
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -207,6 +209,38 @@ func (s *site) startSSHD(config ...string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// serve has another server in the place of sshd. What handle does with a connection, it has done when that is closed.
+func (s *site) serve(config *ssh.ServerConfig, handle func(*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request)) {
+	s.t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromSigner(key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	config.AddHostKey(signer)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { l.Close() })
+	s.port = l.Addr().(*net.TCPAddr).Port
+	s.wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if conn, channels, requests, err := ssh.NewServerConn(c, config); err == nil {
+				handle(conn, channels, requests)
+			}
+			c.Close()
+		}
+	})
 }
 
 // A page is the browser's side of a flow.

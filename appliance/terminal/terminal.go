@@ -16,7 +16,8 @@
 //	2  {"cols": 120, "rows": 40}    1 to 1000 each
 //	3  {"answers": ["…"]}           to 2; see package sshlogin, as for 4
 //	4  {"format": "…", "blob": "…"} to 3
-//	5  bytes                        that are pasted, with the brackets if the terminal is in that mode
+//	5  bytes                        of a text that is pasted, as it is in the clipboard, in UTF-8; at most 4 MiB in all
+//	6                               that was all of it: now it is typed, with brackets if the terminal is in that mode
 //
 // appliance → person:
 //
@@ -26,14 +27,15 @@
 //	1  bytes                                    of output
 //	2  {"name": "", "instruction": "", "questions": [{"text": "Password: ", "echo": false}]}
 //	3  {"algorithm": "…", "data": "…"}
-//	4  bytes                                    of output that went before, at most 1 MiB in all, to a terminal that is reset
+//	4  bytes                                    of output that went before, to a terminal that is reset
 //	5  {"code": "E_DENIED", "sentence": "…", "hint": "…"}   something was left out; the session goes on
 //
 // # Joining
 //
 // A flow that joins takes the terminal over: the one before ends with E_SUPERSEDED. It gets what went before (4, as many
-// messages as are needed), then state open, and what follows. Full-screen programs are made to paint again. What policy
-// says of the clipboard is that of the flow that has the terminal.
+// messages as are needed), then state open, and what follows. That is 1 MiB at most; what was switched before (the alternate
+// screen, the mouse, how arrows are told) is switched again at its beginning. Full-screen programs are made to paint again. What
+// policy says of the clipboard is that of the flow that has the terminal.
 package terminal
 
 import (
@@ -44,6 +46,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -67,7 +70,7 @@ const MaxMessage = 256 << 10
 
 // The kinds of messages beside those of sshlogin: from the person, and to them.
 const (
-	kindKeys, kindResize, kindPaste = 1, 2, 5
+	kindKeys, kindResize, kindPaste, kindPasted = 1, 2, 5, 6
 
 	kindOutput, kindReplay, kindNotice = 1, 4, 5
 )
@@ -78,6 +81,9 @@ const (
 
 	// How often a target may want to set the clipboard. Each time is written to the audit log, which it must not fill.
 	copyEvery, copiesAtOnce = time.Second, 10
+
+	// repaint is how long a window has another size for programs to see it: of two changes at once they would see none.
+	repaint = 200 * time.Millisecond
 )
 
 // Program implements appliance.Program.
@@ -113,14 +119,14 @@ type shell struct {
 	copies  *rate.Limiter
 	input   io.WriteCloser
 	output  io.Reader
-	filter  *filter
 
 	typing sync.Mutex // input is one stream
 
-	mu   sync.Mutex
-	ring ring
-	side *appliance.Side // that has the terminal
-	size size
+	mu      sync.Mutex
+	filter  *filter
+	history *history
+	side    *appliance.Side // that has the terminal
+	size    size
 
 	taking sync.Mutex
 	holder *appliance.Side // who takes the terminal, and has it once mu can be had
@@ -141,7 +147,7 @@ func (p Program) Serve(ctx context.Context, s *appliance.Session) error {
 	if err != nil {
 		return err
 	}
-	t := &shell{program: p, session: s, side: side, holder: side, size: size{start.Cols, start.Rows}, copies: rate.NewLimiter(rate.Every(copyEvery), copiesAtOnce)}
+	t := &shell{program: p, session: s, side: side, holder: side, size: size{start.Cols, start.Rows}, history: newHistory(), copies: rate.NewLimiter(rate.Every(copyEvery), copiesAtOnce)}
 	if !t.size.valid() {
 		t.size = size{80, 24}
 	}
@@ -246,10 +252,10 @@ func (t *shell) say(p []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out := t.filter.pass(p)
-	t.ring.write(out)
+	t.history.write(out, t.filter.marks)
 	for len(out) > 0 {
 		n := min(len(out), maxOutput)
-		message.Write(t.side, kindOutput, out[:n]) // who has gone may come back, and has it from the ring
+		message.Write(t.side, kindOutput, out[:n]) // who has gone may come back, and has it from the history
 		out = out[n:]
 	}
 }
@@ -294,7 +300,7 @@ func (t *shell) takeOver(side *appliance.Side) {
 		return // somebody was faster
 	}
 	t.side = side
-	for _, piece := range t.ring.pieces(maxOutput) {
+	for piece := range slices.Chunk(t.history.replay(t.filter.modes), maxOutput) {
 		message.Write(side, kindReplay, piece)
 	}
 	opened(side)
@@ -304,7 +310,11 @@ func (t *shell) takeOver(side *appliance.Side) {
 	now := t.size
 	t.mu.Unlock()
 	// A window that changes is what has programs paint again.
-	t.ssh.WindowChange(now.Rows+1, now.Cols)
+	t.ssh.WindowChange(max(1, now.Rows-1), now.Cols)
+	select {
+	case <-time.After(repaint):
+	case <-side.Done():
+	}
 	t.ssh.WindowChange(now.Rows, now.Cols)
 	t.listen(side, r)
 }
@@ -318,6 +328,7 @@ func (t *shell) holds(side *appliance.Side) bool {
 // listen does what the person says, until they have gone.
 func (t *shell) listen(side *appliance.Side, r *message.Reader) {
 	defer side.Close()
+	var pasted []byte
 	for {
 		kind, body, err := r.Next()
 		if err != nil {
@@ -330,7 +341,14 @@ func (t *shell) listen(side *appliance.Side, r *message.Reader) {
 		case kindKeys:
 			err = t.write(body)
 		case kindPaste:
-			err = t.paste(side, body)
+			if len(pasted)+len(body) > maxPaste {
+				side.End(errPaste)
+				return
+			}
+			pasted = append(pasted, body...)
+		case kindPasted:
+			err = t.paste(side, pasted)
+			pasted = nil
 		case kindResize:
 			t.resize(body)
 		}
@@ -340,11 +358,16 @@ func (t *shell) listen(side *appliance.Side, r *message.Reader) {
 	}
 }
 
-func (t *shell) write(p []byte) error {
+// write types what belongs together.
+func (t *shell) write(parts ...[]byte) error {
 	t.typing.Lock()
 	defer t.typing.Unlock()
-	_, err := t.input.Write(p)
-	return err
+	for _, p := range parts {
+		if _, err := t.input.Write(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *shell) resize(body []byte) {
@@ -356,14 +379,6 @@ func (t *shell) resize(body []byte) {
 	t.size = wanted
 	t.mu.Unlock()
 	t.ssh.WindowChange(wanted.Rows, wanted.Cols)
-}
-
-// paste types what comes from a clipboard, if it may.
-func (t *shell) paste(side *appliance.Side, p []byte) error {
-	if err := clipboardEvent(side, policy.ClipboardIn, audit.ClipboardIn, p); err != nil {
-		return notice(side, err)
-	}
-	return t.write(p)
 }
 
 // clipboardOut says whether the target may set the clipboard to what it wants to. The caller holds mu.

@@ -7,14 +7,16 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +25,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"sallyport/appliance/audit"
+	"sallyport/appliance/message"
 	"sallyport/appliance/sshlogin"
 )
 
@@ -164,14 +167,6 @@ func TestPassword(t *testing.T) {
 // many is left. OpenSSH asks one after the other, so the server is another.
 func TestQuestions(t *testing.T) {
 	s := newSite(t)
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromSigner(key)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var mu sync.Mutex
 	ask := []string{"User of the vault: ", "One-time code: "}
 	var got []string
@@ -188,23 +183,7 @@ func TestQuestions(t *testing.T) {
 		mu.Unlock()
 		return nil, errors.Join(err, errors.New("no"))
 	}}
-	config.AddHostKey(signer)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	s.port = l.Addr().(*net.TCPAddr).Port
-	s.wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			ssh.NewServerConn(c, config)
-			c.Close()
-		}
-	})
+	s.serve(config, func(*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request) {})
 	for _, answers := range [][]string{{"ann", "123456"}, {}, {"one"}} {
 		mu.Lock()
 		got = nil
@@ -347,8 +326,29 @@ func TestJoin(t *testing.T) {
 	if !strings.Contains(second.screen.String(), "300000\r\n") || strings.Contains(second.screen.String(), "\x00") {
 		t.Error("what went before is missing")
 	}
-	second.send(kindKeys, "exit 3\n")
-	if said := second.until("ended"); !strings.Contains(said, `"exit":3`) {
+
+	// A program that has painted more than is kept has its screen and its modes, is told that the window has changed, and what
+	// was there before it still is.
+	painter := s.write("painter", `trap 'echo size $(stty size)' WINCH
+printf '\033[?1049h\033[?1h\033[?1002;1006h'
+head -c 600000 /dev/zero | tr '\0' x
+echo painted
+until read line; do :; done
+`)
+	second.send(kindKeys, "sh "+painter+"\n")
+	second.shows("painted")
+	third := s.open(first.opened.Session, size{100, 30})
+	third.until("open")
+	replayed := third.screen.String()
+	below, painted, _ := strings.Cut(replayed, "\x1b[?1049h")
+	if len(replayed) > maxNormal+maxAlternate+1000 || !strings.Contains(below, "30 100\r\n") || !strings.HasPrefix(painted, "\x1b[?1h\x1b[?1002h\x1b[?1006hx") {
+		t.Errorf("%d bytes, of which %.200q are of the program", len(replayed), painted)
+	}
+	third.shows("size 29 100")
+	third.shows("size 30 100")
+	third.send(kindKeys, "\n")
+	third.send(kindKeys, "printf '\\033[?1049l'; exit 3\n")
+	if said := third.until("ended"); !strings.Contains(said, `"exit":3`) {
 		t.Errorf("ended with %s", said)
 	}
 }
@@ -362,19 +362,28 @@ func TestClipboard(t *testing.T) {
 		}
 		p := s.open(nil, certificate())
 		p.until("open")
-		p.send(kindPaste, "echo pas''ted\n")
-		if may {
-			p.shows("pasted")
-		} else {
+		p.send(kindKeys, `stty -echo; printf '\033[?2004h'; echo rea''dy; cat -v`+"\n")
+		p.shows("ready")
+		const text = "one\r\ntwo\x1b[201~ \x03ü\n"
+		p.send(kindPaste, text[:15])
+		p.send(kindPaste, text[15:])
+		p.send(kindPasted, "")
+		if !may {
 			p.until("clipboard_in")
 		}
+		p.send(kindKeys, "after\n")
+		p.shows("after")
+		if typed := strings.Contains(p.screen.String(), "^[[200~one\r\ntwo[201~ M-CM-<\r\n^[[201~after"); typed != may {
+			t.Errorf("may %t: on the screen %q", may, p.screen.String())
+		}
+		p.send(kindKeys, "\x04")
 		p.send(kindKeys, `printf '\033]52;c;aGVsbG8=\007s''et\n'`+"\n")
 		p.shows("set")
 		if set := strings.Contains(p.screen.String(), "\x1b]52;c;aGVsbG8=\x07"); set != may {
 			t.Errorf("may %t: the clipboard is set %t", may, set)
 		}
 		in, out := s.book.of(audit.ClipboardIn), s.book.of(audit.ClipboardOut)
-		if len(in) != 1 || len(out) != 1 || out[0].Detail["size"] != "5" || out[0].Detail["sha256"] != "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" || (in[0].Code == "") != may || (out[0].Code == "") != may {
+		if len(in) != 1 || len(out) != 1 || out[0].Detail["size"] != "5" || out[0].Detail["sha256"] != "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" || in[0].Detail["size"] != strconv.Itoa(len(text)) || in[0].Detail["sha256"] != fmt.Sprintf("%x", sha256.Sum256([]byte(text))) || (in[0].Code == "") != may || (out[0].Code == "") != may {
 			t.Errorf("may %t: written %+v, %+v", may, in, out)
 		}
 		// A target does not fill the log by it.
@@ -383,6 +392,103 @@ func TestClipboard(t *testing.T) {
 		if n := len(s.book.of(audit.ClipboardOut)); n < copiesAtOnce || n > 100 {
 			t.Errorf("may %t: written %d times", may, n)
 		}
+		// Nor does a page fill the memory.
+		for range maxPaste/MaxMessage + 1 {
+			message.Write(p.flow, kindPaste, make([]byte, MaxMessage))
+		}
+		if r, _ := p.ends(); r.Code != "E_USAGE" {
+			t.Errorf("may %t: after a paste that is too long told %+v", may, r)
+		}
+	}
+}
+
+// TestReach: a server gets no further than its session. It can open nothing at the appliance, no agent, no X11, no forwarding,
+// and is asked for none; and it goes on.
+func TestReach(t *testing.T) {
+	s := newSite(t)
+	told := make(chan []string, 10) // what the appliance has asked for in a session
+	open := func(conn *ssh.ServerConn, channel ssh.Channel) error {
+		from := ssh.Marshal(struct {
+			Address    string
+			Port       uint32
+			Originator string
+			From       uint32
+		}{"127.0.0.1", 22, "127.0.0.1", 1})
+		for kind, payload := range map[string][]byte{
+			"auth-agent@openssh.com": nil, "auth-agent": nil, "session": nil, "x11": ssh.Marshal(struct {
+				Originator string
+				From       uint32
+			}{"127.0.0.1", 1}),
+			"direct-tcpip": from, "forwarded-tcpip": from, "forwarded-streamlocal@openssh.com": ssh.Marshal(struct{ Path, Reserved string }{"/run/agent", ""}), "tun@openssh.com": make([]byte, 8),
+		} {
+			if opened, _, err := conn.OpenChannel(kind, payload); err == nil {
+				opened.Close()
+				t.Errorf("a server has opened %s", kind)
+			} else if refused := new(ssh.OpenChannelError); !errors.As(err, &refused) {
+				return fmt.Errorf("open %s: %w", kind, err)
+			}
+		}
+		for _, kind := range []string{"tcpip-forward", "streamlocal-forward@openssh.com", "no-more-sessions@openssh.com", "hostkeys-00@openssh.com", "keepalive@openssh.com"} {
+			if ok, _, err := conn.SendRequest(kind, true, nil); ok || err != nil {
+				return fmt.Errorf("ask for %s: %t, %w", kind, ok, err)
+			}
+		}
+		for _, kind := range []string{"auth-agent-req@openssh.com", "x11-req", "shell", "exec", "subsystem"} {
+			if ok, err := channel.SendRequest(kind, true, nil); ok || err != nil {
+				return fmt.Errorf("ask the session for %s: %t, %w", kind, ok, err)
+			}
+		}
+		return nil
+	}
+	s.serve(&ssh.ServerConfig{NoClientAuth: true}, func(conn *ssh.ServerConn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+		s.wg.Go(func() {
+			for r := range requests {
+				t.Errorf("the appliance asks for %s", r.Type)
+				r.Reply(false, nil)
+			}
+		})
+		for c := range channels {
+			if c.ChannelType() != "session" {
+				t.Errorf("the appliance opens %s", c.ChannelType())
+			}
+			var asked []string
+			channel, requests, err := c.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for r := range requests {
+				asked = append(asked, r.Type)
+				r.Reply(true, nil)
+				if r.Type != "shell" {
+					continue
+				}
+				if err := open(conn, channel); err != nil {
+					t.Error(err)
+				}
+				io.WriteString(channel, "refused\r\n")
+				line := make([]byte, len("go on"))
+				if _, err := io.ReadFull(channel, line); err != nil {
+					t.Error(err)
+				}
+				fmt.Fprintf(channel, "%s, and it does\r\n", line)
+				channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
+				channel.Close()
+			}
+			told <- asked
+		}
+	})
+	p := s.open(nil, certificate())
+	p.until("open")
+	p.shows("refused")
+	p.send(kindKeys, "go on")
+	p.shows("go on, and it does")
+	if said := p.until("ended"); !strings.Contains(said, `"exit":0`) {
+		t.Errorf("ended with %s", said)
+	}
+	p.ends()
+	if asked := <-told; !slices.Equal(asked, []string{"env", "pty-req", "shell"}) || len(told) > 0 {
+		t.Errorf("the appliance asks for %q", asked)
 	}
 }
 

@@ -206,18 +206,21 @@ await part('stopping what does not stop', async () => {
 
 // ---- The clipboard.
 
-await part('paste of 100 kB', async () => {
+await part('paste of 200 kB, twice, and typing', async () => {
   const lines = [];
-  for (let n = 0; lines.length < 1800; n++) lines.push(`${String(n).padStart(6, '0')} ${createHash('sha256').update(String(n)).digest('base64')} ü日`);
+  for (let n = 0; lines.length < 3600; n++) lines.push(`${String(n).padStart(6, '0')} ${createHash('sha256').update(String(n)).digest('base64')} ü日`);
   const text = lines.join('\n') + '\n';
-  const sum = createHash('sha256').update(text).digest('hex');
+  const sum = createHash('sha256').update(text + text + 'and this\n').digest('hex');
   await page.evaluate((t) => navigator.clipboard.writeText(t), text);
   await run(page, 'bind "set enable-bracketed-paste off"; printf "\\033[?2004l"; echo to""be""pasted; stty -echo; cat >pasted');
   await sees(page, /^tobepasted$/m);
-  await page.keyboard.press('Control+Shift+V');
-  await page.getByRole('alertdialog').getByRole('button', { name: 'Paste' }).click(); // asked, because there are many lines
-  await page.waitForFunction(() => !document.querySelector('[role=alertdialog]'));
-  await page.locator('.xterm-helper-textarea').focus();
+  for (let i = 0; i < 2; i++) {
+    await page.keyboard.press('Control+Shift+V');
+    await page.getByRole('alertdialog').getByRole('button', { name: 'Paste' }).click(); // asked, because there are many lines
+    await page.waitForFunction(() => !document.querySelector('[role=alertdialog]'));
+    await page.locator('.xterm-helper-textarea').focus();
+  }
+  await run(page, 'and this');
   await page.keyboard.press('Control+D');
   await run(page, 'stty echo; sha256sum pasted');
   const seen = await sees(page, /[0-9a-f]{64}/, 30_000);
@@ -314,12 +317,33 @@ await part('reload', async () => {
   await fresh(page);
   await run(page, 'before=kept; echo painted-$((1+1))');
   await sees(page, 'painted-2');
-  await page.reload();
-  await page.locator('.session .state', { hasText: 'Connected' }).waitFor();
-  await readable(page);
+  const again = async () => {
+    await page.reload();
+    await page.locator('.session .state', { hasText: 'Connected' }).waitFor();
+    await readable(page);
+  };
+  await again();
   await sees(page, 'painted-2');
   await run(page, 'echo $before-$((1+2))');
   await sees(page, 'kept-3');
+
+  // One that has painted more than is kept, and has switched what no painting shows.
+  await run(page, String.raw`printf '\033[?1049h\033[?1h\033[?25l'; head -c 400000 /dev/zero | tr '\0' x; printf '\033[2J\033[Hpainted-%d\n' 4; cat`);
+  await sees(page, 'painted-4');
+  await again();
+  must(!(await sees(page, 'painted-4')).includes('kept-3'), 'what is below the alternate screen shows through');
+  await page.keyboard.press('ArrowUp');
+  await sees(page, '^[OA');
+  await interrupt(page);
+  await run(page, String.raw`printf '\033[?1l\033[?25h\033[?1049l'`);
+  await sees(page, /kept-3[^]*lab\d+>\s*$/);
+
+  await run(page, 'htop');
+  await sees(page, /Load average/);
+  await again();
+  await sees(page, /Load average[^]*F10 ?Quit/);
+  await page.keyboard.press('F10');
+  await sees(page, /kept-3[^]*htop\nlab\d+>\s*$/);
 });
 
 await part('echo', async () => {

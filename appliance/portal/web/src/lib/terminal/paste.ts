@@ -1,19 +1,19 @@
-// Text from the clipboard on its way into a terminal.
+// Text from the clipboard on its way into a terminal. What a program reads of it, the appliance makes: it writes down what was
+// pasted, and has it as it was.
 
 // piece is the longest part of a paste that is sent in one message.
 const piece = 192 << 10;
 
-// mostPasted is the longest paste that is taken.
-export const mostPasted = 8 << 20;
+// mostPasted is the longest paste that the appliance takes, in bytes.
+export const mostPasted = 4 << 20;
 
-// pasted is what a program reads for a text: a line ends with a carriage return, as with the key. A text that would end the
-// brackets of a paste itself could type commands after it, so escapes in it are left out.
-export function pasted(text: string, bracketed: boolean): Uint8Array<ArrayBuffer> {
-  const lines = text.replace(/\r?\n/g, '\r').replace(/\x1b/g, '');
-  return new TextEncoder().encode(bracketed ? `\x1b[200~${lines}\x1b[201~` : lines);
+// tooLong says whether a text is longer than what is taken.
+export function tooLong(text: string): boolean {
+  return text.length > mostPasted || new TextEncoder().encode(text).length > mostPasted;
 }
 
-export function* pieces(bytes: Uint8Array<ArrayBuffer>): Generator<Uint8Array<ArrayBuffer>> {
+export function* pieces(text: string): Generator<Uint8Array<ArrayBuffer>> {
+  const bytes = new TextEncoder().encode(text);
   for (let at = 0; at < bytes.length; at += piece) yield bytes.subarray(at, at + piece);
 }
 

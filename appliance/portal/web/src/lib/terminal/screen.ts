@@ -117,9 +117,10 @@ export class Screen {
     }
   }
 
-  // clear is for a screen that is painted anew.
+  // clear is for a screen that is painted anew. A reset does not bring back a cursor that a program has hidden.
   clear(): void {
     this.terminal.reset();
+    this.terminal.write('\x1b[?25h');
   }
 
   selection(): string {

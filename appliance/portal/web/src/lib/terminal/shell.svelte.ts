@@ -7,7 +7,7 @@
 // Who joins one has its screen painted anew.
 
 import { json } from '../messages';
-import { pasted, pieces } from './paste';
+import { pieces } from './paste';
 import { ended, Session, type State } from './session.svelte';
 
 // What a shell draws on.
@@ -16,7 +16,6 @@ export interface Canvas {
   clear(): void;
   readonly cols: number;
   readonly rows: number;
-  readonly bracketed: boolean;
 }
 
 interface ShellState extends State {
@@ -25,17 +24,18 @@ interface ShellState extends State {
 }
 
 // Kinds of messages, by who says them.
-const Say = { keys: 1, resize: 2, paste: 5 } as const;
+const Say = { keys: 1, resize: 2, paste: 5, pasted: 6 } as const;
 const Told = { output: 1, replay: 4 } as const;
 
-// mostTyped is how much of what was typed may wait for the target, in bytes: beyond it keys are not taken.
-const mostTyped = 64 << 10;
+// mostWaiting is how much of what was typed and pasted may wait for the target, in bytes: two of the longest pastes. Beyond it
+// nothing is taken, which is told.
+const mostWaiting = 8 << 20;
 
 export class Shell extends Session {
   farewell = $state(''); // how it has ended in order
-  pasting = $state(false);
 
-  private waiting = 0; // bytes typed that have no place yet
+  private waiting = 0; // bytes that have no place yet
+  private full = false; // it is told that no more is taken
 
   constructor(
     target: string,
@@ -47,6 +47,7 @@ export class Shell extends Session {
   protected override begin(): object {
     this.farewell = 'The session is over.';
     this.waiting = 0;
+    this.full = false;
     this.canvas.clear();
     const { cols, rows } = this.canvas;
     return { cols, rows, term: 'xterm-256color' };
@@ -62,33 +63,36 @@ export class Shell extends Session {
     else if (exit) this.farewell = `The shell has ended with status ${exit}.`;
   }
 
-  protected override gone(): void {
-    this.pasting = false;
-  }
-
   type(text: string): void {
     this.keys(new TextEncoder().encode(text));
   }
 
   keys(bytes: Uint8Array<ArrayBuffer>): void {
-    if (this.phase !== 'open' || this.waiting + bytes.length > mostTyped) return;
-    this.waiting += bytes.length;
-    void this.messages
-      ?.send(Say.keys, bytes)
-      .catch(ended)
-      .finally(() => (this.waiting -= bytes.length));
+    if (this.takes(bytes.length)) this.say(Say.keys, bytes);
   }
 
-  async paste(text: string): Promise<void> {
-    if (this.phase !== 'open' || this.pasting) return;
-    this.pasting = true;
-    try {
-      for (const piece of pieces(pasted(text, this.canvas.bracketed))) await this.messages?.send(Say.paste, piece);
-    } catch {
-      // The flow has ended, which the session tells.
-    } finally {
-      this.pasting = false;
-    }
+  // paste says all of it at once: what is typed or pasted next comes after it.
+  paste(text: string): void {
+    const parts = [...pieces(text)];
+    if (!this.takes(parts.reduce((n, p) => n + p.length, 0))) return;
+    for (const part of parts) this.say(Say.paste, part);
+    this.say(Say.pasted, new Uint8Array());
+  }
+
+  private takes(length: number): boolean {
+    if (this.phase !== 'open') return false;
+    const fits = this.waiting + length <= mostWaiting;
+    if (!fits && !this.full) this.note({ sentence: `${this.target} takes no more for now: what you type or paste is left out until it does.` });
+    this.full = !fits;
+    return fits;
+  }
+
+  private say(kind: number, bytes: Uint8Array<ArrayBuffer>): void {
+    this.waiting += bytes.length;
+    void this.messages
+      ?.send(kind, bytes)
+      .catch(ended)
+      .finally(() => (this.waiting -= bytes.length));
   }
 
   resize(cols: number, rows: number): void {
