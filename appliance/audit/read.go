@@ -23,7 +23,7 @@ type Filter struct {
 	Session      string
 	Flow         string
 	Code         string // or how it begins: "E_" for all that was refused or went wrong
-	Heads        bool // heads too
+	Heads        bool   // heads too
 }
 
 func (f Filter) wants(e Event) bool {
