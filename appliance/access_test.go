@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -357,5 +358,42 @@ func TestAccountsByHand(t *testing.T) {
 	}
 	if text := fmt.Sprint(s.book.all()); strings.Contains(text, "secret") {
 		t.Error("a link is in the audit log")
+	}
+}
+
+// TestWhatIsInForce: administrators see all targets and what is said of them, wherever the access files are kept; nobody else does.
+func TestWhatIsInForce(t *testing.T) {
+	s := newSite(t)
+	s.SetPolicy(s.parse(siteAccess, `@id("no files") forbid (principal, action in [Action::"upload", Action::"download"], resource == Target::"named");`))
+	names := func(path string) (names string, no api.Failure) {
+		var list []api.Target
+		no = s.ask("GET", path, nil, &list)
+		for _, target := range list {
+			names += fmt.Sprintf("%s at %s, files %t; ", target.Name, cmp.Or(target.Address, "?"), target.Files)
+		}
+		return names, no
+	}
+	if got, _ := names("targets"); got != "db-1 at ?, files true; named at ?, files false; outside at ?, files true; rebound at ?, files true; " {
+		t.Errorf("ann may use %s", got)
+	}
+	if got, _ := names("targets?all"); !strings.HasPrefix(got, "db-1 at 10.0.0.5, files false; hidden at hidden.corp.example, files false; named at db.corp.example, ") || strings.Count(got, ";") != 5 {
+		t.Errorf("there are %s", got)
+	}
+	var list []api.PolicyStatement
+	if no := s.ask("GET", "policy", nil, &list); no.Code != "" {
+		t.Fatal(no)
+	}
+	var said []string
+	for _, one := range list {
+		said = append(said, one.Kind+" "+one.Effect+" "+one.ID)
+	}
+	if got := strings.Join(said, "; "); !strings.Contains(got, "rule permit operators") || !strings.Contains(got, "policy forbid no files") {
+		t.Errorf("in force are %s", got)
+	}
+	s.peer.User = "bob"
+	for _, path := range []string{"targets?all", "policy"} {
+		if no := s.ask("GET", path, nil, nil); no.Code != "E_ADMIN" {
+			t.Errorf("%s to bob: %+v", path, no)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -103,6 +104,23 @@ func statusOf(c frame.Code) int {
 	return http.StatusBadRequest
 }
 
+// targets lists the targets that the caller may see, or all there are.
+func (c call) targets() (any, error) {
+	if !c.URL.Query().Has("all") {
+		return c.gateway.targets(c.peer), nil
+	}
+	if !c.gateway.isAdmin(c.peer) {
+		return nil, frame.Refuse("E_ADMIN", "only administrators see targets that they may not use", "leave all out")
+	}
+	list := []api.Target{}
+	for _, t := range c.gateway.policy.Load().Targets() {
+		l := c.gateway.listedTarget(t)
+		l.Address = t.Host
+		list = append(list, l)
+	}
+	return list, nil
+}
+
 func (g *Gateway) targets(p frame.Peer) []api.Target {
 	list := []api.Target{}
 	standing, _ := g.standing(p.Device)
@@ -111,21 +129,29 @@ func (g *Gateway) targets(p frame.Peer) []api.Target {
 		return list
 	}
 	user, groups := p.User, standing.Groups
+	var programs []string // to which a link narrows its guests
 	if scope.Link != "" {
 		l, err := g.goodLink(scope.Link, time.Now())
 		if err != nil {
 			return list
 		}
-		user, groups = l.Maker, g.groupsOf(l.Maker)
+		user, groups, programs = l.Maker, g.groupsOf(l.Maker), l.Programs
 	}
 	for _, t := range g.policy.Load().Visible(user, groups...) {
 		t, ok := narrowed(t, scope)
 		if !ok {
 			continue
 		}
-		list = append(list, api.Target{Name: t.Name, VNet: t.VNet, Protocols: protocols(t.Offers), Labels: t.Labels, HostKeys: g.hostKeysOf(t), HostCA: t.HostCA, Latest: g.reached.of(t.Name), CredSSP: credSSP(t)})
+		l := g.listedTarget(t)
+		l.Files = t.Files && l.Protocols[policy.SSH] != nil && (len(programs) == 0 || slices.Contains(programs, "files"))
+		list = append(list, l)
 	}
 	return list
+}
+
+// listedTarget is a target as the API shows it.
+func (g *Gateway) listedTarget(t policy.Target) api.Target {
+	return api.Target{Name: t.Name, VNet: t.VNet, Protocols: protocols(t.Offers), Labels: t.Labels, HostKeys: g.hostKeysOf(t), HostCA: t.HostCA, Latest: g.reached.of(t.Name), CredSSP: credSSP(t)}
 }
 
 func protocols(offers []policy.Offer) map[string][]int {

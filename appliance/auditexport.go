@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -154,6 +156,16 @@ var csvColumns = []struct {
 	{"duration_ms", func(e *audit.Event) string { return number(e.Duration) }},
 	{"by", func(e *audit.Event) string { return cell(e.By) }},
 	{"object", func(e *audit.Event) string { return cell(e.Object) }},
+	{"detail", func(e *audit.Event) string { return cell(details(e.Detail)) }},
+}
+
+// details are what else there is to say of an event, in one cell.
+func details(all map[string]string) string {
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		words = append(words, name+"="+all[name])
+	}
+	return strings.Join(words, "; ")
 }
 
 // cell is text of a table. What a spreadsheet would take for a formula gets a mark before it: names come from outside.

@@ -8,8 +8,10 @@ import (
 	"iter"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/appliance/audit"
 )
@@ -32,7 +34,7 @@ func (s *site) export(t *testing.T, query string) (*http.Response, string, error
 func TestAuditExport(t *testing.T) {
 	s := newSite(t)
 	for i := range 3000 {
-		s.book.Write(audit.Event{Kind: audit.FlowEnd, User: "ann", Target: `=cmd|"x",'`, Session: fmt.Sprintf("%04x", i), Policies: []string{"a", "b"}, Port: 22, Up: 7, Code: "E_IDLE"})
+		s.book.Write(audit.Event{Kind: audit.FlowEnd, User: "ann", Target: `=cmd|"x",'`, Session: fmt.Sprintf("%04x", i), Policies: []string{"a", "b"}, Port: 22, Up: 7, Code: "E_IDLE", Detail: map[string]string{"size": "7", "sha256": "abc"}})
 	}
 	s.book.Write(audit.Event{Kind: audit.SignInOK, User: "-bob"})
 
@@ -49,7 +51,7 @@ func TestAuditExport(t *testing.T) {
 	for i, name := range rows[0] {
 		first[name] = rows[1][i]
 	}
-	for name, want := range map[string]string{"seq": "1", "event": "flow.end", "user": "ann", "target": `'=cmd|"x",'`, "policies": "a b", "port": "22", "up": "7", "down": "", "code": "E_IDLE", "session": "0000"} {
+	for name, want := range map[string]string{"seq": "1", "event": "flow.end", "user": "ann", "target": `'=cmd|"x",'`, "policies": "a b", "port": "22", "up": "7", "down": "", "code": "E_IDLE", "session": "0000", "detail": "sha256=abc; size=7"} {
 		if first[name] != want {
 			t.Errorf("%s is %q, want %q", name, first[name], want)
 		}
@@ -65,6 +67,34 @@ func TestAuditExport(t *testing.T) {
 	for query, says := range map[string]string{"": "as must be csv or jsonl", "?as=xlsx": `not \"xlsx\"`, "?as=csv&since=yesterday": "since must be a time"} {
 		if resp, body, _ := s.export(t, query); resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, says) {
 			t.Errorf("%q: %s %s", query, resp.Status, body)
+		}
+	}
+}
+
+// asked is a trail that notes what is asked of it.
+type asked struct {
+	*notebook
+	filter audit.Filter
+}
+
+func (a *asked) Read(f audit.Filter) iter.Seq2[audit.Event, error] {
+	a.filter = f
+	return a.notebook.Read(f)
+}
+
+// TestAuditFilter: what is asked for without a beginning is the day before its end, and the rest is as it is asked for.
+func TestAuditFilter(t *testing.T) {
+	s := newSite(t)
+	trail := &asked{notebook: s.book}
+	s.Audit = trail
+	until := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	for query, want := range map[string]audit.Filter{
+		"?until=2026-11-23T10:00:00Z":                            {Since: until.Add(-latestOf), Until: until},
+		"?until=2026-11-23T10:00:00Z&since=2026-11-01T00:00:00Z": {Since: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), Until: until},
+		"?after=7&code=E_&user=ann&event=clipboard":              {After: 7, Code: "E_", User: "ann", Kinds: []string{"clipboard", "clipboard."}},
+	} {
+		if no := s.ask("GET", "audit"+query, nil, nil); no.Code != "" || !reflect.DeepEqual(trail.filter, want) {
+			t.Errorf("%s: %+v, %+v", query, trail.filter, no)
 		}
 	}
 }

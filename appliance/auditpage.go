@@ -13,7 +13,8 @@ import (
 	"sallyport/frame"
 )
 
-// A page of the audit log has so many events at most, and what is asked for without a time are the latest of the last day.
+// A page of the audit log has so many events at most, and what is asked for without since are the latest of a day: of the
+// last one, or of that before until.
 const (
 	eventsOfPage = 500
 	latestEvents = 100
@@ -30,6 +31,9 @@ func (c call) auditPage() (any, error) {
 	latest := f.After == 0 && f.Since.IsZero()
 	if latest {
 		f.Since = time.Now().Add(-latestOf)
+		if !f.Until.IsZero() {
+			f.Since = f.Until.Add(-latestOf)
+		}
 	}
 	page := api.AuditPage{Events: []json.RawMessage{}, Next: f.After}
 	for e, err := range c.gateway.Audit.Read(f) {
@@ -65,7 +69,7 @@ func mustBe(q url.Values, name, form string) error {
 }
 
 func filterOf(q url.Values) (f audit.Filter, err error) {
-	f = audit.Filter{User: q.Get("user"), Target: q.Get("target")}
+	f = audit.Filter{User: q.Get("user"), Target: q.Get("target"), Code: q.Get("code")}
 	if kind := q.Get("event"); kind != "" {
 		f.Kinds = []string{kind, kind + "."}
 	}

@@ -486,7 +486,7 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 	}
 	addr, err := f.resolve(ctx, vnet, limits.ResolveTimeout)
 	if err != nil {
-		return nil, err
+		return nil, f.unreached(err)
 	}
 	decided, err := p.DecideAddress(f.grant, addr)
 	if err != nil {
@@ -509,17 +509,21 @@ func (f *flow) dial(ctx context.Context, p *policy.Policy, limits Limits) (relay
 		return nil, unwritten
 	}
 	if err != nil {
-		err = dialReason(f.name(), limits.DialTimeout, err)
-		if f.life.Err() == nil { // else its person has given up, which says nothing of the target
-			f.gateway.reached.note(f.grant.Target, err)
-		}
-		return nil, err
+		return nil, f.unreached(dialReason(f.name(), limits.DialTimeout, err))
 	}
 	f.gateway.reached.note(f.grant.Target, nil)
 	if f.open.Program != "" {
 		return f.startSession(conn)
 	}
 	return relay.Wrap(conn), nil
+}
+
+// unreached notes why the target was not reached, unless its person has given up, which says nothing of it.
+func (f *flow) unreached(why error) error {
+	if f.life.Err() == nil {
+		f.gateway.reached.note(f.grant.Target, why)
+	}
+	return why
 }
 
 // writeDecision writes that the flow is allowed, while it is being dialled.

@@ -2,11 +2,13 @@ package appliance
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"sallyport/appliance/api"
+	"sallyport/frame"
 	"sallyport/relay"
 )
 
@@ -56,5 +58,12 @@ func TestReached(t *testing.T) {
 	r.note("db-1", nil)
 	if n := r.of("db-1"); n == nil || !n.OK || n.Why != "" {
 		t.Errorf("%+v", n)
+	}
+	s := newSite(t)
+	if _, _, err := s.open(frame.OpenRequest{Target: "outside", Protocol: "ssh"}); err == nil {
+		t.Error("a flow leads out of the VNet")
+	}
+	if n := s.reached.of("outside"); n == nil || n.OK || !strings.HasPrefix(n.Why, "outside is not reachable: ") {
+		t.Errorf("a target whose name leads nowhere good: %+v", n)
 	}
 }

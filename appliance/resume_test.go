@@ -22,6 +22,7 @@ type traveller struct {
 	stream  *frame.Stream
 	opened  *frame.Opened
 	current *frametest.PipeCarrier
+	heard   chan string // lines for the person
 }
 
 // connect gives the appliance a new connection and returns the client's end.
@@ -49,10 +50,10 @@ func (s *site) travel(p frame.Peer) *traveller {
 // travelBy opens a flow as it is asked for.
 func (s *site) travelBy(p frame.Peer, req frame.OpenRequest) *traveller {
 	s.t.Helper()
-	v := &traveller{site: s, peer: p}
+	v := &traveller{site: s, peer: p, heard: make(chan string, 16)}
 	c, bond := v.connect()
 	var err error
-	if v.stream, v.opened, err = frame.Open(s.t.Context(), c, req, frame.Options{}); err == nil {
+	if v.stream, v.opened, err = frame.Open(s.t.Context(), c, req, frame.Options{Notice: func(n frame.Notice) { v.heard <- n.Text }}); err == nil {
 		err = v.stream.Keep(bond, v.opened)
 	}
 	if err != nil {

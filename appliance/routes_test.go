@@ -53,6 +53,7 @@ var questions = map[string]question{
 	"GET bench":              {ann: "400 E_DENIED", others: "400 E_DENIED"},
 	"GET sessions":           {query: "?all", ann: "200", others: "200"}, // TestWatchers has what is in them
 	"POST sessions/end":      {body: `{"sessions":["ID"]}`, ann: "200", others: "404 E_SESSION_UNKNOWN", but: map[string]string{"bob": "200", "kim": "200"}},
+	"POST sessions/message":  {body: `{"sessions":["ID"],"text":"lunch"}`, ann: "200", others: "404 E_SESSION_UNKNOWN", but: map[string]string{"bob": "200", "kim": "200"}},
 	"GET approvals":          {ann: "200", others: "200"},
 	"POST approvals":         {body: `{"target":"db-1"}`, ann: "200", others: "400 E_TARGET_UNKNOWN", but: map[string]string{"bob": "200", "robot": "200"}},
 	"POST approvals/{id}":    {body: `{"approve":true}`, ann: "404 E_APPROVAL_UNKNOWN", others: "404 E_APPROVAL_UNKNOWN", but: map[string]string{"lea": "200"}},
@@ -71,6 +72,7 @@ var questions = map[string]question{
 	"POST codes":             {body: `{"user":"dan"}`, ann: "200"},
 	"GET locks":              {ann: "200"},
 	"POST locks":             {body: `{"kind":"user","name":"eve"}`, ann: "200"},
+	"GET policy":             {ann: "200"},
 	"GET policy/why":         {query: "?user=bob&target=db-1", ann: "200"},
 	"POST policy/check":      {body: "{}", ann: "200"},
 	"GET policy/test":        {ann: "200"},
@@ -137,7 +139,7 @@ func TestRoutesByRole(t *testing.T) {
 		t.Helper()
 		id := "0123456789abcdef"
 		switch r.method + " " + r.path {
-		case "POST /api/v1/sessions/end":
+		case "POST /api/v1/sessions/end", "POST /api/v1/sessions/message":
 			f := s.as("bob", "dev-7")
 			defer f.Close()
 			list, err := s.sessions(frame.Peer{User: "bob", Device: "dev-7"}, false)

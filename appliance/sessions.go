@@ -98,7 +98,7 @@ func (f *flow) listed() api.Session {
 	return l
 }
 
-// maxEnd bounds how many sessions are ended at once by their ids.
+// maxEnd bounds how many sessions are named at once by their ids.
 const maxEnd = 256
 
 // minSessionID is how much of a session's id names it: the lists show so many characters.
@@ -123,7 +123,37 @@ func (g *Gateway) endSessions(p frame.Peer, ask api.EndSessions) ([]api.Session,
 	return ended, nil
 }
 
-// choose finds the flows that a caller wants to end, and may.
+// maxMessage bounds what somebody may say to a session, in bytes.
+const maxMessage = 255
+
+// messageSessions tells those to whom sessions belong a line, and who says it. Who may end a session may; a session that has
+// no connection hears of it when it has one again. The answer lists those that are told.
+func (g *Gateway) messageSessions(p frame.Peer, ask api.MessageSessions) ([]api.Session, error) {
+	text := strings.TrimSpace(ask.Text)
+	if text == "" || text != frame.Clip(text, maxMessage) {
+		return nil, frame.Refuse("E_USAGE", fmt.Sprintf("a message is one line of at most %d bytes that print", maxMessage), "")
+	}
+	chosen, err := g.choose(p, api.EndSessions{Sessions: ask.Sessions})
+	if err != nil {
+		return nil, err
+	}
+	told := []api.Session{}
+	for _, f := range chosen {
+		s := f.stream.Load()
+		if s == nil {
+			continue // it is being opened, and nobody works in it yet
+		}
+		f.log(slog.LevelInfo, "session told", "by", p.User, "text", text)
+		e := f.event(audit.SessionMessage)
+		e.By, e.Why = p.User, text
+		g.recordOf(p.User, e)
+		s.Notify(frame.Notice{Text: fmt.Sprintf("message from %s: %s", p.User, text)})
+		told = append(told, f.listed())
+	}
+	return told, nil
+}
+
+// choose finds the flows that a caller wants to end or to tell something, and may.
 func (g *Gateway) choose(p frame.Peer, ask api.EndSessions) (chosen []*flow, err error) {
 	many := ask.User != "" || ask.Target != "" || ask.Rule != ""
 	switch {
@@ -145,7 +175,7 @@ func (g *Gateway) choose(p frame.Peer, ask api.EndSessions) (chosen []*flow, err
 		}), nil
 	}
 	if len(ask.Sessions) > maxEnd {
-		return nil, frame.Refuse("E_USAGE", fmt.Sprintf("at most %d sessions can be ended at once by their ids", maxEnd), "")
+		return nil, frame.Refuse("E_USAGE", fmt.Sprintf("at most %d sessions can be named at once by their ids", maxEnd), "")
 	}
 	for _, id := range ask.Sessions {
 		found := slices.DeleteFunc(slices.Clone(mine), func(f *flow) bool { return !strings.HasPrefix(hex.EncodeToString(f.session[:]), id) })

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sallyport/appliance/api"
+	"sallyport/appliance/audit"
 	"sallyport/appliance/auth"
 	"sallyport/frame"
 )
@@ -112,6 +113,66 @@ func TestEndSessions(t *testing.T) {
 				f.Close()
 			}
 		})
+	}
+}
+
+// TestMessageSessions: who may end a session may tell it a line, which its client hears at once, or once it has a connection.
+func TestMessageSessions(t *testing.T) {
+	s := newSite(t)
+	s.SetPolicy(s.parse(siteAccess, watchers))
+	s.target("10.0.0.5:22", echo)
+	bob := s.peer
+	bob.User, bob.Device = "bob", "dev-2"
+	v := s.travel(bob)
+	defer v.stream.Close()
+	id := hex.EncodeToString(v.opened.Session)
+	for _, c := range []struct {
+		who, text string
+		code      frame.Code
+		hears     string
+	}{
+		{"ann", " restart at noon ", "", "message from ann: restart at noon"},
+		{"kim", "und danach Käse", "", "message from kim: und danach Käse"},
+		{"bob", "a note to myself", "", "message from bob: a note to myself"},
+		{"wes", "who may only look", "E_SESSION_UNKNOWN", ""},
+		{"lea", "who may nothing", "E_SESSION_UNKNOWN", ""},
+		{"ann", "", "E_USAGE", ""},
+		{"ann", " ", "E_USAGE", ""},
+		{"ann", "two\nlines", "E_USAGE", ""},
+		{"ann", "\x1b[2J", "E_USAGE", ""},
+		{"ann", strings.Repeat("x", maxMessage+1), "E_USAGE", ""},
+	} {
+		told, err := s.messageSessions(frame.Peer{User: c.who, Device: "dev-of-" + c.who}, api.MessageSessions{Sessions: []string{id[:12]}, Text: c.text})
+		if codeOf(err) != c.code || (len(told) == 1) != (c.hears != "") {
+			t.Errorf("%s says %q: %+v, %v", c.who, c.text, told, err)
+		}
+		if c.hears != "" {
+			if got := <-v.heard; got != c.hears {
+				t.Errorf("bob hears %q, want %q", got, c.hears)
+			}
+		}
+	}
+	if _, err := s.messageSessions(bob, api.MessageSessions{Text: "to nobody"}); codeOf(err) != "E_USAGE" {
+		t.Errorf("a message for no session: %v", err)
+	}
+	v.lose()
+	if _, err := s.messageSessions(frame.Peer{User: "ann"}, api.MessageSessions{Sessions: []string{id}, Text: "come back"}); err != nil {
+		t.Error(err)
+	}
+	if err := v.resume(); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-v.heard; got != "message from ann: come back" {
+		t.Errorf("who is back hears %q", got)
+	}
+	var written []string
+	for _, e := range s.book.all() {
+		if e.Kind == audit.SessionMessage && e.User == "bob" && e.Session == id {
+			written = append(written, e.By+": "+e.Why)
+		}
+	}
+	if got := strings.Join(written, "; "); got != "ann: restart at noon; kim: und danach Käse; bob: a note to myself; ann: come back" {
+		t.Errorf("the audit log has %q", got)
 	}
 }
 

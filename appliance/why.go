@@ -76,7 +76,15 @@ func requestOf(q url.Values) (r policy.Request, err error) {
 	return r, nil
 }
 
-// policyTest runs the tests that stand in the access files.
+// statements lists the rules and policies that are in force, wherever they come from.
+func (c call) statements() (any, error) {
+	list := []api.PolicyStatement{}
+	for _, s := range c.gateway.policy.Load().Statements() {
+		list = append(list, api.PolicyStatement(s))
+	}
+	return list, nil
+}
+
 // policyCheck says what is wrong with files that need not be those in force.
 func (c call) policyCheck(ask api.CheckPolicy) (any, error) {
 	check := api.PolicyCheck{Faults: []string{}}
@@ -94,6 +102,7 @@ func (c call) policyCheck(ask api.CheckPolicy) (any, error) {
 	return check, err
 }
 
+// policyTest runs the tests that stand in the access files.
 func (c call) policyTest() (any, error) {
 	failures, ran := c.gateway.policy.Load().Test()
 	t := api.PolicyTest{Ran: ran, Failures: []string{}}

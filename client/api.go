@@ -69,6 +69,11 @@ func (a *API) EndSessions(ctx context.Context, which api.EndSessions) (ended []a
 	return ended, a.call(ctx, http.MethodPost, "sessions/end", which, &ended)
 }
 
+// MessageSessions tells those to whom sessions belong a line, and lists those sessions.
+func (a *API) MessageSessions(ctx context.Context, m api.MessageSessions) (told []api.Session, err error) {
+	return told, a.call(ctx, http.MethodPost, "sessions/message", m, &told)
+}
+
 // Devices lists all devices, for administrators.
 func (a *API) Devices(ctx context.Context) (list []api.Device, err error) {
 	return list, a.call(ctx, http.MethodGet, "devices", nil, &list)

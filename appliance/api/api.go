@@ -41,6 +41,8 @@ type Target struct {
 	HostKeys  []string          `json:"host_keys,omitempty"` // as in authorized_keys; the target must show one of them
 	HostCA    []string          `json:"host_ca,omitempty"`   // or a certificate by one of these
 	Latest    *Reach            `json:"latest,omitempty"`    // attempt at it, by anybody, since the appliance has started
+	Files     bool              `json:"files,omitempty"`     // may be sent or fetched by SSH, at some time and in some way
+	Address   string            `json:"address,omitempty"`   // or its DNS name; told to administrators who ask for all
 	CredSSP   string            `json:"credssp,omitempty"`   // who proves a password to it for people in a browser: appliance, browser or off; none: it has no desktop
 }
 
@@ -112,6 +114,12 @@ type EndSessions struct {
 	Why      string   `json:"why,omitempty"` // is told to whom they belong
 }
 
+// MessageSessions is a line for those to whom sessions belong.
+type MessageSessions struct {
+	Sessions []string `json:"sessions"` // ids, or their first 12 characters
+	Text     string   `json:"text"`     // at most 255 bytes that print
+}
+
 // A Device is one that is enrolled, or was.
 type Device struct {
 	ID       string    `json:"device"`
@@ -168,6 +176,16 @@ type PolicyAccount struct {
 	Matched bool     `json:"matched"`
 	Why     string   `json:"why,omitempty"` // what did not fit
 	Limits  []string `json:"limits,omitempty"`
+}
+
+// A PolicyStatement is a rule or a policy that is in force.
+type PolicyStatement struct {
+	ID     string   `json:"id"`
+	Kind   string   `json:"kind"`   // rule, of access.yaml, or policy
+	Effect string   `json:"effect"` // permit or forbid
+	Place  string   `json:"place"`  // file:line:column
+	Limits []string `json:"limits,omitempty"`
+	Text   string   `json:"text"` // in Cedar, which a rule is compiled to
 }
 
 // A PolicyTest is what became of the tests that stand in the access files.

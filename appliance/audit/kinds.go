@@ -29,7 +29,8 @@ const (
 	FileRemoved    = "file.removed"
 	FolderMade     = "folder.made"
 
-	SessionKilled = "session.killed"
+	SessionKilled  = "session.killed"
+	SessionMessage = "session.message"
 
 	ClipboardIn  = "clipboard.in"
 	ClipboardOut = "clipboard.out"

@@ -427,6 +427,9 @@ func TestFilter(t *testing.T) {
 		for day := range 5 {
 			for _, kind := range []string{SignInOK, FlowOpen, FlowEnd} {
 				e := Event{Kind: kind, User: []string{"ann", "bob"}[day%2], Target: "db-1", Device: "d", Session: "s", Flow: fmt.Sprint("f", day)}
+				if kind == FlowEnd && day == 1 {
+					e.Code = "E_IDLE"
+				}
 				if err := l.Write(e); err != nil {
 					t.Fatal(err)
 				}
@@ -448,6 +451,9 @@ func TestFilter(t *testing.T) {
 			{Filter{User: "bob"}, 6},
 			{Filter{User: "bob", Kinds: []string{FlowEnd}}, 2},
 			{Filter{Flow: "f3"}, 3},
+			{Filter{Code: "E_"}, 1},
+			{Filter{Code: "E_IDLE"}, 1},
+			{Filter{Code: "E_KILLED"}, 0},
 			{Filter{Target: "db-2"}, 0},
 			{Filter{Device: "d", Session: "s", Target: "db-1"}, 15},
 			{Filter{Since: begin.Add(72 * time.Hour)}, 6},

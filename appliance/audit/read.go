@@ -22,7 +22,8 @@ type Filter struct {
 	Target       string
 	Session      string
 	Flow         string
-	Heads        bool // heads too
+	Code         string // or how it begins: "E_" for all that was refused or went wrong
+	Heads        bool   // heads too
 }
 
 func (f Filter) wants(e Event) bool {
@@ -30,7 +31,7 @@ func (f Filter) wants(e Event) bool {
 	return e.Seq > f.After && !e.Time.Before(f.Since) && (f.Until.IsZero() || e.Time.Before(f.Until)) &&
 		(f.Heads || e.Kind != HeadKind) && f.wantsKind(e.Kind) &&
 		same(f.User, e.User) && same(f.Device, e.Device) && same(f.Target, e.Target) &&
-		same(f.Session, e.Session) && same(f.Flow, e.Flow)
+		same(f.Session, e.Session) && same(f.Flow, e.Flow) && strings.HasPrefix(e.Code, f.Code)
 }
 
 func (f Filter) wantsKind(kind string) bool {

@@ -353,3 +353,39 @@ permit (principal, action == Action::"view_session", resource in Label::"env=tes
 		t.Errorf("to administer is no right to a target: %+v", g)
 	}
 }
+
+// TestStatements: administrators see each rule and policy that is asked, and where it stands.
+func TestStatements(t *testing.T) {
+	p := with(t, `
+rules: [{name: r, who: [ann], targets: [db-1], idle: 20m, approval: ops}]
+`, `@id("late") forbid (principal, action == Action::"connect", resource) when { context.time.hour >= 20 };`)
+	list := p.Statements()
+	if len(list) != 2 {
+		t.Fatalf("%+v", list)
+	}
+	if r := list[0]; r.ID != "r" || r.Kind != "rule" || r.Effect != "permit" || !strings.HasPrefix(r.Place, "access.yaml:") || strings.Join(r.Limits, "; ") != "idle 20m0s; approval by ops" ||
+		!strings.Contains(r.Text, `resource == Target::"db-1"`) {
+		t.Errorf("the rule is %+v", r)
+	}
+	if f := list[1]; f.ID != "late" || f.Kind != "policy" || f.Effect != "forbid" || f.Place != "a.cedar:1:13" || f.Limits != nil || !strings.Contains(f.Text, "context.time.hour >= 20") {
+		t.Errorf("the policy is %+v", f)
+	}
+}
+
+// TestFiles: a target offers files to who may send or fetch some, be it not now.
+func TestFiles(t *testing.T) {
+	const rules = "\nrules: [{name: r, who: [ann], targets: [db-1], protocols: [ssh]}]\n"
+	for policies, want := range map[string]bool{
+		"": true,
+		`forbid (principal, action in [Action::"upload", Action::"download"], resource);`:                        false,
+		`forbid (principal, action == Action::"upload", resource);`:                                              true,
+		`forbid (principal, action in [Action::"upload", Action::"download"], resource) unless { context.mfa };`: true,
+		`forbid (principal == User::"bob", action in [Action::"upload", Action::"download"], resource);`:         true,
+		`forbid (principal, action in Action::"use", resource) when { context.protocol == "ssh" };`:              false,
+	} {
+		seen := with(t, rules, policies).Visible("ann")
+		if len(seen) != 1 || seen[0].Files != want {
+			t.Errorf("%q: %+v", policies, seen)
+		}
+	}
+}

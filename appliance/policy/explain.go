@@ -101,10 +101,7 @@ func (p *Policy) explained(r Request) (*question, []string) {
 
 // account says what a statement has to do with the question. Its rank is 0 if that is nothing.
 func (q *question) account(s *statement, asked []string) (a Account, rank int) {
-	a = Account{ID: s.id, Effect: "forbid", Place: s.place(), Limits: s.limits.words()}
-	if s.permit {
-		a.Effect = "permit"
-	}
+	a = Account{ID: s.id, Effect: s.effect(), Place: s.place(), Limits: s.limits.words()}
 	for _, action := range asked {
 		if s.actions&actionBit(action) != 0 {
 			a.Actions = append(a.Actions, action)

@@ -113,6 +113,7 @@ type Target struct {
 	HostKeys []string          // SSH host keys in authorized_keys form; none means that none is pinned
 	HostCA   []string          // keys of authorities whose host certificates for Name are good, likewise
 	Desktop  Desktop           // how the appliance speaks RDP to it
+	Files    bool              // of Visible: the person may send it files by ssh or fetch some, at some time and in some way
 }
 
 // An Offer is a protocol and the ports on which a target speaks it.
@@ -206,6 +207,7 @@ func (p *Policy) Visible(user string, groups ...string) []Target {
 	for _, t := range p.targets {
 		if s := p.subject(Request{User: user, Groups: groups}, targetEntity(t)); len(s.seenBy()) > 0 {
 			t.Offers = s.usable(t)
+			t.Files = s.mayFiles(t)
 			visible = append(visible, t)
 		}
 	}
@@ -260,4 +262,14 @@ func (s *subject) usable(t Target) (offers []Offer) {
 		}
 	}
 	return offers
+}
+
+// mayFiles reports whether a person may send or fetch files on the first of the ports of ssh that they may use.
+func (s *subject) mayFiles(usable Target) bool {
+	ports := usable.offer(SSH)
+	if len(ports) == 0 {
+		return false
+	}
+	q := s.question(offered, SSH, ports[0], netip.Addr{})
+	return q.ask(Upload).allowed() || q.ask(Download).allowed()
 }

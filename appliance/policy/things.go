@@ -6,9 +6,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-
-	"github.com/cedar-policy/cedar-go"
-	public "github.com/cedar-policy/cedar-go/ast"
 )
 
 // A Thing is one of what the files speak of: a target, a group, a rule. Two versions of the files differ in their things,
@@ -38,8 +35,7 @@ func ParseThings(files []File, o Options) (*Policy, []Thing, error) {
 	things := form.things()
 	for _, s := range p.statements {
 		if s.word == "policy" {
-			text := cedar.NewPolicyFromAST((*public.Policy)(s.parsed)).MarshalCedar()
-			things = append(things, Thing{KindPolicy, s.id, map[string]string{"text": strings.Join(strings.Fields(string(text)), " ")}})
+			things = append(things, Thing{KindPolicy, s.id, map[string]string{"text": strings.Join(strings.Fields(s.text()), " ")}})
 		}
 	}
 	p.ready()

@@ -408,6 +408,13 @@ func (a *Appliance) answer(w http.ResponseWriter, r *http.Request, p frame.Peer)
 		default:
 			reply(404, object{"code": "E_SESSION_UNKNOWN", "error": "no session \"x\" that you may end", "hint": "sallyport sessions lists them"})
 		}
+	case r.Method == "POST" && r.URL.Path == "/api/v1/sessions/message":
+		var ask api.MessageSessions
+		if json.NewDecoder(r.Body).Decode(&ask); slices.Equal(ask.Sessions, []string{"a1a2a3a4a5a6"}) && ask.Text == "restart at noon" {
+			reply(200, []object{{"session": "a1a2a3a4a5a6a7a8a9b0b1b2b3b4b5b6", "user": "bob", "target": "pinned"}})
+			return
+		}
+		reply(404, object{"code": "E_SESSION_UNKNOWN", "error": "no session \"x\" that you may end", "hint": "sallyport sessions lists them"})
 	case r.Method == "GET" && r.URL.Path == "/api/v1/me/devices":
 		reply(200, []object{{"device": "dev-1", "user": User, "name": "laptop", "platform": "linux/amd64", "enrolled": since, "last_seen": since, "source": "127.0.0.1"}})
 	case r.Method == "DELETE" && strings.HasPrefix(r.URL.Path, "/api/v1/me/devices/"):

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -32,8 +33,8 @@ func (c *command) sessions() *cli.Command {
 		})
 	}
 	return &cli.Command{
-		Name: "sessions", Usage: "list your sessions, or end some",
-		Description: "  sallyport sessions --all --watch\n  sallyport sessions kill 3f9a0c51d2e4\n  sallyport sessions kill --user ann --why 'the laptop is lost'",
+		Name: "sessions", Usage: "list your sessions, end some, or say a line to them",
+		Description: "  sallyport sessions --all --watch\n  sallyport sessions kill 3f9a0c51d2e4\n  sallyport sessions kill --user ann --why 'the laptop is lost'\n  sallyport sessions message 3f9a0c51d2e4 'restart at noon, please save'",
 		Flags:       []cli.Flag{all, &cli.BoolFlag{Name: "watch", Usage: "look again every two seconds, until Ctrl-C"}},
 		Action:      list,
 		Subcommands: []*cli.Command{{
@@ -64,6 +65,28 @@ func (c *command) sessions() *cli.Command {
 					}
 					if len(ended) == 0 {
 						c.say("no session fits")
+					}
+					return nil
+				})
+			},
+		}, {
+			Name: "message", Usage: "say a line to whom a session belongs", ArgsUsage: "ID TEXT",
+			Description: "They read it where they work: in a browser on the session's page, else on\nthe command's stderr. Who may end a session may say something to it.",
+			Action: func(x *cli.Context) error {
+				if x.NArg() < 2 {
+					return usage("a session and a line are needed", "such as: sallyport sessions message 3f9a0c51d2e4 'restart at noon'")
+				}
+				m := api.MessageSessions{Sessions: []string{x.Args().First()}, Text: strings.Join(x.Args().Tail(), " ")}
+				return c.ask(func(api *client.API) error {
+					told, err := api.MessageSessions(x.Context, m)
+					if err != nil {
+						return err
+					}
+					if c.json {
+						return c.print(told)
+					}
+					for _, s := range told {
+						c.say(fmt.Sprintf("told %s of %s to %s", shortID(s.ID), frame.Clip(whose(s), 160), frame.Clip(s.Target, 64)))
 					}
 					return nil
 				})

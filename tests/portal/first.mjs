@@ -1,15 +1,16 @@
 // A newcomer's first minute: the link that the demo has printed, a target, its terminal, a command. Nothing is filled in.
-import { done, fault, fits, must, person, picture, seen, settled, sound, told, usable } from './browser.mjs';
+import { done, fault, fits, must, person, picture, seen, settled, sound, told, usable, watch } from './browser.mjs';
 import { readable, run, sees } from './shell.mjs';
 
-const { context, page } = await person();
-await page.goto(told.link);
-await page.getByRole('heading', { name: 'Targets', level: 1 }).waitFor();
-await settled(page);
-must(!page.url().includes('#'), 'the code stays in the address');
-await picture(page, 'first-targets', { fullPage: false });
+const { context, page: portal } = await person();
+await portal.goto(told.link);
+await portal.getByRole('heading', { name: 'Targets', level: 1 }).waitFor();
+await settled(portal);
+must(!portal.url().includes('#'), 'the code stays in the address');
+await picture(portal, 'first-targets', { fullPage: false });
 
-await page.getByRole('link', { name: 'Terminal of demo-1' }).click();
+const [page] = await Promise.all([context.waitForEvent('page'), portal.getByRole('link', { name: 'Terminal of demo-1' }).click()]);
+watch(page);
 const connect = page.getByRole('button', { name: 'Connect', exact: true });
 await connect.waitFor();
 await picture(page, 'first-sign-on', { fullPage: false });
@@ -39,13 +40,15 @@ await run(page, 'exit');
 await page.getByText('The session is over.').waitFor();
 await sound(page);
 
+await portal.getByRole('heading', { name: 'Recent' }).waitFor(); // the list is still there, and knows
+await sound(portal);
 await page.goto(told.url + '/connect/vault');
 await page.getByText('denied by policy "secrets need a second factor"').waitFor();
 await picture(page, 'first-refused', { fullPage: false });
 await sound(page);
 
 // A guest of theirs gets in as easily, and is offered nothing but that.
-const { page: guest } = await person();
+const { context: theirs, page: guest } = await person();
 await guest.goto(told.guest);
 await guest.getByRole('button', { name: 'Connect', exact: true }).waitFor();
 await seen(guest, 'open-guest');
@@ -55,9 +58,10 @@ await settled(guest);
 const offered = await guest.locator('body').innerText();
 must(!/sallyport|The command|Ask for approval|Approvals|Administration/.test(offered), `a guest is offered what they cannot do:\n${offered}`);
 await picture(guest, 'first-guest', { fullPage: false });
-await guest.getByRole('link', { name: 'Open terminal' }).click();
-await guest.getByRole('button', { name: 'Connect', exact: true }).click();
-await guest.locator('.session .state', { hasText: 'Connected' }).waitFor();
+const [shell] = await Promise.all([theirs.waitForEvent('page'), guest.getByRole('link', { name: 'Open terminal' }).click()]);
+await shell.getByRole('button', { name: 'Connect', exact: true }).click();
+await shell.locator('.session .state', { hasText: 'Connected' }).waitFor();
+await sound(shell);
 await sound(guest);
 
 await done(`from the demo's start to a command's output in a browser: ${took.toFixed(1)} s`);

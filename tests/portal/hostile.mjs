@@ -224,7 +224,7 @@ function hostile(value, payload, key = '') {
   if (typeof value === 'string') return kept.has(key) ? value : payload;
   if (Array.isArray(value)) return value.map((v, i) => hostile(v, payload + (i ? i : ''), key));
   if (value && typeof value === 'object') {
-    return Object.fromEntries(Object.entries(value).map(([k, v]) => [['protocols', 'labels', 'files'].includes(key) ? (k === 'ssh' ? k : payload + k) : k, key === 'files' ? btoa(unescape(encodeURIComponent(payload))) : hostile(v, payload, k)]));
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [['protocols', 'labels', 'files', 'detail'].includes(key) ? (k === 'ssh' ? k : payload + k) : k, key === 'files' ? btoa(unescape(encodeURIComponent(payload))) : hostile(v, payload, k)]));
   }
   return value;
 }
@@ -255,8 +255,9 @@ const samples = {
   '/health': { version: 'n', since: t, every_ns: 1e10, cpus: 1, samples: [] },
   '/access': [{ version: 1, created: t, by: 'n', comment: 'n', hash: 'n' }],
   '/access/active': { version: 1, created: t, by: 'n', comment: 'n', hash: 'n', files: { n: 'n' } },
+  '/policy': [{ id: 'n', kind: 'n', effect: 'n', place: 'n', limits: ['n'], text: 'n' }],
   '/policy/test': { ran: 1, failures: ['n'] },
-  '/audit': { events: [{ seq: 1, time: t, event: 'n', session: 'n', user: 'n', source: 'n', target: 'n', port: 1, policies: ['n'], code: 'n', why: 'n', by: 'n', object: 'n' }], next: 1, more: false },
+  '/audit': { events: [{ seq: 1, time: t, event: 'n', session: 'n', user: 'n', source: 'n', target: 'n', port: 1, policies: ['n'], code: 'n', why: 'n', by: 'n', object: 'n', detail: { n: 'n', sha256: 'n' } }], next: 1, more: false },
 };
 const pages = ['/', '/sessions', '/approvals', '/admin/sessions', '/admin/access', '/admin/accounts', '/admin/devices', '/admin/locks', '/admin/hostkeys', '/admin/audit', '/admin/health', '/admin/settings', '/account', '/downloads'];
 

@@ -59,16 +59,44 @@ await page.getByRole('button', { name: 'Make a code' }).click();
 await page.getByText('It is shown only now').waitFor();
 await seen(page, 'admin-codes-made');
 
+await page.getByLabel('Search rules and policies').fill('forbid vault');
+await page.getByText('No rule or policy fits.').waitFor();
+await page.getByLabel('Search rules and policies').fill('secrets vault');
+await page.getByLabel('Search targets').fill('10.99.0.13 secret');
+await page.getByRole('cell', { name: 'vault', exact: true }).waitFor();
+await seen(page, 'admin-access-searched');
+
+// Numbers that move while bytes flow.
 await page.goto(told.url + '/admin/sessions');
+const moved = page.locator('td[data-label="From the target"]').first();
+await moved.waitFor();
+const [before] = (await moved.innerText()).split('\n');
+await page.waitForFunction((before) => {
+  const [now, rate] = document.querySelector('td[data-label="From the target"]').innerText.split('\n');
+  return now !== before && rate !== '0 bit/s';
+}, before);
+
+// A line for somebody who has a session by the command: pages_test.go looks for it there.
+await page.locator('tr', { hasText: 'bob' }).getByRole('button', { name: /^Message to the session/ }).click();
+await seen(page, 'admin-sessions-message');
+await page.getByRole('textbox', { name: 'Message' }).fill(told.message);
+await page.getByRole('button', { name: 'Send' }).click();
+await page.getByRole('dialog').waitFor({ state: 'detached' });
+
 await page.getByRole('button', { name: /^End the session/ }).first().click();
 await seen(page, 'admin-sessions-end');
 await page.keyboard.press('Escape');
 
+// What is exported is what is shown, and not what stands in the form.
 await page.goto(told.url + '/admin/audit');
-await settled(page);
+await page.getByLabel('User').fill('ann');
+await page.getByRole('button', { name: 'Show', exact: true }).click();
+await page.getByText(/^\d+ events?, the latest first$/).waitFor();
+await page.waitForFunction(() => [...document.querySelectorAll('td[data-label=User]')].every((d) => d.innerText === 'ann'));
+await page.getByLabel('User').fill('nobody');
 const [exported] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Export as CSV' }).click()]);
 const trail = readFileSync(await exported.path(), 'utf8');
-must(trail.startsWith('seq,time,event,') && trail.includes(',flow.open,ann,') && /^audit-.*\.csv$/.test(exported.suggestedFilename()), `the export ${exported.suggestedFilename()} begins with ${trail.slice(0, 300)}`);
+must(trail.startsWith('seq,time,event,') && trail.includes(',flow.open,ann,') && !trail.includes(',bob,') && /^audit-.*\.csv$/.test(exported.suggestedFilename()), `the export ${exported.suggestedFilename()} begins with ${trail.slice(0, 300)}`);
 await sound(page);
 await page.goto(told.url + '/admin/hostkeys');
 await page.getByRole('button', { name: /^Confirm this key of/ }).first().click();

@@ -20,12 +20,16 @@ func TestPages(t *testing.T) {
 	bob := filepath.Join(w.Dir, "bob")
 	w.login("bob", bob)
 	w.session(w.home, "db-1")
-	w.session(bob, "db-2")
+	theirs := w.session(bob, "db-2")
 	w.command(w.home, "", "admin", "accounts", "add", "fay")
 	w.command(w.home, "", "admin", "lock", "user", "eve", "--why", "the laptop is lost")
 	sum := w.release(t.TempDir())
-	w.browse("pages.mjs", map[string]any{"link": w.link("ann"), "sum": sum, "paths": []string{"/", "/connect/db-1", "/connect/vault", "/connect/nothing", "/sessions", "/approvals", "/account", "/downloads",
+	const message = "restart at noon, please save"
+	w.browse("pages.mjs", map[string]any{"link": w.link("ann"), "sum": sum, "message": message, "paths": []string{"/", "/connect/db-1", "/connect/vault", "/connect/nothing", "/sessions", "/approvals", "/account", "/downloads",
 		"/admin/sessions", "/admin/access", "/admin/accounts", "/admin/devices", "/admin/codes", "/admin/locks", "/admin/hostkeys", "/admin/audit", "/admin/health", "/admin/settings"}})
+	if heard := theirs.Output(); !strings.Contains(heard, "sallyport: message from ann: "+message) {
+		t.Errorf("who has a session by the command is told %q", heard)
+	}
 }
 
 // release has an administrator bring a release: an archive with the real command for the system that the browser says it is

@@ -213,12 +213,12 @@ func (w *site) command(home, stdin string, args ...string) string {
 	return string(out)
 }
 
-// session opens an SSH session of somebody's to a target, which lasts until the test ends.
-func (w *site) session(home, target string) {
+// session opens an SSH session of somebody's to a target, in which something moves until the test ends.
+func (w *site) session(home, target string) *lab.Process {
 	w.t.Helper()
 	ready := "session to " + target + " is open"
 	cmd := w.Client.Command(context.Background(), "ssh", "-tt", "-F", "none", "-i", w.sshd.KeyFile, "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
-		"-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ProxyCommand="+w.bin+"/sallyport proxy %h", w.sshd.User+"@"+target, "echo "+ready+"; sleep 600")
+		"-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ProxyCommand="+w.bin+"/sallyport proxy %h", w.sshd.User+"@"+target, "echo "+ready+"; while sleep .3; do echo tick tock, tick tock; done")
 	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+home, "HOME="+home)
 	p := lab.Start(w.t, cmd)
 	w.eventually(30*time.Second, ready, func() error {
@@ -227,6 +227,7 @@ func (w *site) session(home, target string) {
 		}
 		return nil
 	})
+	return p
 }
 
 // browse has a script drive a browser on the person's computer. What the script is told is JSON, since a link of one use is a

@@ -1,5 +1,5 @@
 // Pages with nothing in them, with a question, and with what did not work.
-import { done, person, seen, settled, told } from './browser.mjs';
+import { done, must, person, seen, settled, told, watch } from './browser.mjs';
 import { signOn } from './shell.mjs';
 
 const began = Date.now();
@@ -105,9 +105,26 @@ await seen(page, 'admin-codes-wrong');
 
 // ---- Programs that do not get to their target.
 
-await page.goto(told.url + '/session/closed/terminal');
-await signOn(page, { expect: 'Ended' });
-await seen(page, 'terminal-refused');
+// A target that is not there: the session has a tab of its own, which fails, and the list says why in the meantime.
+await page.goto(told.url + '/');
+const closed = page.locator('.card').filter({ has: page.getByRole('link', { name: 'closed', exact: true }) });
+await closed.getByText('not tried yet').waitFor();
+await page.evaluate(() => sessionStorage.setItem('mine', 'alone'));
+const [refused] = await Promise.all([context.waitForEvent('page'), closed.getByRole('link', { name: 'Terminal of closed' }).click()]);
+watch(refused);
+await signOn(refused, { expect: 'Ended' });
+must((await refused.evaluate(() => sessionStorage.getItem('mine'))) === null, 'a session has what the tab before it has kept');
+await seen(refused, 'terminal-refused');
+await refused.close();
+await page.bringToFront();
+await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange'))); // every page of this browser is seen always
+await closed.getByText(/^Not reached .*refused/).waitFor();
+await page.getByRole('heading', { name: 'Recent' }).waitFor();
+must((await page.locator('section, ul').filter({ has: closed }).first().locator('.card').count()) === 1, 'what was not used is recent');
+await seen(page, 'targets-not-reached');
+await closed.getByRole('link', { name: 'closed', exact: true }).click();
+await page.getByText('It could not be reached').waitFor();
+await seen(page, 'connect-not-reached');
 await page.goto(told.url + '/session/vault/terminal');
 await signOn(page, { expect: '' });
 await page.locator('.session .line').waitFor();

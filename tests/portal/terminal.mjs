@@ -30,6 +30,16 @@ context.on('page', watch);
 
 await first.goto(told.link);
 await first.getByRole('heading', { name: 'Targets', level: 1 }).waitFor();
+
+await part('what policy denies is said before', async () => {
+  await first.getByRole('link', { name: 'Files of db-1' }).waitFor();
+  must((await first.getByRole('link', { name: 'Files of mute' }).count()) === 0, 'files are offered where policy denies them');
+  await first.getByRole('link', { name: 'mute', exact: true }).click();
+  await first.getByText('paste into it, copy out of it, upload files, download files').waitFor();
+  await first.getByRole('link', { name: 'Open terminal' }).waitFor();
+  must((await first.getByRole('link', { name: 'Files' }).count()) === 0, 'a target offers files where policy denies them');
+  await sound(first);
+});
 await first.close();
 
 // ---- Signing on.
@@ -206,6 +216,8 @@ await part('stopping what does not stop', async () => {
 
 // ---- The clipboard.
 
+const pasted = {}; // as the audit log has it
+
 await part('paste of 200 kB, twice, and typing', async () => {
   const lines = [];
   for (let n = 0; lines.length < 3600; n++) lines.push(`${String(n).padStart(6, '0')} ${createHash('sha256').update(String(n)).digest('base64')} ü日`);
@@ -225,6 +237,7 @@ await part('paste of 200 kB, twice, and typing', async () => {
   await run(page, 'stty echo; sha256sum pasted');
   const seen = await sees(page, /[0-9a-f]{64}/, 30_000);
   must(seen.includes(sum), `the paste came as another: ${seen}`);
+  Object.assign(pasted, { sum: createHash('sha256').update(text).digest('hex'), size: `${(Buffer.byteLength(text) / 1024).toFixed(1)} KiB` });
   return `${Buffer.byteLength(text)} bytes`;
 });
 
@@ -398,6 +411,63 @@ await part('a phone', async () => {
   await sees(page, /tabbed-4\n.*echo tabbed/);
   await page.keyboard.press('Control+U');
   await seen(page, 'terminal');
+});
+
+await part('a message', async () => {
+  const id = await page.evaluate(() => JSON.parse(sessionStorage.getItem('session')).session.slice(0, 12));
+  const admin = await context.newPage();
+  await admin.goto(told.url + '/admin/sessions');
+  await admin.getByRole('button', { name: `Message to the session ${id} to db-1` }).click();
+  await admin.getByRole('textbox', { name: 'Message' }).fill('restart at <b>noon</b>');
+  await admin.getByRole('button', { name: 'Send' }).click();
+  await admin.getByRole('dialog').waitFor({ state: 'detached' });
+  await admin.goto(told.url + '/admin/audit');
+  await admin.getByLabel('Event').selectOption('session');
+  await admin.getByRole('button', { name: 'Show', exact: true }).click();
+  await admin.getByText('restart at <b>noon</b>').waitFor();
+  await sound(admin);
+  await admin.close();
+  await page.locator('.line', { hasText: 'message from ann: restart at <b>noon</b>' }).waitFor();
+  await seen(page, 'terminal-message');
+  await page.getByRole('button', { name: 'Close the note' }).click();
+});
+
+await part('a tab that was closed', async () => {
+  await fresh(page);
+  await run(page, 'before=left; echo closed-$((1+1))');
+  await sees(page, 'closed-2');
+  const id = await page.evaluate(() => JSON.parse(sessionStorage.getItem('session')).session.slice(0, 12));
+  await page.close();
+  const mine = await context.newPage();
+  await mine.goto(told.url + '/sessions');
+  const open = mine.getByRole('button', { name: `Open the terminal ${id} of db-1 again` });
+  await open.waitFor();
+  await seen(mine, 'sessions-left');
+  [page] = await Promise.all([context.waitForEvent('page'), open.click()]);
+  await page.locator('.session .state', { hasText: 'Connected' }).waitFor();
+  must((await mine.evaluate(() => sessionStorage.getItem('session'))) === null, 'the list keeps a session that it has handed over');
+  await mine.close();
+  await readable(page);
+  await sees(page, 'closed-2');
+  await run(page, 'echo $before-$((1+2))');
+  await sees(page, 'left-3');
+});
+
+await part('what went over the clipboard is in the audit log', async () => {
+  const admin = await context.newPage();
+  await admin.goto(told.url + '/admin/audit');
+  await admin.getByLabel('Event').selectOption('clipboard');
+  await admin.getByRole('button', { name: 'Show', exact: true }).click();
+  const row = admin.locator('tr', { hasText: pasted.sum }).first();
+  await row.getByText(pasted.size).waitFor();
+  await row.getByRole('button', { name: /^Copy the SHA-256/ }).click();
+  must((await admin.evaluate(() => navigator.clipboard.readText())) === pasted.sum, 'the hash is not copied');
+  await seen(admin, 'admin-audit-clipboard');
+  await admin.getByLabel('Until').fill('2026-01-01T00:00');
+  await admin.getByRole('button', { name: 'Show', exact: true }).click();
+  await admin.getByText('No event fits.').waitFor();
+  await sound(admin);
+  await admin.close();
 });
 
 await part('policy per direction', async () => {

@@ -11,6 +11,12 @@ function read(key: string): string[] {
 
 export const kept = $state({ favourites: read('favourites'), recent: read('recent') });
 
+// What another tab keeps is kept here too: sessions are in tabs of their own.
+addEventListener('storage', () => {
+  kept.favourites = read('favourites');
+  kept.recent = read('recent');
+});
+
 // ofUser forgets what was kept for somebody else.
 export function ofUser(user: string): void {
   if (held('localStorage', 'user') === user) return;

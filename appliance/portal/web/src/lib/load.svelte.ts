@@ -22,11 +22,16 @@ export class Loaded<T> {
     }
   };
 
-  // every loads again and again while the page is seen; what it returns ends that.
+  // every loads again and again while the page is seen, and at once when it is seen again; what it returns ends that.
   every(ms: number): () => void {
-    const timer = setInterval(() => {
+    const look = (): void => {
       if (document.visibilityState === 'visible') void this.again();
-    }, ms);
-    return () => clearInterval(timer);
+    };
+    const timer = setInterval(look, ms);
+    document.addEventListener('visibilitychange', look);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener('visibilitychange', look);
+    };
   }
 }

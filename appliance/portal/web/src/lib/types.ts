@@ -31,6 +31,8 @@ export interface Target {
   host_ca?: string[];
   credssp?: 'appliance' | 'browser' | 'off'; // of its desktop
   latest?: Reach;
+  files?: boolean; // may be sent or fetched
+  address?: string; // told to administrators who ask for all
 }
 
 export interface Grant {
@@ -57,6 +59,7 @@ export interface Session {
   address?: string;
   vnet: string;
   protocol: string;
+  program?: string; // of the appliance's; none: the client speaks the protocol
   port: number;
   rule: string;
   transport: string;
@@ -161,6 +164,15 @@ export interface Why {
   text: string;
 }
 
+export interface PolicyStatement {
+  id: string;
+  kind: 'rule' | 'policy';
+  effect: string;
+  place: string;
+  limits?: string[];
+  text: string;
+}
+
 export interface PolicyTest {
   ran: number;
   failures: string[];
@@ -228,6 +240,7 @@ export interface AuditEvent {
   duration_ms?: number;
   by?: string;
   object?: string;
+  detail?: Record<string, string>;
 }
 
 export interface Health {
