@@ -185,8 +185,9 @@ func (g *Gateway) grant(p frame.Peer, q url.Values) (any, error) {
 	if f.grant.Protocol == policy.SSH && g.SSHCA != nil {
 		principals, _ = f.principals() // who gets no certificate is told why when they want one
 	}
+	_, no := g.mayShare(p, f.grant.Target, f.grant.Protocol)
 	return api.Grant{Target: f.grant.Target, VNet: f.grant.VNet, Protocol: f.grant.Protocol, Port: f.grant.Port, Rule: f.grant.Rule, Channels: f.grant.Channels,
-		Idle: f.grant.Idle, Lifetime: f.grant.Lifetime, Bandwidth: f.grant.Bandwidth, Approval: f.grant.Approval, Record: f.grant.Record, Principals: principals}, nil
+		Idle: f.grant.Idle, Lifetime: f.grant.Lifetime, Bandwidth: f.grant.Bandwidth, Approval: f.grant.Approval, Record: f.grant.Record, Principals: principals, Share: no == nil}, nil
 }
 
 // consider decides about a flow that somebody has not asked for yet. The flow is there for who has to log that it is refused.

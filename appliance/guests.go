@@ -195,14 +195,8 @@ func (g *Gateway) holds(l auth.GuestLink, user string, from netip.Addr) error {
 // makeGuest makes a link.
 func (c call) makeGuest(ask api.AskGuest) (any, error) {
 	g := c.gateway
-	if g.Guests == nil || g.URL == "" {
-		return nil, noGuests
-	}
-	if g.scoped(c.peer) {
-		return nil, frame.Refuse("E_DENIED", "a device with a scope makes no guest links", "use another device")
-	}
 	ask.For, ask.Uses = cmp.Or(ask.For, min(guestLife, g.Limits.withDefaults().Guest)), cmp.Or(ask.Uses, 1)
-	grant, err := c.mayShare(ask)
+	grant, err := g.mayShare(c.peer, ask.Target, ask.Protocol)
 	if err != nil {
 		return nil, err
 	}
@@ -232,26 +226,32 @@ func (c call) makeGuest(ask api.AskGuest) (any, error) {
 	return out, nil
 }
 
-// mayShare is what the caller may connect to and share.
-func (c call) mayShare(ask api.AskGuest) (policy.Grant, error) {
-	g := c.gateway
-	r := g.requestOf(c.peer, time.Now())
-	r.Target, r.Protocol = ask.Target, ask.Protocol
+// mayShare is what somebody may connect to and share.
+func (g *Gateway) mayShare(p frame.Peer, target, protocol string) (policy.Grant, error) {
+	if g.Guests == nil || g.URL == "" {
+		return policy.Grant{}, noGuests
+	}
+	if g.scoped(p) {
+		return policy.Grant{}, frame.Refuse("E_DENIED", "a device with a scope makes no guest links", "use another device")
+	}
+	r := g.requestOf(p, time.Now())
+	r.Target, r.Protocol = target, protocol
 	r.Guest = policy.NewGuest(r)
-	grant, err := g.decideNow(r, c.peer.Device)
+	grant, err := g.decideNow(r, p.Device)
 	if err == nil {
 		err = g.Locks.Check("", "", grant.Target)
+	}
+	if err == nil && programsOf[grant.Protocol] == nil {
+		err = frame.Refuse("E_USAGE", fmt.Sprintf("guests come by browser, which has no %s", grant.Protocol), "share ssh or rdp")
 	}
 	return grant, err
 }
 
 // checkGuest says what is wrong with a link for what its maker may share.
 func (g *Gateway) checkGuest(ask api.AskGuest, grant policy.Grant) error {
-	programs, speaks := programsOf[grant.Protocol]
+	programs := programsOf[grant.Protocol]
 	most := g.Limits.withDefaults().Guest
 	switch {
-	case !speaks:
-		return frame.Refuse("E_USAGE", fmt.Sprintf("guests come by browser, which has no %s", grant.Protocol), "share ssh or rdp")
 	case ask.For < time.Minute || ask.For > most:
 		return frame.Refuse("E_USAGE", fmt.Sprintf("a guest link is good for a minute to %v", most), "")
 	case ask.Uses < 1 || ask.Uses > maxGuestUses:

@@ -460,6 +460,19 @@ func TestMakeGuestLinks(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", name, no, c.code)
 		}
 	}
+	shareable := func(query string) bool {
+		t.Helper()
+		var grant api.Grant
+		if no := s.ask("GET", "grant?"+query, nil, &grant); no.Code != "" {
+			t.Errorf("%s: %+v", query, no)
+		}
+		return grant.Share
+	}
+	for query, want := range map[string]bool{"target=db-1": true, "target=db-1&protocol=rdp&program=desktop": true, "target=db-1&protocol=tcp": false, "target=db-2": false} {
+		if shareable(query) != want {
+			t.Errorf("%s: that it may be shared is said to be %v", query, !want)
+		}
+	}
 	l, secret := s.shares(api.AskGuest{Target: "db-1", Programs: []string{"terminal"}})
 	if want := time.Now().Add(guestLife); l.Uses != 1 || l.Expires.After(want) || l.Expires.Before(want.Add(-time.Minute)) || l.Why != "" {
 		t.Errorf("%+v", l)
@@ -480,6 +493,9 @@ func TestMakeGuestLinks(t *testing.T) {
 	s.by(guest, func() {
 		if _, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"}); codeOf(err) != "E_DENIED" {
 			t.Errorf("%v", err)
+		}
+		if shareable("target=db-1&program=terminal") {
+			t.Error("a guest may share")
 		}
 	})
 	if _, err := s.opens(secret); err != auth.ErrGuestLink {

@@ -62,6 +62,7 @@ type Grant struct {
 	Record    bool          `json:"record,omitempty"`
 
 	Principals []string `json:"principals,omitempty"` // users on the target that an SSH certificate would be for; none: there would be none
+	Share      bool     `json:"share,omitempty"`      // the caller may let guests in, by a link
 }
 
 // A Bench is how fast the appliance lets people measure.

@@ -81,8 +81,8 @@
 // # Upload
 //
 // The bytes go to a file of their own beside the place, NAME.part-XXXXXXXX, which is named by who sends, size and modified:
-// the same upload finds it again, on another flow too. It is renamed when it is whole, so nobody sees half a file at the
-// path. The first answer says how much of it is there, and its hash; the first data message says where the person begins: at
+// the same upload finds it again, on another flow too, and ends the one that is under way there with E_SUPERSEDED. It is renamed
+// when it is whole, so nobody sees half a file at the path. The first answer says how much of it is there, and its hash; the first data message says where the person begins: at
 // that offset, if their file begins so, or at 0. It may be empty, and the end is reached with the byte number "size", so
 // an upload with nothing to send has one empty message. 1 MiB from there may be sent at once; credit goes up as that is passed
 // on.
@@ -117,6 +117,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"sync"
 	"time"
 
@@ -161,8 +162,15 @@ func (o Options) withDefaults() Options {
 // maxOfPerson, however many tabs they open. The zero value is none.
 type Transfers struct {
 	mu      sync.Mutex
-	uploads map[string]struct{}
-	of      map[string]int // by person
+	uploads map[string]*claim // by place
+	of      map[string]int    // by person
+}
+
+// A claim is an upload's to the place that it writes to.
+type claim struct {
+	part string // of which file it is
+	give context.CancelCauseFunc
+	over chan struct{} // closed when it has been given up
 }
 
 // maxOfPerson is how many transfers a person has at once, which may hold 64 MiB.
@@ -190,25 +198,44 @@ func (t *Transfers) leave(who string) {
 	}
 }
 
-// upload takes a place to write to, unless another upload has it.
-func (t *Transfers) upload(key string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, taken := t.uploads[key]; taken {
-		return false
+// claim takes a place to write to, until what it returns is called. Where the same file is on its way there already, that gives
+// the place up first: somebody has loaded their page again and chosen the file once more, while the appliance holds what the page
+// of before had open. Another file does not take the place.
+func (t *Transfers) claim(w *work, place, part string) (release func(), err error) {
+	mine := &claim{part, w.cancel, make(chan struct{})}
+	for late := time.After(lastWords); ; {
+		t.mu.Lock()
+		other := t.uploads[place]
+		if other == nil {
+			if t.uploads == nil {
+				t.uploads = map[string]*claim{}
+			}
+			t.uploads[place] = mine
+			t.mu.Unlock()
+			return func() {
+				t.mu.Lock()
+				defer t.mu.Unlock()
+				delete(t.uploads, place)
+				close(mine.over)
+			}, nil
+		}
+		t.mu.Unlock()
+		taken := frame.Refuse("E_LIMIT", frame.Clip(textOf(path.Base(string(w.Path))), 200)+" is on its way already", "wait until that upload is over, or cancel it")
+		if other.part != part {
+			return nil, taken
+		}
+		other.give(errElsewhere)
+		select {
+		case <-other.over:
+		case <-late: // its person or its target takes nothing
+			return nil, taken
+		case <-w.ctx.Done():
+			return nil, reasonOf(context.Cause(w.ctx))
+		}
 	}
-	if t.uploads == nil {
-		t.uploads = map[string]struct{}{}
-	}
-	t.uploads[key] = struct{}{}
-	return true
 }
 
-func (t *Transfers) uploaded(key string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.uploads, key)
-}
+var errElsewhere = frame.Refuse(frame.Superseded, "this upload goes on in another tab", "look at it there, or have it here again")
 
 // pieces is how many pieces of a transfer, each of 32 KiB, are under way to or from the target at once. That is the memory
 // it takes: 1 MiB, and as much again for what is being passed on. It fills 50 MB/s at 20 ms.

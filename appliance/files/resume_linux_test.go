@@ -82,6 +82,37 @@ func TestGoOn(t *testing.T) {
 	}
 }
 
+// TestAgain: who loads the page again chooses the same file once more, and goes on, while the appliance still holds what the page
+// of before had open. Another file does not take the place of one that is on its way.
+func TestAgain(t *testing.T) {
+	g := newTarget(t)
+	g.transfers = new(Transfers)
+	const size = 8 << 20
+	content := noise(size, 8)
+	up := request{Op: "upload", Path: []byte(g.path("f")), Size: size, Clash: clashRefuse}
+	before := begin(t, g, "root", "upload")
+	if a, code := before.upload(up, bytes.NewReader(content), size/2); code != "" {
+		t.Fatal(a)
+	}
+	p := begin(t, g, "root", "upload")
+	other := up
+	other.Size++
+	if a, code := p.do(other); code != "E_LIMIT" {
+		t.Errorf("another file: %v", a)
+	}
+	a, code := p.upload(up, bytes.NewReader(content), 0)
+	if code != "" || a["sha256"] != sumOf(content) || !bytes.Equal(g.read(t, "f"), content) || len(g.names(t)) != 1 {
+		t.Fatalf("went on: %v", a)
+	}
+	if got := p.near.recorded(); len(got) != 1 || !strings.Contains(got[0], "from:") {
+		t.Errorf("recorded %q", got)
+	}
+	if got := before.near.recorded(); len(got) != 1 || !strings.Contains(got[0], " E_SUPERSEDED ") {
+		t.Errorf("the one before recorded %q", got)
+	}
+	before.must(request{Op: "stat", Path: []byte(g.path("f"))})
+}
+
 // TestAnew: a person whose file does not begin as the part does sends it whole.
 func TestAnew(t *testing.T) {
 	g := newTarget(t)

@@ -47,15 +47,16 @@ type up struct {
 
 func (s *server) upload(w *work) (any, error) {
 	to := string(w.Path)
-	key := fmt.Sprintf("%q %q %q", s.o.Who, s.o.Target, to)
-	if !s.o.Transfers.upload(key) {
-		return nil, frame.Refuse("E_LIMIT", frame.Clip(textOf(path.Base(to)), 200)+" is on its way already", "wait until that upload is over, or cancel it")
+	part := partOf(s.o.Who, to, w.Size, w.Modified)
+	release, err := s.o.Transfers.claim(w, fmt.Sprintf("%q %q %q", s.o.Who, s.o.Target, to), part)
+	if err != nil {
+		return nil, err
 	}
-	defer s.o.Transfers.uploaded(key)
+	defer release()
 	if err := s.mayUpload(w, to); err != nil {
 		return nil, err
 	}
-	u := &up{s: s, w: w, to: to, part: partOf(s.o.Who, to, w.Size, w.Modified), begun: time.Now()}
+	u := &up{s: s, w: w, to: to, part: part, begun: time.Now()}
 	if err := u.bring(); err != nil {
 		err = s.fail(w.ctx, "write", to, err)
 		s.side.Record(u.event(to, err))

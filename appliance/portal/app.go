@@ -15,7 +15,7 @@ import (
 const appPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 
 // appPaths are where the application's pages are, for who has signed in: web/src/lib/routes.ts says what is there.
-var appPaths = []string{"/{$}", "/targets", "/connect/", "/session/", "/files/", "/sessions", "/account", "/approvals", "/admin/", "/downloads"}
+var appPaths = []string{"/{$}", "/targets", "/connect/", "/session/", "/files/", "/sessions", "/account", "/approvals", "/guests", "/admin/", "/downloads"}
 
 func (p *portal) appPages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /assets/", p.asset(web.Assets()))

@@ -137,6 +137,91 @@ await part('a download, cut, paused, left by its page and gone on with', async (
   return rate(told.size, began);
 });
 
+// latest is the last upload of a file that the appliance has written down as whole.
+const latest = async (name) => {
+  const { events } = await page.evaluate(async () => (await fetch('/api/v1/audit?event=file.uploaded')).json());
+  return events.findLast((e) => e.object.endsWith('/' + name) && !e.code);
+};
+
+await part('an upload, left by its page and chosen again', async () => {
+  rmSync(join(told.there, 'big.bin'));
+  await choose('Upload files', big);
+  await through(20);
+  await page.reload();
+  await show();
+  await page.getByRole('button', { name: 'Upload files' }).waitFor();
+  must(!existsSync(join(told.there, 'big.bin')), 'the upload was over before its page was loaded again');
+  await choose('Upload files', big);
+  await line('big.bin').getByText(/^Uploaded/).waitFor({ timeout: patience });
+  must((await sum(join(told.there, 'big.bin'))) === bigSum, 'the file came as another');
+  const { up, detail } = await latest('big.bin');
+  must(Number(detail.from) > told.size / 10 && up === told.size - Number(detail.from), `it went on from ${detail.from} of ${told.size} with ${up} bytes`);
+  return `from ${Math.round((100 * Number(detail.from)) / told.size)} %`;
+});
+
+await part('an upload while another page is looked at', async () => {
+  rmSync(join(told.there, 'big.bin'));
+  await page.getByRole('button', { name: 'Clear what is over' }).click();
+  await choose('Upload files', big);
+  await through(10);
+  link.hold();
+  await page.getByRole('link', { name: 'My sessions' }).click();
+  await page.getByText('Files of words: 1 on the way.').waitFor();
+  await fits(page, 'a page while files are on the way');
+  await picture(page, 'files-away');
+  link.go();
+  await page.getByText('Files of words: 1 done.').waitFor({ timeout: patience });
+  must((await sum(join(told.there, 'big.bin'))) === bigSum, 'the file came as another');
+  await page.getByRole('link', { name: 'Files of words' }).click();
+  await line('big.bin').getByText(/^Uploaded/).waitFor();
+  await page.getByText('The session is over.').waitFor(); // nobody looked, and nothing was on its way
+  await page.getByRole('link', { name: 'My sessions' }).click();
+  await page.getByRole('link', { name: 'Files of words' }).waitFor({ state: 'detached' });
+});
+
+// drag has files come over a place of the page, and lets them go there or not.
+async function drag(where, names, drop = true) {
+  const devtools = await context.newCDPSession(page);
+  const { x, y, width, height } = await where.boundingBox();
+  const data = { items: [], files: names.map((n) => join(told.here, n)), dragOperationsMask: 1 };
+  for (const type of ['dragEnter', 'dragOver', ...(drop ? ['drop'] : [])]) await devtools.send('Input.dispatchDragEvent', { type, x: x + width / 2, y: y + height / 2, data });
+  await devtools.detach();
+}
+
+await part('files that are dropped where they may not be', async () => {
+  writeFileSync(join(told.here, 'four.txt'), 'four\n');
+  const dropped = async (says) => {
+    await drag(page.locator('h1'), ['four.txt'], false);
+    await page.getByText(says).waitFor();
+    await fits(page, says);
+    await picture(page, 'files-dropped', { fullPage: false });
+    await drag(page.locator('h1'), ['four.txt']);
+    await page.getByText(says).waitFor({ state: 'detached' });
+  };
+  await page.goto(`${told.url}/files/mute`);
+  await page.getByLabel(/^User on /).fill('root');
+  await page.getByRole('radio', { name: /^Certificate/ }).check();
+  await dropped('Connect first, then drop files here');
+  await page.getByRole('button', { name: 'Show files' }).click();
+  await page.getByText('Files may neither be sent to nor taken from this target.').waitFor();
+  await dropped('Files may not be sent to this target');
+  must(page.url() === `${told.url}/files/mute` && (await page.locator('.transfer').count()) === 0, 'what is dropped where it may not be does something');
+  await sound(page);
+  await page.goto(`${told.url}/files/words`);
+  await show();
+  await page.getByRole('button', { name: 'Upload files' }).waitFor();
+});
+
+await part('more files than are taken at once', async () => {
+  const many = join(told.here, 'many');
+  mkdirSync(many);
+  for (let i = 0; i < 10_001; i++) closeSync(openSync(join(many, `${i}`), 'w'));
+  await choose('Upload a folder', many);
+  await page.getByText('There are more than 10,000 files and folders, and none has been sent.').waitFor();
+  must((await page.locator('.transfer').count()) === 0 && !existsSync(join(told.there, 'many')), 'some of too many files are sent');
+  rmSync(many, { recursive: true });
+});
+
 await part('folders, both ways', async () => {
   const trip = join(told.here, 'trip');
   mkdirSync(join(trip, 'deep', 'er'), { recursive: true });
@@ -151,11 +236,7 @@ await part('folders, both ways', async () => {
   // Dropped, with a folder that has nothing in it, and a file beside.
   mkdirSync(join(told.here, 'dropped', 'empty'), { recursive: true });
   writeFileSync(join(told.here, 'dropped', 'three.txt'), 'three\n');
-  writeFileSync(join(told.here, 'four.txt'), 'four\n');
-  const devtools = await context.newCDPSession(page);
-  const { x, y, width, height } = await page.locator('.files table').boundingBox();
-  const data = { items: [], files: ['dropped', 'four.txt'].map((n) => join(told.here, n)), dragOperationsMask: 1 };
-  for (const type of ['dragEnter', 'dragOver', 'drop']) await devtools.send('Input.dispatchDragEvent', { type, x: x + width / 2, y: y + height / 2, data });
+  await drag(page.locator('nav'), ['dropped', 'four.txt']); // beside the list too
   await line('three.txt').getByText(/^Uploaded/).waitFor();
   await line('four.txt').getByText(/^Uploaded/).waitFor();
   same(join(told.here, 'dropped'), join(told.there, 'dropped'));

@@ -47,21 +47,42 @@ await page.getByText('denied by policy "secrets need a second factor"').waitFor(
 await picture(page, 'first-refused', { fullPage: false });
 await sound(page);
 
-// A guest of theirs gets in as easily, and is offered nothing but that.
+// What they share in the page lets a guest in as easily, who is offered nothing but that, until it is taken back. What their
+// command has shared is on the page too.
+await page.goto(told.url + '/connect/demo-1');
+await page.getByRole('link', { name: 'Share' }).click();
+await page.getByRole('dialog', { name: 'New guest link' }).waitFor();
+must((await page.getByLabel('Target').inputValue()) === 'demo-1', 'the target that is shared is not filled in');
+await page.getByRole('button', { name: 'Make the link' }).click();
+await page.getByText('This link is shown only now.').waitFor();
+const shared = await page.locator('.copy code').innerText();
+must(shared.startsWith(told.url + '/guest#'), `the link is ${shared}`);
+const revoke = page.getByRole('button', { name: /^Revoke the link .* to demo-1$/ });
+await revoke.nth(1).waitFor();
+await picture(page, 'first-share', { fullPage: false });
+
 const { context: theirs, page: guest } = await person();
-await guest.goto(told.guest);
+await guest.goto(shared);
 await guest.getByRole('button', { name: 'Connect', exact: true }).waitFor();
 await seen(guest, 'open-guest');
 await guest.getByRole('button', { name: 'Connect', exact: true }).click();
 await guest.getByRole('link', { name: 'Open terminal' }).waitFor();
 await settled(guest);
 const offered = await guest.locator('body').innerText();
-must(!/sallyport|The command|Ask for approval|Approvals|Administration/.test(offered), `a guest is offered what they cannot do:\n${offered}`);
+must(!/sallyport|The command|Ask for approval|Approvals|Guest links|Share|Administration/.test(offered), `a guest is offered what they cannot do:\n${offered}`);
 await picture(guest, 'first-guest', { fullPage: false });
 const [shell] = await Promise.all([theirs.waitForEvent('page'), guest.getByRole('link', { name: 'Open terminal' }).click()]);
 await shell.getByRole('button', { name: 'Connect', exact: true }).click();
 await shell.locator('.session .state', { hasText: 'Connected' }).waitFor();
 await sound(shell);
+
+await page.getByText('1 of 1 time').waitFor();
+await revoke.first().click();
+await page.getByRole('dialog').getByRole('button', { name: 'Revoke for good' }).click();
+await page.getByText(/^Revoked /).waitFor();
+must((await page.locator('.copy').count()) === 0, 'a link that is revoked is still offered');
+await shell.getByText('E_GUEST_LINK').waitFor();
 await sound(guest);
+await sound(page);
 
 await done(`from the demo's start to a command's output in a browser: ${took.toFixed(1)} s`);

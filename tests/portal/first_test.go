@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 	"time"
 
@@ -54,11 +53,10 @@ func TestFirstUse(t *testing.T) {
 	}
 	share := exec.Command(bin+"/sallyport", "share", "demo-1", "--for", "30m")
 	share.Env = append(os.Environ(), "SALLYPORT_HOME="+home[1])
-	guest, err := share.Output()
-	if err != nil {
-		t.Fatal(err)
+	if out, err := share.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
-	w.browse("first.mjs", map[string]any{"link": link, "guest": strings.TrimSpace(string(guest)), "began": began.UnixMilli()})
+	w.browse("first.mjs", map[string]any{"link": link, "began": began.UnixMilli()})
 
 	w.daemon.Terminate(10 * time.Second)
 	if left, err := filepath.Glob(w.dir + "/sallyport-demo-*"); err != nil || len(left) > 0 {

@@ -245,6 +245,7 @@ const samples = {
   '/grant': { target: 'n', vnet: 'n', protocol: 'n', port: 1, rule: 'n', channels: ['n'], approval: ['n'] },
   '/sessions': [{ session: 'n', flow: 'n', user: 'n', device: 'n', target: 'n', address: 'n', vnet: 'n', protocol: 'n', port: 1, rule: 'n', transport: 'n', source: 'n', client: 'n', since: t, idle_ns: 1, attached: 1, detached_ns: 1, lost: 'n', up: 1, down: 1 }],
   '/approvals': [{ id: 'n', user: 'n', device: 'n', target: 'n', protocol: 'n', group: 'n', reason: 'n', asked: t, expires: t, approved: false, may_decide: true }, { id: 'm', user: 'n', device: 'n', target: 'n', protocol: 'n', group: 'n', asked: t, expires: t, approved: true, decided: t, by: 'n', why: 'n', may_decide: false }],
+  '/guests': [{ id: 'n', maker: 'n', target: 'n', vnet: 'n', protocol: 'n', programs: ['n'], approval: 'n', sign_in: true, created: t, expires: t, uses: 1, used: 1, why: 'n', opened: [{ user: 'n', device: 'n', source: 'n', at: t }] }],
   '/me/devices': [{ device: 'n', user: 'n', name: 'n', platform: 'n', enrolled: t, source: 'n', scope: { targets: ['n'], protocols: ['n'] } }],
   '/devices': [{ device: 'n', user: 'n', name: 'n', platform: 'n', enrolled: t, source: 'n', version: 'n', scope: { targets: ['n'], protocols: ['n'] } }],
   '/clients': [{ name: 'n', version: 'n', system: 'n', arch: 'n', size: 1, sha256: 'n' }],
@@ -259,7 +260,7 @@ const samples = {
   '/policy/test': { ran: 1, failures: ['n'] },
   '/audit': { events: [{ seq: 1, time: t, event: 'n', session: 'n', user: 'n', source: 'n', target: 'n', port: 1, policies: ['n'], code: 'n', why: 'n', by: 'n', object: 'n', detail: { n: 'n', sha256: 'n' } }], next: 1, more: false },
 };
-const pages = ['/', '/sessions', '/approvals', '/admin/sessions', '/admin/access', '/admin/accounts', '/admin/devices', '/admin/locks', '/admin/hostkeys', '/admin/audit', '/admin/health', '/admin/settings', '/account', '/downloads'];
+const pages = ['/', '/sessions', '/approvals', '/guests', '/admin/sessions', '/admin/access', '/admin/accounts', '/admin/devices', '/admin/locks', '/admin/hostkeys', '/admin/audit', '/admin/health', '/admin/settings', '/account', '/downloads'];
 
 let payload = '';
 let refuse = false;

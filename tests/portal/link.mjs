@@ -1,8 +1,10 @@
-// A link to the appliance that can be cut: all that stands on it is reset.
+// A link to the appliance that can be cut: all that stands on it is reset; or held: what comes waits.
 import { createServer, connect } from 'node:net';
 
 export async function openLink(to, port) {
   const sockets = new Set();
+  const pipes = new Map();
+  let held = false;
   const server = createServer((near) => {
     const far = connect(to.port, to.host);
     for (const [s, other] of [[near, far], [far, near]]) {
@@ -11,9 +13,11 @@ export async function openLink(to, port) {
       s.on('error', () => {});
       s.on('close', () => {
         sockets.delete(s);
+        pipes.delete(s);
         other.destroy();
       });
-      s.pipe(other);
+      pipes.set(s, other);
+      if (!held) s.pipe(other);
     }
   });
   await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
@@ -22,6 +26,14 @@ export async function openLink(to, port) {
       const n = sockets.size;
       for (const s of sockets) s.resetAndDestroy();
       return n;
+    },
+    hold() {
+      held = true;
+      for (const [s, other] of pipes) s.unpipe(other);
+    },
+    go() {
+      held = false;
+      for (const [s, other] of pipes) s.pipe(other);
     },
     close() {
       server.close();

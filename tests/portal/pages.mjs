@@ -53,6 +53,24 @@ await page.getByRole('button', { name: 'Explain' }).click();
 await page.getByText('In full').waitFor();
 await seen(page, 'admin-access-why');
 
+await page.goto(told.url + '/connect/db-1');
+await page.locator('section', { hasText: 'Remote desktop' }).getByRole('link', { name: 'Share' }).click();
+await page.getByLabel('Who opens it must').check();
+await page.getByLabel(/^Group of which/).fill('dba');
+await seen(page, 'guests-new');
+await page.getByRole('button', { name: 'Make the link' }).click();
+await page.getByText('This link is shown only now.').waitFor();
+await page.waitForURL(told.url + '/guests'); // which asks for no link when it is loaded again
+await page.getByRole('cell', { name: 'sign-in, a yes of dba' }).waitFor();
+must((await page.locator('tbody').innerText()).includes('remote desktop'), 'the link is for another protocol than was asked for');
+await page.getByLabel("Everybody's").check();
+await page.getByRole('columnheader', { name: 'Of' }).waitFor();
+await seen(page, 'guests');
+await page.getByRole('button', { name: /^Revoke the link/ }).click();
+await seen(page, 'guests-revoke');
+await page.getByRole('dialog').getByRole('button', { name: 'Revoke for good' }).click();
+await page.getByText(/^Revoked /).waitFor();
+
 await page.goto(told.url + '/admin/codes');
 await page.getByLabel('User').fill('bob');
 await page.getByRole('button', { name: 'Make a code' }).click();

@@ -84,7 +84,7 @@ targets:
   - {name: office-pc, vnet: hub, address: 10.99.0.12, protocols: {rdp: 3389}}
   - {name: vault, vnet: hub, address: 10.99.0.13, protocols: {ssh: 22}, labels: {tier: secret}}
 rules:
-  - {name: operators, who: [ann, bob, fay], targets: [db-1, db-2, closed, web-frontend-with-a-rather-long-name-in-production], protocols: [ssh, rdp, tcp], idle: 30m, lifetime: 8h}
+  - {name: operators, who: [ann, bob, fay], targets: [db-1, db-2, closed, web-frontend-with-a-rather-long-name-in-production], protocols: [ssh, rdp, tcp], idle: 30m, lifetime: 8h, share: true}
   - {name: desktops, who: [ann], targets: [office-pc], protocols: [rdp]}
   - {name: secrets, who: [ann, bob], targets: [vault], protocols: [ssh], approval: dba}
 `

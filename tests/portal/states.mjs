@@ -39,7 +39,7 @@ await says('/guest#nonsense', 'open-guest-unknown', /link/i, () => stranger.loca
 const { page: zoe } = await person();
 await zoe.goto(told.zoe);
 await state(zoe, 'targets-none', 'You may use no target yet.');
-for (const [path, text] of Object.entries({ '/sessions': 'You are connected to no target.', '/approvals': 'No request waits.', '/admin/audit': 'This page is for administrators', '/admin/nowhere': 'There is no such page.' })) {
+for (const [path, text] of Object.entries({ '/sessions': 'You are connected to no target.', '/approvals': 'No request waits.', '/guests': 'You have no guest links.', '/admin/audit': 'This page is for administrators', '/admin/nowhere': 'There is no such page.' })) {
   await zoe.goto(told.url + path);
   await state(zoe, 'without-rights' + path.replaceAll('/', '-'), text);
 }
@@ -69,6 +69,11 @@ async function press(path, button) {
 
 await press('/connect/vault', 'Ask for approval');
 await state(page, 'connect-ask', 'Those who may agree see your name');
+await press('/guests', 'New guest link');
+await page.getByLabel('Target').fill('vault');
+await page.getByRole('button', { name: 'Make the link' }).click();
+await state(page, 'guests-refused', 'No rule or policy lets you share vault');
+await page.keyboard.press('Escape');
 await press('/approvals', 'Approve bob to vault');
 await state(page, 'approvals-approve', 'For how long');
 await page.getByRole('dialog').getByRole('button', { name: 'Approve' }).click();

@@ -32,6 +32,7 @@ export const routes: Route[] = [
   { path: '/files/:name', title: 'Files', load: () => import('../pages/Files.svelte') },
   { path: '/sessions', title: 'My sessions', load: () => import('../pages/Sessions.svelte') },
   { path: '/approvals', title: 'Approvals', load: () => import('../pages/Approvals.svelte') },
+  { path: '/guests', title: 'Guest links', load: () => import('../pages/Guests.svelte') },
   { path: '/account', title: 'Account', load: () => import('../pages/Account.svelte') },
   { path: '/downloads', title: 'The command', load: () => import('../pages/Downloads.svelte') },
   { path: '/admin/sessions', title: 'Live sessions', admin: true, load: () => import('../pages/LiveSessions.svelte') },

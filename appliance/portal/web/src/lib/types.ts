@@ -48,6 +48,7 @@ export interface Grant {
   approval?: string[];
   record?: boolean;
   principals?: string[];
+  share?: boolean; // guests may be let in, by a link
 }
 
 export interface Session {
@@ -104,6 +105,25 @@ export interface Approval {
   by?: string;
   why?: string;
   may_decide: boolean;
+}
+
+export interface GuestLink {
+  id: string;
+  link?: string; // what opens it, once
+  maker: string;
+  target: string;
+  vnet: string;
+  protocol: string;
+  programs?: string[];
+  approval?: string;
+  sign_in: boolean;
+  created: string;
+  expires: string;
+  uses: number;
+  used: number;
+  revoked?: string;
+  why?: string;
+  opened?: { user: string; device: string; source: string; at: string }[];
 }
 
 export interface Device {

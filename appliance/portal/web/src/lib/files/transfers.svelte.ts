@@ -1,6 +1,6 @@
 // Transfers: what is on its way to and from a target, in order, two at a time.
 //
-//	const transfers = new Transfers(target, () => session.remote, arrived);
+//	const transfers = new Transfers(target, () => session.remote, { arrived, changed });
 //	transfers.download(place, name, size);
 //	transfers.upload(folder, name, file, 'refuse');
 //
@@ -140,11 +140,12 @@ export class Transfers {
 
   private ended = false;
 
-  // remote is asked for when it is needed: after an interruption it is another.
+  // remote is asked for when it is needed: after an interruption it is another. A file has arrived in a folder; and what is
+  // under way, or waits, has changed.
   constructor(
     private readonly target: string,
     private readonly remote: () => Remote | undefined,
-    private readonly arrived: (folder: Place) => void,
+    private readonly on: { arrived: (folder: Place) => void; changed: () => void },
   ) {
     Part.left(target, (part, size) => (this.ended ? part.release() : this.fetch(part.of, part, size)));
   }
@@ -157,6 +158,11 @@ export class Transfers {
 
   get busy(): number {
     return this.all.filter((t) => t.phase === 'running' || t.phase === 'waiting').length;
+  }
+
+  // unfinished are those that would be lost if they were left; what has come of a download that rests is found again.
+  get unfinished(): number {
+    return this.all.filter((t) => t.direction === 'up' && !t.over).length;
   }
 
   // download fetches a file, or a folder as an archive, whose size is not known.
@@ -192,7 +198,7 @@ export class Transfers {
     const at = join(folder, name);
     const go = async (t: Transfer, signal: AbortSignal): Promise<void> => {
       await this.ready().upload(at, file, clash, signal, (n) => t.moved(n));
-      this.arrived(folder);
+      this.on.arrived(folder);
     };
     const work = { go, discard: async (begun: boolean) => begun && this.remote()?.discard(at, file), leave: () => {} };
     this.add(new Transfer('up', name.text, file.size, work, () => this.next()));
@@ -217,10 +223,11 @@ export class Transfers {
   private next(): void {
     let free = atOnce - this.all.filter((t) => t.phase === 'running').length;
     for (const t of this.all) {
-      if (free <= 0) return;
+      if (free <= 0) break;
       if (t.phase !== 'waiting') continue;
       free--;
       void t.run();
     }
+    this.on.changed();
   }
 }
