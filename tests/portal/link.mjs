@@ -1,9 +1,11 @@
-// A link to the appliance that can be cut: all that stands on it is reset.
+// A link to the appliance that can be cut, so that all that stands on it is reset, and be away for a while.
 import { createServer, connect } from 'node:net';
 
 export async function openLink(to, port) {
   const sockets = new Set();
+  let away = false;
   const server = createServer((near) => {
+    if (away) return near.resetAndDestroy();
     const far = connect(to.port, to.host);
     for (const [s, other] of [[near, far], [far, near]]) {
       sockets.add(s);
@@ -22,6 +24,13 @@ export async function openLink(to, port) {
       const n = sockets.size;
       for (const s of sockets) s.resetAndDestroy();
       return n;
+    },
+    down() {
+      away = true;
+      this.cut();
+    },
+    up() {
+      away = false;
     },
     close() {
       server.close();

@@ -32,7 +32,7 @@ const Told = { output: 1, replay: 4 } as const;
 const mostTyped = 64 << 10;
 
 export class Shell extends Session {
-  farewell = $state(''); // how it has ended in order
+  farewell = $state('The session is over.'); // how it has ended in order
   pasting = $state(false);
 
   private waiting = 0; // bytes typed that have no place yet
