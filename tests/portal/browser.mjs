@@ -40,8 +40,8 @@ export async function person({ profile, ...options } = {}) {
   return { context, page };
 }
 
-// What a page must not say on its console; the browser itself says there that a request was refused.
-const expected = /Failed to load resource: (the server responded with a status of (400|401|403|404|409)|net::ERR_FAILED)/;
+// What a page must not say on its console; the browser itself says there that a request was refused, or has not got through.
+const expected = /Failed to load resource: (the server responded with a status of (400|401|403|404|409)|net::ERR_(FAILED|CONNECTION_\w+))|WebSocket connection to .* failed/;
 
 export function watch(page) {
   page.on('console', (m) => {

@@ -1,11 +1,13 @@
-// A link to the appliance that can be cut: all that stands on it is reset; or held: what comes waits.
+// A link to the appliance that can be cut: all that stands on it is reset; be away for a while; or held: what comes waits.
 import { createServer, connect } from 'node:net';
 
 export async function openLink(to, port) {
   const sockets = new Set();
   const pipes = new Map();
   let held = false;
+  let away = false;
   const server = createServer((near) => {
+    if (away) return near.resetAndDestroy();
     const far = connect(to.port, to.host);
     for (const [s, other] of [[near, far], [far, near]]) {
       sockets.add(s);
@@ -34,6 +36,13 @@ export async function openLink(to, port) {
     go() {
       held = false;
       for (const [s, other] of pipes) s.pipe(other);
+    },
+    down() {
+      away = true;
+      this.cut();
+    },
+    up() {
+      away = false;
     },
     close() {
       server.close();

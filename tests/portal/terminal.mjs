@@ -326,13 +326,19 @@ await part('asleep', async () => {
   await cdp.detach();
 });
 
+const connected = (p) => p.locator('.session .state', { hasText: 'Connected' }).waitFor();
+
+let asked = 0; // by the browser, whether a page may be left
+page.on('dialog', () => asked++);
+
 await part('reload', async () => {
   await fresh(page);
   await run(page, 'before=kept; echo painted-$((1+1))');
   await sees(page, 'painted-2');
   const again = async () => {
     await page.reload();
-    await page.locator('.session .state', { hasText: 'Connected' }).waitFor();
+    await connected(page);
+    must(asked === 0, 'the browser asks before a page is loaded again that comes back by itself');
     await readable(page);
   };
   await again();
@@ -357,6 +363,86 @@ await part('reload', async () => {
   await sees(page, /Load average[^]*F10 ?Quit/);
   await page.keyboard.press('F10');
   await sees(page, /kept-3[^]*htop\nlab\d+>\s*$/);
+});
+
+await part('away within the portal, and back while the network is not there', async () => {
+  await page.evaluate(() => {
+    const a = document.body.appendChild(document.createElement('a'));
+    a.href = '/';
+    a.click();
+    a.remove();
+  });
+  await page.getByRole('heading', { name: 'Targets', level: 1 }).waitFor();
+  link.down();
+  await page.goBack();
+  await page.getByText('Your session goes on there, and this page tries again.').waitFor();
+  await picture(page, 'terminal-not-reached', { fullPage: false });
+  link.up();
+  await connected(page);
+  await readable(page);
+  await sees(page, 'kept-3');
+  await run(page, 'echo $before-$((2+2))');
+  await sees(page, 'kept-4');
+});
+
+await part('in another tab, and back', async () => {
+  const [other] = await Promise.all([context.waitForEvent('page'), page.evaluate(() => void window.open(location.href))]); // it has what this tab knows
+  await connected(other);
+  await page.getByText('This session has moved to another tab.').waitFor();
+  await seen(page, 'terminal-moved');
+  await page.reload(); // which is another way to have it back, as the page says
+  await connected(page);
+  await other.getByRole('button', { name: 'Have it here' }).click();
+  await connected(other);
+  await readable(other);
+  await sees(other, 'kept-4');
+  await run(other, 'echo $before-$((2+3))');
+  await sees(other, 'kept-5');
+
+  // A key that closes the tab, of which the page is told Control alone.
+  let questions = 0;
+  other.on('dialog', () => questions++);
+  await other.keyboard.down('Control');
+  await Promise.all([other.waitForEvent('close'), other.close({ runBeforeUnload: true })]);
+  must(questions === 1, 'the browser does not ask before a key closes a session');
+
+  await page.bringToFront();
+  await page.getByRole('button', { name: 'Have it here' }).click();
+  await connected(page);
+  await readable(page);
+  await sees(page, 'kept-5');
+});
+
+await part('the way out, and the whole screen', async () => {
+  await fresh(page);
+  const says = await page.evaluate(() => document.getElementById(document.activeElement.getAttribute('aria-describedby'))?.textContent ?? '');
+  must(says.includes('Ctrl+Alt+Shift'), `the terminal is described by ${JSON.stringify(says)}`);
+  for (const key of ['Control', 'Alt', 'Shift']) await page.keyboard.down(key);
+  for (const key of ['Shift', 'Alt', 'Control']) await page.keyboard.up(key);
+  const at = await page.evaluate(() => document.activeElement.closest('[role=toolbar]')?.getAttribute('aria-label'));
+  must(at === 'Terminal', `Ctrl+Alt+Shift leads to ${at}`);
+  await page.keyboard.press('Escape');
+  await run(page, 'echo back-$((1+1))');
+  await sees(page, 'back-2');
+
+  await page.evaluate(() => {
+    const lock = navigator.keyboard.lock.bind(navigator.keyboard);
+    navigator.keyboard.lock = (...keys) => lock(...keys).then(() => (window.locked = keys.length)); // none named are all
+  });
+  await page.getByRole('button', { name: 'Full screen' }).click();
+  await page.waitForFunction(() => document.fullscreenElement?.className === 'session' && window.locked === 0);
+  await page.getByRole('button', { name: 'Leave full screen' }).click();
+  await page.getByRole('button', { name: 'Full screen', exact: true }).waitFor();
+  must((await page.evaluate(() => document.fullscreenElement)) === null, 'the full screen is not left');
+});
+
+await part('a file that is dropped on it', async () => {
+  const opened = await page.evaluate(() => {
+    const files = new DataTransfer();
+    files.items.add(new File(['x'], 'x.txt'));
+    return ['dragover', 'drop'].filter((kind) => document.querySelector('.screen').dispatchEvent(new DragEvent(kind, { dataTransfer: files, bubbles: true, cancelable: true })));
+  });
+  must(opened.length === 0, `the browser opens a dropped file in place of the session: ${opened}`);
 });
 
 await part('echo', async () => {

@@ -131,7 +131,7 @@ vnets:
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.browser = chromium.In(t, b.Client.Command, fmt.Sprintf("--host-resolver-rules=MAP %s %s", name, near), "--window-size=1024,720")
+	b.browser = chromium.In(t, b.Client.Command, fmt.Sprintf("--host-resolver-rules=MAP %s %s", name, near), "--window-size=1024,720", "--disable-popup-blocking")
 	b.browser.Call("Browser.grantPermissions", map[string]any{"permissions": []string{"clipboardReadWrite", "clipboardSanitizedWrite"}})
 	b.browser.Call("Page.addScriptToEvaluateOnNewDocument", map[string]any{
 		"source": "window.broken = []; document.addEventListener('securitypolicyviolation', e => window.broken.push(e.violatedDirective + ' ' + e.blockedURI))"})

@@ -161,13 +161,23 @@ func TestXRDP(t *testing.T) {
 			held |= modifier
 			b.browser.Call("Input.dispatchKeyEvent", event("rawKeyDown", code, held))
 		}
+		goes := func() string { return b.browser.Run("dispatchEvent(new Event('beforeunload', { cancelable: true }))") }
+		if goes() != "false" {
+			t.Error("the browser does not ask before a key closes a session")
+		}
 		b.browser.Call("Input.dispatchKeyEvent", event("keyUp", "ShiftLeft", control|alt))
 		if at := b.browser.Run("document.activeElement.closest('.bar')?.getAttribute('role')"); at != "toolbar" {
 			t.Errorf("Ctrl+Alt+Shift leads to %q", at)
 		}
-		b.click(300, 300)
+		b.key("Escape", 0)
+		if says := b.browser.Run("document.getElementById(document.activeElement.getAttribute('aria-describedby')).textContent"); !strings.Contains(says, "Ctrl+Alt+Shift") {
+			t.Errorf("the desktop is described by %q", says)
+		}
 		b.types("nothing is held\n")
 		b.file(at("typed"), "nothing is held")
+		if goes() != "true" {
+			t.Error("the browser asks whatever the page is left by")
+		}
 	})
 	t.Run("keys", func(t *testing.T) {
 		b := b.on(t)
@@ -317,6 +327,32 @@ func TestXRDP(t *testing.T) {
 		b := b.on(t)
 		b.browser.Call("Page.reload", nil)
 		b.sees("third")
+	})
+	t.Run("away and back", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Run("(a => { a.href = '/'; document.body.append(a); a.click(); a.remove(); })(document.createElement('a'))")
+		b.says("My sessions")
+		b.browser.Run("history.back()")
+		b.sees("third")
+		b.click(300, 300)
+		b.types("fourth line\n")
+		b.file(at("typed"), "fourth line")
+	})
+	t.Run("another tab", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Run("window.other = open(location.href), 0") // it has what this tab knows
+		b.says("The desktop has been opened elsewhere.")
+		b.until("desktop in the other tab", 30*time.Second, func() error {
+			if page := b.browser.Run("other.document.body?.innerText"); !strings.Contains(page, "Connected") {
+				return errors.New(page)
+			}
+			return nil
+		})
+		b.screenshot("elsewhere")
+		b.press("Have it here")
+		b.browser.Run("other.close()")
+		b.sees("fourth")
+		b.sound()
 	})
 	t.Run("no clipboard", func(t *testing.T) {
 		b := b.on(t)

@@ -16,7 +16,7 @@ import { connecting, identityOf, openWith, type Ask, type Flow } from './frame/o
 import type { Dial } from './frame/socket';
 
 export { Refusal } from './frame/errors';
-export type { Ask, Flow } from './frame/open';
+export { outlives, type Ask, type Flow } from './frame/open';
 export type { State } from './frame/stream';
 
 // openFlow opens a flow as the device that this browser is.

@@ -4,7 +4,7 @@ import { clip, refuse, Refusal } from './errors';
 import { introduce, type Identity } from './hello';
 import type { Bytes } from './keys';
 import { Socket, type Dial } from './socket';
-import { Stream, type Connect, type State } from './stream';
+import { hopeless, Stream, type Connect, type State } from './stream';
 import { trusting } from './trust';
 
 export interface Ask {
@@ -16,7 +16,10 @@ export interface Ask {
   vnet?: string;
   signal?: AbortSignal; // gives up while the flow is not open yet
   onnotice?: (line: string) => void; // lines for the person: while an approval is waited for, too
+  ondelay?: (why: Refusal) => void; // the session is not reached, and tried again
 }
+
+const joinFor = 60_000; // milliseconds that a session is tried to be reached for
 
 export interface Flow {
   readonly id: string; // hex, as are those of sessions
@@ -38,6 +41,9 @@ export interface Flow {
   // close ends the flow: what was sent still leaves.
   close(): void;
 
+  // leave lets go of it, and ends nothing: the session can be joined until the flow's grace is over.
+  leave(): void;
+
   // abort ends it at once, and says why.
   abort(why: Refusal): void;
 
@@ -51,9 +57,10 @@ export interface Flow {
 
 // openWith opens a flow by whatever connects.
 export async function openWith(connect: Connect, ask: Ask): Promise<Flow> {
-  const { session, signal, onnotice = () => {}, target, protocol, program, port, vnet } = ask;
+  const { session, signal = new AbortController().signal, onnotice = () => {}, ondelay = () => {}, target, protocol, program, port, vnet } = ask;
   const request = { target, protocol, ...(program && { program }), ...(port && { port }), ...(vnet && { vnet }), ...(session && { session: fromHex(session) }) };
-  const stream = await Stream.open(connect, request, signal ?? new AbortController().signal, onnotice);
+  const open = (): Promise<Stream> => Stream.open(connect, request, signal, onnotice);
+  const stream = await (session ? join(open, signal, ondelay) : open());
   const unwatch = watchNetwork(() => stream.wake());
   const o = stream.opened;
   let onbytes: Flow['onbytes'] = () => {};
@@ -80,6 +87,7 @@ export async function openWith(connect: Connect, ask: Ask): Promise<Flow> {
     send: (b) => stream.send(b),
     end: () => stream.end(),
     close: () => stream.close(),
+    leave: () => stream.leave(),
     abort: (why) => stream.abort(why),
     get onbytes() {
       return onbytes;
@@ -108,6 +116,44 @@ export async function openWith(connect: Connect, ask: Ask): Promise<Flow> {
       stream.onnotice = f;
     },
   };
+}
+
+// join opens a flow of a session that there is: again and again, for a while, where what keeps it from that may pass. The session
+// goes on meanwhile.
+async function join(open: () => Promise<Stream>, signal: AbortSignal, ondelay: (why: Refusal) => void): Promise<Stream> {
+  const began = Date.now();
+  for (let wait = 250; ; wait = Math.min(2 * wait, 4000)) {
+    try {
+      return await open();
+    } catch (err) {
+      const left = joinFor - (Date.now() - began);
+      if (signal.aborted || !(err instanceof Refusal) || hopeless(err) || left <= 0) throw err;
+      ondelay(err);
+      await pause(Math.min(Math.max(wait, err.retry), left), signal);
+    }
+  }
+}
+
+// pause waits, but no longer than until the network may be another.
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      unwatch();
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    const unwatch = watchNetwork(done);
+    signal.addEventListener('abort', done);
+  });
+}
+
+// outlives says whether a session may go on though its flow has ended, or was not even had: another tab has it, or nobody knows but
+// the appliance, which was not reached. What that itself has ended is over.
+export function outlives(why: unknown, had: boolean): boolean {
+  if (!(why instanceof Refusal) || why.code === 'E_RESUME_EXPIRED') return false;
+  return !why.remote || why.code === 'E_SUPERSEDED' || (!had && !hopeless(why));
 }
 
 // connecting makes WebSockets whose HELLO is admitted. why says what a WebSocket that did not open means, for browsers do not.

@@ -250,6 +250,12 @@ export class Stream {
     this.fail(why);
   }
 
+  // leave is no end of the flow: for the appliance its connection is lost, and nobody here comes back to it. Until the grace is
+  // over its session can be joined by another.
+  leave(): void {
+    this.finish(undefined);
+  }
+
   private refuseRest(): void {
     if (this.ended || !this.deaf) return;
     if (this.wasted && this.at && this.pending.length === 0 && this.unsent === this.replay.length) this.fail(closedHere());
@@ -697,8 +703,8 @@ function closedHere(): Refusal {
   return refuse('E_CLOSED', 'the other side has closed the flow');
 }
 
-// hopeless says that the appliance itself will not have the flow back.
-function hopeless(why: Refusal): boolean {
+// hopeless says that the appliance itself will not have the flow back, or a page not the appliance.
+export function hopeless(why: Refusal): boolean {
   if (['E_APPLIANCE_CERT', 'E_AUTH', 'E_VERSION'].includes(why.code)) return true;
   if (!why.remote) return false;
   return !['E_BUSY', 'E_DRAINING', 'E_LIMIT', 'E_CONTROL_DOWN', 'E_CONNECTION', 'E_SUPERSEDED'].includes(why.code);

@@ -1,5 +1,5 @@
 // What is remembered of terminals: for this browser how a person signs on to a target and how large letters are, never a
-// secret; for this tab which session it has, so that a reload finds it.
+// secret; for this tab which session it has with a target, so that who loads the page again, or comes back to it, finds it.
 
 import { held, hold } from '../storage';
 
@@ -48,16 +48,16 @@ interface Held {
   session: string;
 }
 
-// heldSession is the session that this tab had before it was loaded anew.
+// heldSession is the session that this tab had when the page was there before.
 export function heldSession(target: string, program: string): string | undefined {
-  const before = held('sessionStorage', 'session') as Partial<Held> | null;
-  return before?.target === target && before.program === program && /^[0-9a-f]{32}$/.test(before.session ?? '') ? before.session : undefined;
+  const session = held('sessionStorage', `${program} ${target}`);
+  return typeof session === 'string' && /^[0-9a-f]{32}$/.test(session) ? session : undefined;
 }
 
-export function holdSession(session: Held): void {
-  hold('sessionStorage', 'session', session);
+export function holdSession({ target, program, session }: Held): void {
+  hold('sessionStorage', `${program} ${target}`, session);
 }
 
-export function letSessionGo(): void {
-  hold('sessionStorage', 'session', undefined);
+export function letSessionGo(target: string, program: string): void {
+  hold('sessionStorage', `${program} ${target}`, undefined);
 }

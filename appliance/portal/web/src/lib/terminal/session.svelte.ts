@@ -4,7 +4,7 @@
 // Its flow outlives the network, and the session the page: who knows its id joins it.
 
 import { decode } from '../base64';
-import { openFlow, type Flow } from '../flow';
+import { openFlow, outlives, type Flow } from '../flow';
 import { fromJSON, json, Messages } from '../messages';
 import type { TabKey } from './key';
 import type { SignOn } from './remember';
@@ -46,8 +46,8 @@ export abstract class Session {
   banner = $state('');
   notices = $state.raw<Notice[]>([]);
   channels = $state.raw<string[]>([]); // that policy allows beside the keyboard and the screen
-  error = $state.raw<unknown>(); // why it has ended, where it has not in order
-  session = $state<string>();
+  error = $state.raw<unknown>(); // why it has ended, where it has not in order, or is not reached yet
+  session = $state<string>(); // by which it can be joined; stays where it may go on without this page
 
   protected messages: Messages | undefined;
 
@@ -55,6 +55,7 @@ export abstract class Session {
   private coming: AbortController | undefined; // of the flow, while it is not open yet
   private key: TabKey | undefined;
   private asked = ''; // the last prompt
+  private joined = false; // there was a session before the flow
 
   constructor(
     readonly target: string,
@@ -84,6 +85,8 @@ export abstract class Session {
 
   private async open(session: string | undefined, how: object): Promise<void> {
     this.phase = 'connecting';
+    this.joined = session !== undefined;
+    this.session = session;
     this.error = this.prompt = undefined;
     this.banner = this.asked = '';
     this.notices = [];
@@ -95,9 +98,14 @@ export abstract class Session {
         program: this.program,
         signal: coming.signal,
         onnotice: (sentence) => this.note({ sentence }),
+        ondelay: (why) => {
+          this.error = why;
+          this.resuming = true;
+        },
         ...(session && { session }),
       });
       this.flow = flow;
+      this.error = undefined;
       this.session = flow.session;
       flow.onnotice = (sentence) => this.note({ sentence });
       flow.onstate = (s) => {
@@ -117,8 +125,9 @@ export abstract class Session {
     if (flow !== this.flow || this.phase === 'ended') return;
     this.phase = 'ended';
     this.resuming = false;
-    this.prompt = this.flow = this.messages = this.key = this.session = this.coming = undefined;
-    if (why) this.error = why;
+    this.prompt = this.flow = this.messages = this.key = this.coming = undefined;
+    this.error = why;
+    if (!outlives(why, flow !== undefined)) this.session = undefined;
     this.gone();
   }
 
@@ -188,10 +197,20 @@ export abstract class Session {
     return this.channels.includes(channel);
   }
 
-  // end leaves the session for good.
+  // leave is for a page that is left: what can be joined goes on without it, for as long as the appliance keeps a flow that has no
+  // connection, and nothing else does.
+  leave(): void {
+    const { flow, coming } = this;
+    this.flow = this.coming = undefined; // so that nothing is told any more
+    if (!flow) coming?.abort();
+    else if (this.joined || this.phase === 'open') flow.leave();
+    else flow.close();
+  }
+
+  // end ends the session.
   end(why?: unknown): void {
     const { flow, coming } = this;
-    this.over(flow, why);
+    this.over(flow, why ?? (flow ? undefined : this.error)); // that was not reached is not over
     if (flow) flow.close();
     else coming?.abort();
   }

@@ -32,7 +32,7 @@ const Told = { output: 1, replay: 4 } as const;
 const mostWaiting = 8 << 20;
 
 export class Shell extends Session {
-  farewell = $state(''); // how it has ended in order
+  farewell = $state('The session is over.'); // how it has ended in order
 
   private waiting = 0; // bytes that have no place yet
   private full = false; // it is told that no more is taken

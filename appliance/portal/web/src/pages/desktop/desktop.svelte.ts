@@ -7,6 +7,7 @@
 // A document has one. When the client breaks it takes the document with it: the page is loaded again, and joins the session.
 
 import { Backend, displayControl, enableCredssp, init } from '@devolutions/iron-remote-desktop-rdp';
+import { outlives } from '../../lib/flow';
 import { Clipboard, type Allowed } from './clipboard';
 import { isPanic, isVague, over, panic, unloaded, unproved, why, type Ending } from './ends';
 import { Input, type Client } from './input';
@@ -52,6 +53,7 @@ export class Desktop {
   private resizable = false; // as the target's profile says
   private resized: (() => void) | undefined; // waits for the canvas to have another size
   private turn = 0; // of the newest connection; those before it have nothing to say
+  private coming = new AbortController(); // of its flow, while that is not open yet
   private said: Ending | undefined; // by the appliance: why it is over
 
   constructor(
@@ -68,7 +70,7 @@ export class Desktop {
 
   // connect begins a session with credentials; without, it joins the one that the tab has.
   async connect(settings: Settings, size: Size, credentials?: Credentials): Promise<void> {
-    const turn = ++this.turn;
+    const turn = this.next();
     this.phase = 'connecting';
     this.resuming = false;
     this.ending = this.told = this.said = undefined;
@@ -84,9 +86,17 @@ export class Desktop {
 
   // end is the person's: the session on the desktop is left, and what the appliance has kept for it is forgotten.
   end(): void {
-    this.turn++;
-    this.forget();
+    this.next();
+    this.drop();
+    remember(this.target, undefined);
     this.phase = 'form';
+  }
+
+  // leave is for a page that is left: a session that can be joined without a password goes on, for as long as the appliance keeps a
+  // flow that has no connection.
+  leave(): void {
+    this.next();
+    this.drop(this.session !== undefined);
   }
 
   // resize has the desktop change its size while it is shown, and says whether it could be asked to.
@@ -104,7 +114,7 @@ export class Desktop {
   // fail is told of errors that no call has returned: the client's own, when it breaks.
   fail(err: unknown): boolean {
     if (!isPanic(err) || this.broken) return isPanic(err);
-    this.turn++;
+    this.next();
     this.broken = true;
     this.input = undefined;
     this.link?.let(); // the flow stays, so that the next document finds the session
@@ -120,11 +130,13 @@ export class Desktop {
     const start: Start = { width: size.width, height: size.height, credssp: settings.exchange };
     if (!joins) Object.assign(start, { user: settings.user, domain: settings.domain });
     if (credentials?.password && !browser) start.password = credentials.password;
-    const link = await Link.open(this.target, joins, start, this.heard(turn));
+    const link = await Link.open(this.target, joins, start, this.heard(turn), this.coming.signal);
     if (turn !== this.turn) {
-      link.close();
+      if (joins && this.session) link.leave();
+      else link.close();
       throw over;
     }
+    this.coming = new AbortController(); // what ends now is the flow's own matter
     this.link?.close();
     this.link = link;
     remember(this.target, browser ? undefined : link.session);
@@ -172,20 +184,31 @@ export class Desktop {
     if (turn !== this.turn || this.fail(err)) return;
     await this.link?.until(patience);
     if (turn !== this.turn) return;
-    this.turn++;
+    this.next();
     const connected = this.phase === 'open';
     this.ending = this.said ?? (connected || !this.link ? (this.link?.ended ?? why(err)) : why(err));
     this.phase = this.ending.code === 'E_TARGET_AUTH' ? 'form' : 'ended';
-    this.forget();
+    const goesOn = this.link?.ended ? this.link.outlived : outlives(err, false);
+    this.drop(goesOn);
+    if (!goesOn) remember(this.target, undefined);
   }
 
-  private forget(): void {
+  // next is the turn of another connection, or of none.
+  private next(): number {
+    this.coming.abort();
+    this.coming = new AbortController();
+    return ++this.turn;
+  }
+
+  // drop lets go of the connection, and of the session unless that goes on.
+  private drop(goesOn = false): void {
+    this.resuming = false;
     this.input = undefined;
     this.client = undefined;
     this.clipboard = undefined;
-    this.link?.close();
+    if (goesOn) this.link?.leave();
+    else this.link?.close();
     this.link = undefined;
-    remember(this.target, undefined);
   }
 
   private heard(turn: number): Heard {

@@ -1,12 +1,10 @@
 // The keyboard: every key goes to the desktop by its place, while the desktop has the keyboard. Whoever wants the characters
 // of their own layout instead has them as Unicode, where no key of a command is held.
-//
-// Ctrl+Alt+Shift, pressed and released with nothing between, is the way out: no other page would know how to leave.
 
+import { WayOut } from '../../lib/way-out';
 import type { Input } from './input';
 import { scancode } from './scancodes';
 
-const out = ['Control', 'Alt', 'Shift'] as const;
 const locking = new Set(['CapsLock', 'NumLock', 'ScrollLock']);
 
 export class Keyboard {
@@ -14,7 +12,7 @@ export class Keyboard {
 
   private readonly down = new Map<string, number>(); // by KeyboardEvent.code
   private locks = '';
-  private leaving = false;
+  private readonly out = new WayOut();
 
   constructor(
     private readonly input: Input,
@@ -25,7 +23,7 @@ export class Keyboard {
   press(e: KeyboardEvent): void {
     if (e.isComposing) return;
     this.synchronize(e);
-    this.leaving = out.every((m) => e.getModifierState(m)) && out.some((m) => m === e.key);
+    this.out.press(e);
     if (this.pastes(e)) this.paste();
     else e.preventDefault();
     if (this.unicode && e.key === 'Dead') return; // what it makes comes with the next key
@@ -47,18 +45,15 @@ export class Keyboard {
       this.down.delete(e.code);
       this.input.key(code, false);
     }
-    if (e.key === 'Meta') this.release(); // macOS says nothing of keys that are let go while Command is held
-    if (this.leaving && out.some((m) => m === e.key)) {
-      this.leaving = false;
-      this.release();
-      this.leave();
-    }
+    const leaves = this.out.lift(e);
+    if (leaves || e.key === 'Meta') this.release(); // macOS says nothing of keys that are let go while Command is held
+    if (leaves) this.leave();
   }
 
   // release lets go of all that is held: the desktop would hold it for good when the page has the keyboard no more.
   release(): void {
     this.down.clear();
-    this.leaving = false;
+    this.out.forget();
     this.input.release();
   }
 

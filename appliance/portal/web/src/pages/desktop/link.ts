@@ -1,7 +1,7 @@
 // A Link is the flow of one connection to a desktop, and the client's Socket on it. It goes on when the network changes; the
 // client sees nothing of that.
 
-import { openFlow, type Flow } from '../../lib/flow';
+import { openFlow, outlives, type Flow } from '../../lib/flow';
 import { Messages, fromJSON, json } from '../../lib/messages';
 import { over, why, type Ending } from './ends';
 import { kind, type Notice, type Start, type State } from './program';
@@ -20,6 +20,7 @@ const breath = 256 << 10; // bytes after which the client has time to paint
 
 export class Link implements Pipe {
   ended: Ending | undefined; // once the flow is over, why
+  outlived = false; // then: by the session, as far as is known
 
   readonly answered: Promise<void>; // until the appliance has begun, or the flow is over
 
@@ -40,14 +41,14 @@ export class Link implements Pipe {
     this.messages = new Messages(flow, { most, take: (what, body) => this.came(what, body) });
     flow.onnotice = (line) => heard.line(line);
     flow.onstate = (s) => {
-      if (s.state === 'ended') this.finish(s.why ? why(s.why) : over);
+      if (s.state === 'ended') this.finish(s.why ? why(s.why) : over, outlives(s.why, true));
       else if (!this.gone) heard.resuming(s.state === 'lost');
     };
   }
 
-  // open begins a session of the program, or joins one.
-  static async open(target: string, session: string | undefined, start: Start, heard: Heard): Promise<Link> {
-    const flow = await openFlow({ target, protocol: 'rdp', program: 'desktop', ...(session && { session }), onnotice: (line) => heard.line(line) });
+  // open begins a session of the program, or joins one. It gives up with signal.
+  static async open(target: string, session: string | undefined, start: Start, heard: Heard, signal: AbortSignal): Promise<Link> {
+    const flow = await openFlow({ target, protocol: 'rdp', program: 'desktop', signal, ...(session && { session }), onnotice: (line) => heard.line(line), ondelay: () => heard.resuming(true) });
     const link = new Link(flow, heard);
     await link.messages.send(kind.start, json(start));
     return link;
@@ -72,6 +73,12 @@ export class Link implements Pipe {
     this.gone = true;
     this.early = [];
     this.socket?.close();
+  }
+
+  // leave lets go of the flow too; the session can be joined.
+  leave(): void {
+    this.let();
+    this.flow.leave();
   }
 
   // close is the end of the flow too.
@@ -108,9 +115,10 @@ export class Link implements Pipe {
     return turn(); // the client deals with what it has before there is more
   }
 
-  private finish(why: Ending): void {
+  private finish(why: Ending, outlived = false): void {
     if (this.ended) return;
     this.ended = why;
+    this.outlived = outlived;
     this.flow.close();
     this.begun();
     this.finished();
