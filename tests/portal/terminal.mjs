@@ -500,7 +500,7 @@ await part('a phone', async () => {
 });
 
 await part('a message', async () => {
-  const id = await page.evaluate(() => JSON.parse(sessionStorage.getItem('session')).session.slice(0, 12));
+  const id = await page.evaluate(() => JSON.parse(sessionStorage.getItem('terminal db-1')).slice(0, 12));
   const admin = await context.newPage();
   await admin.goto(told.url + '/admin/sessions');
   await admin.getByRole('button', { name: `Message to the session ${id} to db-1` }).click();
@@ -522,7 +522,7 @@ await part('a tab that was closed', async () => {
   await fresh(page);
   await run(page, 'before=left; echo closed-$((1+1))');
   await sees(page, 'closed-2');
-  const id = await page.evaluate(() => JSON.parse(sessionStorage.getItem('session')).session.slice(0, 12));
+  const id = await page.evaluate(() => JSON.parse(sessionStorage.getItem('terminal db-1')).slice(0, 12));
   await page.close();
   const mine = await context.newPage();
   await mine.goto(told.url + '/sessions');
