@@ -41,6 +41,7 @@ func (p *portal) asset(files http.Handler) http.HandlerFunc {
 		if _, err := DeviceOf(p.Browsers, r); err == nil {
 			p.patient(w, r, slowAsset)
 		}
+		w.Header().Set("Content-Security-Policy", appPolicy) // a worker has that of its file
 		files.ServeHTTP(w, r)
 	}
 }

@@ -64,7 +64,7 @@ func TestLicenses(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 	}
-	for _, name := range []string{"svelte", "@xterm/xterm", "@devolutions/iron-remote-desktop-rdp", "@noble/hashes"} {
+	for _, name := range []string{"svelte", "@xterm/xterm", "@devolutions/iron-remote-desktop-rdp", "hash-wasm"} {
 		if !slices.Contains(names, name) {
 			t.Errorf("%s is not among %q", name, names)
 		}

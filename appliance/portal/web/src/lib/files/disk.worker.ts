@@ -1,7 +1,6 @@
 // The worker of disk.ts. What is asked of one file is done in the order in which it was asked.
 
-import { sha256 } from '@noble/hashes/sha2.js';
-import { bytesToHex } from '@noble/hashes/utils.js';
+import { createSHA256, type IHasher } from 'hash-wasm';
 import type { Call, Reply } from './disk';
 
 // What workers alone have.
@@ -22,16 +21,25 @@ const piece = 4 << 20;
 
 const turn = () => new Promise<void>((resolve) => setTimeout(resolve));
 
+const sha256 = async (): Promise<IHasher> => (await createSHA256()).init();
+
 // sum is the hash of what there has been so far.
-const sum = (hash: ReturnType<typeof sha256.create>): string => bytesToHex(hash.clone().digest());
+function sum(hash: IHasher): string {
+  const state = hash.save();
+  const hex = hash.digest();
+  hash.load(state);
+  return hex;
+}
 
 // A Kept file is written to at its end.
 class Kept {
   private size = 0;
   private broken: unknown;
-  private hash = sha256.create();
 
-  constructor(private readonly access: SyncAccess) {}
+  constructor(
+    private readonly access: SyncAccess,
+    private readonly hash: IHasher,
+  ) {}
 
   async hashed(open: () => boolean): Promise<number> {
     const buffer = new Uint8Array(piece);
@@ -61,7 +69,7 @@ class Kept {
   empty(): void {
     this.access.truncate(0);
     this.size = 0;
-    this.hash = sha256.create();
+    this.hash.init();
   }
 
   sum(): string {
@@ -79,7 +87,7 @@ class Kept {
 
 class Source {
   private at = 0;
-  private hash = sha256.create();
+  private hash = sha256();
   private reader = new FileReaderSync();
 
   constructor(private readonly file: File) {}
@@ -87,19 +95,20 @@ class Source {
   async skip(to: number, open: () => boolean): Promise<void> {
     for (; this.at < to; await turn()) {
       if (!open()) throw new DOMException('it was closed', 'AbortError');
-      if (this.read(Math.min(piece, to - this.at)).byteLength === 0) throw new DOMException('it has become shorter', 'NotReadableError');
+      if ((await this.read(Math.min(piece, to - this.at))).byteLength === 0) throw new DOMException('it has become shorter', 'NotReadableError');
     }
   }
 
-  read(size: number): ArrayBuffer {
+  async read(size: number): Promise<ArrayBuffer> {
+    const hash = await this.hash; // whoever waits first reads first
     const bytes = this.reader.readAsArrayBuffer(this.file.slice(this.at, this.at + size));
-    this.hash.update(new Uint8Array(bytes));
+    hash.update(new Uint8Array(bytes));
     this.at += bytes.byteLength;
     return bytes;
   }
 
-  sum(): string {
-    return sum(this.hash);
+  async sum(): Promise<string> {
+    return sum(await this.hash);
   }
 
   close(): void {}
@@ -110,7 +119,7 @@ const files = new Map<number, Kept | Source>();
 async function open(folder: string, name: string): Promise<Kept> {
   const dir = await (await navigator.storage.getDirectory()).getDirectoryHandle(folder, { create: true });
   const handle = (await dir.getFileHandle(name, { create: true })) as FileSystemFileHandle & { createSyncAccessHandle(): Promise<SyncAccess> };
-  return new Kept(await handle.createSyncAccessHandle());
+  return new Kept(await handle.createSyncAccessHandle(), await sha256());
 }
 
 function opened<T extends Kept | Source>(id: number, kind: new (...args: never[]) => T): T {
