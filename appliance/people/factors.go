@@ -19,13 +19,21 @@ var ErrNoFactor = &auth.Error{Code: "E_FACTOR_UNKNOWN", Sentence: "the account d
 // ErrLastFactor is the answer to who would be left with a password alone, where that signs nobody in.
 var ErrLastFactor = &auth.Error{Code: "E_FACTOR_LAST", Sentence: "this is the only second step of the account", Hint: "add a passkey or an authenticator app first"}
 
-// kinds are what people are shown of an account, in that order.
-var kinds = []string{store.Password, store.Passkey, store.TOTP, store.Recovery}
+// The kinds of what a person signs in with.
+const (
+	Password = store.Password
+	Passkey  = store.Passkey
+	TOTP     = store.TOTP
+	Recovery = store.Recovery
+)
+
+// kinds are in the order in which people see them.
+var kinds = []string{Password, Passkey, TOTP, Recovery}
 
 // A Factor is something by which a person signs in, as they see it.
 type Factor struct {
 	ID    string
-	Kind  string // store.Password, store.Passkey, store.TOTP, or store.Recovery for all of the codes
+	Kind  string // Recovery stands for all of the codes
 	Name  string // that a passkey was given
 	Added time.Time
 	Used  time.Time // zero before the first use, and of a password
@@ -33,7 +41,7 @@ type Factor struct {
 }
 
 // Removable says whether its owner may do without it.
-func (f Factor) Removable() bool { return f.Kind == store.Passkey || f.Kind == store.TOTP }
+func (f Factor) Removable() bool { return f.Kind == Passkey || f.Kind == TOTP }
 
 // Factors are what a local account signs in with.
 func (a *Accounts) Factors(ctx context.Context, user string) ([]Factor, error) {
@@ -49,15 +57,15 @@ func (a *Accounts) Factors(ctx context.Context, user string) ([]Factor, error) {
 			}
 			f := Factor{ID: c.ID, Kind: c.Kind, Added: c.Created}
 			switch kind {
-			case store.Passkey:
+			case Passkey:
 				var p passkey.Credential
 				if err := json.Unmarshal(c.Data, &p); err != nil {
 					return nil, fmt.Errorf("a passkey of %s: %w", user, err)
 				}
 				f.Name, f.Used = p.Name, c.Used
-			case store.TOTP:
+			case TOTP:
 				f.Used = c.Used
-			case store.Recovery:
+			case Recovery:
 				factors = addRecovery(factors, f, c.Used)
 				continue
 			}
@@ -69,7 +77,7 @@ func (a *Accounts) Factors(ctx context.Context, user string) ([]Factor, error) {
 
 // addRecovery adds a recovery code to those that there are already, which are one factor.
 func addRecovery(factors []Factor, f Factor, used time.Time) []Factor {
-	i := slices.IndexFunc(factors, func(other Factor) bool { return other.Kind == store.Recovery })
+	i := slices.IndexFunc(factors, func(other Factor) bool { return other.Kind == Recovery })
 	if i < 0 {
 		f.ID = ""
 		factors, i = append(factors, f), len(factors)
@@ -90,7 +98,7 @@ func (a *Accounts) Change(ctx context.Context, user string, s Setup) error {
 		return err
 	}
 	for _, kind := range kinds {
-		if kind == store.Passkey && s.Passkey != nil {
+		if kind == Passkey && s.Passkey != nil {
 			err = a.Store.AddCredential(ctx, set[kind][0])
 		} else if len(set[kind]) > 0 {
 			err = a.Store.ReplaceCredentials(ctx, user, kind, set[kind])
