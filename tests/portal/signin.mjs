@@ -142,6 +142,7 @@ await page.goto(told.url + '/account');
 await page.getByText('9 left').waitFor();
 await settled(page);
 await seen(page, 'account-local');
+await context.clearCookies({ name: '__Host-sallyport-visit' }); // of what was denied, which is a proof too
 await page.getByRole('link', { name: 'Change password, passkeys and codes' }).click();
 await page.getByRole('heading', { name: 'Is it you?' }).waitFor();
 must((await page.getByLabel('User name').inputValue()) === 'fay', 'it is not asked for fay');
