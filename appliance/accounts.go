@@ -22,6 +22,9 @@ type Accounts interface {
 	Disable(ctx context.Context, user string, disabled bool) error
 	Remove(ctx context.Context, user string) error
 
+	// Factors are what a person's account signs in with, if it is a local one.
+	Factors(ctx context.Context, user string) (api.Factors, error)
+
 	// SignIns lists the sign-ins that last, of one person or, without a name, of all.
 	SignIns(ctx context.Context, user string) ([]api.SignIn, error)
 	// EndSignIns ends some, and says how many those were.
@@ -139,6 +142,14 @@ func (c call) ofAccount(kind, user string) audit.Event {
 	e := ofCaller(kind, c.peer)
 	e.User, e.Device, e.Object, e.By = frame.Clip(user, 64), "", frame.Clip(user, 64), c.peer.User
 	return e
+}
+
+// ownFactors are not for robots: they are of the person, who has given them less.
+func (c call) ownFactors() (any, error) {
+	if c.gateway.scoped(c.peer) {
+		return nil, frame.Refuse("E_DENIED", "a device with a scope does not see what its person signs in with", "use another device")
+	}
+	return c.gateway.Accounts.Factors(c.Context(), c.peer.User)
 }
 
 func (c call) signIns() (any, error) {

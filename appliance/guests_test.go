@@ -288,6 +288,11 @@ func TestGuestLinkEnds(t *testing.T) {
 				s.t.Error(no)
 			}
 		},
+		"ann signs out everywhere else": func(s *site, _ api.GuestLink, _ frame.Peer) {
+			if err := s.LeaveOthers(s.t.Context(), s.peer); err != nil {
+				s.t.Error(err)
+			}
+		},
 		"revoked by an administrator": func(s *site, l api.GuestLink, _ frame.Peer) {
 			s.by(frame.Peer{User: "root", Device: auth.DeviceID(s.enrolled("root"))}, func() {
 				if no := s.ask("DELETE", "guests/"+l.ID, struct{}{}, nil); no.Code != "" {

@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"sallyport/appliance/audit"
@@ -50,6 +51,31 @@ func (g *Gateway) SignInEnded(n auth.SignIn, why error) {
 func (g *Gateway) SignInRefused(e audit.Event) {
 	g.Metrics.signIn(e.Transport, e.Code)
 	g.recordOf("", e)
+}
+
+// ChangeAccount has a person change what they sign in with, by do: what, and perhaps which of those. It is written before;
+// what comes to nothing is written too.
+func (g *Gateway) ChangeAccount(user, source, what, object string, do func() error) error {
+	if err := g.Locks.Check(user, "", ""); err != nil {
+		return err
+	}
+	e := audit.Event{Kind: audit.AccountChanged, User: user, By: user, Source: source, Object: object, Detail: map[string]string{"what": what}}
+	if err := g.demand(e); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		reason := reasonOf(err)
+		e.Code, e.Why = string(reason.Code), reason.Sentence
+		g.record(e)
+		return err
+	}
+	g.Log.Info("account changed", "user", user, "what", what, "source", source)
+	return nil
+}
+
+// LeaveOthers revokes the devices of a person but for p's own, and with them their guest links, as that person does.
+func (g *Gateway) LeaveOthers(ctx context.Context, p frame.Peer) error {
+	return call{new(http.Request).WithContext(ctx), g, p}.leaveAll(p.Device)
 }
 
 // AccountSetUp is told of a person who has set their account up.

@@ -90,6 +90,7 @@ var routes = []route{
 	{method: "GET", path: "/api/v1/me/devices", role: person, says: "the caller's devices that are signed in", answers: []api.Device(nil),
 		do: func(c call) (any, error) { return devices(c.ownDevices()), nil }},
 	{method: "DELETE", path: "/api/v1/me/devices/{id}", role: person, says: "revoke a device of the caller's and end its sessions", do: call.revokeOwn},
+	{method: "GET", path: "/api/v1/me/factors", role: person, says: "what the caller's account signs in with", answers: api.Factors{}, do: call.ownFactors},
 	{method: "GET", path: "/api/v1/devices", role: administrator, says: "all devices", answers: []api.Device(nil),
 		do: func(c call) (any, error) { return devices(c.gateway.Devices.List()), nil }},
 	{method: "DELETE", path: "/api/v1/devices/{id}", role: administrator, says: "revoke a device and end its sessions", do: call.revoke},
@@ -298,13 +299,18 @@ func (c call) logout() (any, error) {
 	if c.gateway.scoped(c.peer) {
 		return nil, frame.Refuse("E_DENIED", "a device with a scope can log out itself only", "leave --everywhere out")
 	}
-	faults := []error{c.endOwnLinks()} // whoever had one of the devices may have made some
+	return nil, c.leaveAll("")
+}
+
+// leaveAll revokes all of the caller's devices but one, and their guest links: whoever had a device may have made some.
+func (c call) leaveAll(but string) error {
+	faults := []error{c.endOwnLinks()}
 	for _, d := range c.gateway.Devices.List() {
-		if d.User == c.peer.User && d.Revoked.IsZero() {
+		if d.User == c.peer.User && d.Revoked.IsZero() && d.ID != but {
 			faults = append(faults, c.revokeDevice(d.ID))
 		}
 	}
-	return nil, errors.Join(faults...)
+	return errors.Join(faults...)
 }
 
 // ofLock is an event about a lock that the caller makes or takes off.

@@ -67,6 +67,7 @@ var questions = map[string]question{
 	"POST ssh/certificate":   {body: `{"target":"db-1","key":"none"}`, ann: "400 E_USAGE", others: "400 E_USAGE"},
 	"GET me/devices":         {ann: "200", others: "200"},
 	"DELETE me/devices/{id}": {ann: "404 E_DEVICE_UNKNOWN", others: "404 E_DEVICE_UNKNOWN", but: map[string]string{"robot": "400 E_DENIED"}},
+	"GET me/factors":         {ann: "200", others: "200", but: map[string]string{"robot": "400 E_DENIED"}},
 	"GET devices":            {ann: "200"},
 	"DELETE devices/{id}":    {ann: "404 E_DEVICE_UNKNOWN"},
 	"POST codes":             {body: `{"user":"dan"}`, ann: "200"},

@@ -30,6 +30,21 @@ type SetAccount struct {
 	Disabled bool `json:"disabled"`
 }
 
+// Factors are what a person signs in with.
+type Factors struct {
+	Source  string   `json:"source,omitempty"` // of their account: local, or the identity provider; none where they have no account
+	Factors []Factor `json:"factors,omitempty"`
+}
+
+// A Factor is something by which a local account proves itself.
+type Factor struct {
+	Kind  string    `json:"kind"`           // password, passkey, totp or recovery
+	Name  string    `json:"name,omitempty"` // that a passkey was given
+	Added time.Time `json:"added"`
+	Used  time.Time `json:"used,omitzero"`  // the latest time, where that is known
+	Left  int       `json:"left,omitempty"` // recovery codes that are good
+}
+
 // A SetUp is the way to choose an account's credentials, once. Who has the code has the account.
 type SetUp struct {
 	User    string    `json:"user"`

@@ -52,6 +52,7 @@ const (
 	AccountCreated  = "account.created"
 	AccountSetUp    = "account.setup"
 	AccountReady    = "account.ready"
+	AccountChanged  = "account.changed"
 	AccountDisabled = "account.disabled"
 	AccountEnabled  = "account.enabled"
 	AccountRemoved  = "account.removed"

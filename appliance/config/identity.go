@@ -123,7 +123,7 @@ func (c *checker) checkProvider(p *Provider, i int) {
 	}
 	if !vnetName.MatchString(p.Name) {
 		c.Fault(at("name"), "such as corp", "the provider's name %q must be 1 to 32 of a-z, 0-9 and -", p.Name)
-	} else if slices.Contains([]string{"browser", "code", "device"}, p.Name) {
+	} else if slices.Contains([]string{"account", "browser", "code", "device"}, p.Name) {
 		c.Fault(at("name"), "give it another", "the provider's name %q is that of a page of the appliance's own", p.Name)
 	} else if slices.ContainsFunc(c.Identity.Providers[:i], func(o Provider) bool { return o.Name == p.Name }) {
 		c.Fault(at("name"), "", "there are two providers %q", p.Name)

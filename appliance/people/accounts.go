@@ -43,7 +43,10 @@ func (a *Accounts) local(ctx context.Context, row store.Account, err error) (sig
 	if err != nil {
 		return signin.Account{}, false, err
 	}
-	out := signin.Account{User: row.Name, Groups: row.Groups, Locked: !row.Disabled.IsZero()}
+	out := signin.Account{User: row.Name, Groups: row.Groups, Locked: !row.Disabled.IsZero(), ValidFrom: row.ValidFrom}
+	if row.Created.After(out.ValidFrom) { // who had the name before is somebody else
+		out.ValidFrom = row.Created
+	}
 	if out.Handle, err = handles.DecodeString(row.Subject); err != nil {
 		return out, false, fmt.Errorf("the passkey handle of %s: %w", row.Name, err)
 	}
@@ -139,15 +142,17 @@ func (a *Accounts) SetPassword(ctx context.Context, user, was, is string) error 
 
 // SetPasskey implements signin.Accounts.
 func (a *Accounts) SetPasskey(ctx context.Context, user string, p passkey.Credential) error {
-	data, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
+	var old passkey.Credential
 	c, there, err := a.find(ctx, user, store.Passkey, func(c store.Credential) bool {
-		var old passkey.Credential
+		old = passkey.Credential{}
 		return json.Unmarshal(c.Data, &old) == nil && bytes.Equal(old.ID, p.ID)
 	})
 	if err != nil || !there {
+		return err
+	}
+	p.Name = old.Name
+	data, err := json.Marshal(p)
+	if err != nil {
 		return err
 	}
 	_, err = once(a.Store.UseCredential(ctx, c.ID, c.Data, data, time.Now()))

@@ -268,6 +268,8 @@ func TestAccounts(t *testing.T) {
 		t.Errorf("%+v", ann)
 	}
 
+	changes(t, here, there, "$argon2id$anew")
+
 	// Names belong to whoever had them first.
 	corp := oidc.Identity{Issuer: "https://id.example", Subject: "1", User: "bob"}
 	for range 2 {

@@ -35,7 +35,7 @@ func (a *Accounts) SetupOf(ctx context.Context, code string) (user string, err e
 	return string(o.Data), err
 }
 
-// A Setup is what a person has chosen for a new account.
+// A Setup is what a person has chosen for an account.
 type Setup struct {
 	Password string // a hash
 	TOTP     string // the secret; may be empty
@@ -54,20 +54,9 @@ func (a *Accounts) SetUp(ctx context.Context, code string, s Setup) (user string
 		return "", err
 	}
 	user = string(o.Data)
-	now := time.Now()
-	set := map[string][]store.Credential{store.Password: {{ID: rand.Text(), Data: []byte(s.Password), Created: now}}}
-	if s.TOTP != "" {
-		set[store.TOTP] = []store.Credential{{ID: rand.Text(), Data: a.Box.Seal([]byte(s.TOTP), totpLabel(user)), Counter: int64(s.Counter), Created: now}}
-	}
-	for _, r := range s.Recovery {
-		set[store.Recovery] = append(set[store.Recovery], store.Credential{ID: rand.Text(), Data: r[:], Created: now})
-	}
-	if s.Passkey != nil {
-		data, err := json.Marshal(s.Passkey)
-		if err != nil {
-			return "", err
-		}
-		set[store.Passkey] = []store.Credential{{ID: rand.Text(), Data: data, Created: now}}
+	set, err := a.credentials(user, s)
+	if err != nil {
+		return "", err
 	}
 	// The password comes last: nobody signs in to half an account.
 	for _, kind := range []string{store.TOTP, store.Passkey, store.Recovery, store.Password} {
@@ -79,4 +68,29 @@ func (a *Accounts) SetUp(ctx context.Context, code string, s Setup) (user string
 		}
 	}
 	return user, nil
+}
+
+// credentials are what has been chosen, by kind.
+func (a *Accounts) credentials(user string, s Setup) (map[string][]store.Credential, error) {
+	set := map[string][]store.Credential{}
+	add := func(kind string, data []byte, counter uint64) {
+		set[kind] = append(set[kind], store.Credential{ID: rand.Text(), Account: user, Kind: kind, Data: data, Counter: int64(counter), Created: time.Now()})
+	}
+	if s.Password != "" {
+		add(store.Password, []byte(s.Password), 0)
+	}
+	if s.TOTP != "" {
+		add(store.TOTP, a.Box.Seal([]byte(s.TOTP), totpLabel(user)), s.Counter)
+	}
+	for _, r := range s.Recovery {
+		add(store.Recovery, r[:], 0)
+	}
+	if s.Passkey != nil {
+		data, err := json.Marshal(s.Passkey)
+		if err != nil {
+			return nil, err
+		}
+		add(store.Passkey, data, 0)
+	}
+	return set, nil
 }

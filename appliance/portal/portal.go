@@ -1,5 +1,5 @@
 // Package portal is what the appliance answers browsers, and commands that wait for one: signing in, and setting an account
-// up.
+// up or changing it.
 //
 //	h, err := portal.New(portal.Config{Name: "bastion", URL: "https://bastion.example", Service: service, …})
 //	mux.Handle("/", h)
@@ -65,6 +65,13 @@ type Config struct {
 	Guests Guests        // nil: there are no guest links
 	Lasts  time.Duration // a sign-in
 
+	// Changing has a person change what they sign in with, by do: what, and perhaps which of those.
+	Changing func(user string, source netip.Addr, what, object string, do func() error) error
+	// UserOf is whose a device is that may go on; empty for nobody's.
+	UserOf func(device string) string
+	// LeaveOthers revokes the devices of a person, but for one.
+	LeaveOthers func(user, but string, r *http.Request) error
+
 	// SetUp is told who has set their account up, from where.
 	SetUp func(user string, source netip.Addr)
 	// Refused is told of each sign-in that fails, with the exact reason.
@@ -105,6 +112,7 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("POST /api/v1/login", p.startLogin)
 	mux.HandleFunc("POST /api/v1/login/poll", p.pollLogin)
 	p.signInPages(mux)
+	p.accountPages(mux)
 	p.apiPages(mux)
 	p.appPages(mux)
 	p.setupPages(mux)
@@ -174,9 +182,14 @@ type page struct {
 	View      *signin.View
 	Code      string
 	To        string // where a browser goes on
+	For       string // what somebody signs in for, if not to use the appliance
 	Secret    string
 	Picture   template.URL
 	Recovery  []string
+
+	Factors []people.Factor
+	Done    string // what has been changed
+	Open    string // which part of the page did not succeed
 }
 
 // show writes a page.
@@ -208,8 +221,11 @@ func (p *portal) failed(w http.ResponseWriter, r *http.Request, name, user strin
 	p.Refused(p.known(r, user), source(r), err)
 	v.Error, v.User = e, user
 	if slices.Contains([]string{signin.ErrVisit.Code, oidc.ErrRefused.Code}, e.Code) {
-		if name == "device" {
-			v.To = "/login/device"
+		switch {
+		case v.For == forAccount:
+			v.To = "/login/account"
+		case name == "device":
+			v.To = "/login?next=/login/device"
 		}
 		name = "again"
 	}

@@ -38,19 +38,22 @@ const secretSentence = "four words and a half"
 
 // A house is the pages of an appliance with a real database, and a browser.
 type house struct {
-	t        *testing.T
-	db       *store.Store
-	accounts *people.Accounts
-	url      string
-	browser  *http.Client
-	refused  []error
-	enrolled []signin.Enrolment
-	left     []string // devices that browsers were before
-	key      *passkeytest.Authenticator
-	clock    time.Time
-	handler  http.Handler
-	door     *door
-	browsers *people.Browsers
+	t         *testing.T
+	db        *store.Store
+	accounts  *people.Accounts
+	url       string
+	browser   *http.Client
+	refused   []error
+	enrolled  []signin.Enrolment
+	left      []string // devices that browsers were before
+	key       *passkeytest.Authenticator
+	clock     time.Time
+	handler   http.Handler
+	door      *door
+	browsers  *people.Browsers
+	users     map[string]string // of devices that may go on
+	changed   []string          // what people have changed, as it is written
+	unwritten error             // why nothing can be written
 }
 
 func newHouse(t *testing.T) *house {
@@ -64,7 +67,7 @@ func newHouseAt(t *testing.T, address, host string) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	h := &house{t: t, db: db, accounts: &people.Accounts{Store: db, Box: people.NewBox([32]byte{1})}, key: passkeytest.New(t, host), clock: time.Now(), door: &door{links: map[string]*auth.GuestLink{}}, browsers: &people.Browsers{Store: db}}
+	h := &house{t: t, db: db, accounts: &people.Accounts{Store: db, Box: people.NewBox([32]byte{1})}, key: passkeytest.New(t, host), clock: time.Now(), door: &door{links: map[string]*auth.GuestLink{}}, browsers: &people.Browsers{Store: db}, users: map[string]string{}}
 	waiting := pending.NewMemory(pending.Config{})
 	rp, err := passkey.New(passkey.Config{Host: host, Origins: []string{address}, Waiting: waiting})
 	if err != nil {
@@ -79,7 +82,19 @@ func newHouseAt(t *testing.T, address, host string) *house {
 			h.enrolled = append(h.enrolled, e)
 			return auth.Device{ID: auth.DeviceID(e.Key), User: e.Person.User}, nil
 		},
-		SetUp:    func(string, netip.Addr) {},
+		SetUp:  func(string, netip.Addr) {},
+		UserOf: func(device string) string { return h.users[device] },
+		Changing: func(user string, _ netip.Addr, what, object string, do func() error) error {
+			if h.unwritten != nil {
+				return h.unwritten
+			}
+			h.changed = append(h.changed, strings.TrimSpace(user+": "+what+" "+object))
+			return do()
+		},
+		LeaveOthers: func(user, but string, _ *http.Request) error {
+			h.left = append(h.left, "all of "+user+" but "+but)
+			return nil
+		},
 		Known:    func(*http.Request) {},
 		Browsers: h.browsers, Guests: h.door, Lasts: time.Hour, EnrolByCode: enrolByCode, Identity: [][]byte{make([]byte, 32)},
 		API: func(device string, _ *http.Request) (http.Handler, error) {
@@ -302,26 +317,25 @@ func TestBanner(t *testing.T) {
 	}
 }
 
+// asked is what a page asks of an authenticator.
+func (h *house) asked(path, body string) (a passkey.Ask) {
+	h.t.Helper()
+	status, text := h.send("POST", path, "application/json", body, h.url)
+	if err := json.Unmarshal([]byte(text), &a); err != nil || status != 200 {
+		h.t.Fatalf("%d: %s", status, text)
+	}
+	return a
+}
+
 // TestPasskey: a passkey that was made at the setup signs in by itself.
 func TestPasskey(t *testing.T) {
 	h := newHouse(t)
 	code := h.newAccount("ann")
-	asked := func(path, body string) (a struct {
-		ID      string
-		Options json.RawMessage
-	}) {
-		t.Helper()
-		status, text := h.send("POST", path, "application/json", body, h.url)
-		if err := json.Unmarshal([]byte(text), &a); err != nil || status != 200 {
-			t.Fatalf("%d: %s", status, text)
-		}
-		return a
-	}
-	ask := asked("/setup/passkey", fmt.Sprintf(`{"code":%q}`, code))
+	ask := h.asked("/setup/passkey", fmt.Sprintf(`{"code":%q}`, code))
 	answer := fmt.Sprintf(`{"id":%q,"response":%s}`, ask.ID, h.key.Create(ask.Options))
 	h.want(200, "Your account is ready")(h.post("/setup/finish", url.Values{"code": {code}, "password": {secretSentence}, "again": {secretSentence}, "passkey": {answer}}))
 	d := h.device()
-	ask = asked("/login/passkey", `{"visit":false}`)
+	ask = h.asked("/login/passkey", `{"visit":false}`)
 	h.want(200, "/login/browser")(h.send("POST", "/login/passkey/answer", "application/json", fmt.Sprintf(`{"id":%q,"response":%s}`, ask.ID, h.key.Get(ask.Options)), h.url))
 	h.want(200, "Signed in")(h.post("/login/confirm", url.Values{"code": {d.started.Code}}))
 	if state, _ := d.poll(); state.State != "enrolled" || h.enrolled[0].Person.Method != "passkey" {

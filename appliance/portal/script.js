@@ -79,7 +79,7 @@ function able() {
 function complain(err) {
   const at = document.getElementById("passkey-error");
   const [sentence, hint] = at.children;
-  sentence.textContent = err.name === "NotAllowedError" ? "no passkey was used" : err.message;
+  sentence.textContent = {NotAllowedError: "no passkey was used", InvalidStateError: "there is a passkey of yours in it already"}[err.name] ?? err.message;
   hint.textContent = err.hint || "";
   at.hidden = false;
 }
@@ -90,24 +90,35 @@ async function usePasskey(button) {
   const ask = await post("/login/passkey", {visit});
   const options = PublicKeyCredential.parseRequestOptionsFromJSON(ask.options.publicKey);
   const made = await navigator.credentials.get({publicKey: options});
-  const done = await post("/login/passkey/answer", {id: ask.id, visit, response: made.toJSON()});
+  const done = await post("/login/passkey/answer", {id: ask.id, visit, for: button.dataset.for, response: made.toJSON()});
   location.assign(done.to);
 }
 
-async function newPasskey(button) {
+async function makePasskey(path, body) {
   able();
-  const ask = await post("/setup/passkey", {code: button.dataset.code});
+  const ask = await post(path, body);
   const options = PublicKeyCredential.parseCreationOptionsFromJSON(ask.options.publicKey);
   const made = await navigator.credentials.create({publicKey: options});
   document.getElementById("passkey-answer").value = JSON.stringify({id: ask.id, response: made.toJSON()});
+}
+
+async function newPasskey(button) {
+  await makePasskey("/setup/passkey", {code: button.dataset.code});
   document.getElementById("passkey-made").hidden = false;
   document.getElementById("totp").required = false;
+}
+
+async function addPasskey(button) {
+  if (!button.form.reportValidity()) return;
+  await makePasskey("/login/account/passkey", {});
+  button.form.submit();
 }
 
 function onClick(id, act) {
   const button = document.getElementById(id);
   if (!button) return;
-  button.addEventListener("click", async () => {
+  button.addEventListener("click", async (event) => {
+    event.preventDefault();
     document.getElementById("passkey-error").hidden = true;
     button.disabled = true;
     try {
@@ -125,3 +136,4 @@ takeCode();
 offerCode();
 onClick("passkey", usePasskey);
 onClick("new-passkey", newPasskey);
+onClick("add-passkey", addPasskey);

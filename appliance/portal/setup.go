@@ -28,12 +28,7 @@ func (p *portal) setupPages(mux *http.ServeMux) {
 // setupPage asks for a password and a second factor. Nothing is kept meanwhile: the page has the secret of one-time codes,
 // which its reader is shown anyway.
 func (p *portal) setupPage(w http.ResponseWriter, r *http.Request, user, code string, secret totp.Secret, err error) {
-	picture, drawn := secret.Picture()
-	if drawn != nil {
-		p.Log.Error("a QR code was not drawn", "cause", drawn)
-	}
-	v := page{Code: code, User: user, Secret: secret.Text, Passkeys: p.Passkeys != nil,
-		Picture: template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(picture))}
+	v := page{Code: code, User: user, Secret: secret.Text, Passkeys: p.Passkeys != nil, Picture: p.picture(secret)}
 	if err != nil {
 		p.failed(w, r, "setup", user, err, v)
 		return
@@ -114,27 +109,18 @@ func (p *portal) finishSetup(w http.ResponseWriter, r *http.Request) {
 
 // chosen is what the form says, checked.
 func (p *portal) chosen(r *http.Request, user, code string, secret totp.Secret) (s people.Setup, shown []string, err error) {
-	typed := r.PostFormValue("password")
-	if typed != r.PostFormValue("again") {
-		return s, nil, errDiffer
-	}
-	if err := password.Check(user, typed); err != nil {
+	typed, err := chosenPassword(r, user)
+	if err != nil {
 		return s, nil, err
 	}
-	if answer := r.PostFormValue("passkey"); answer != "" {
-		var in passkeyAnswer
-		if err := json.Unmarshal([]byte(answer), &in); err != nil {
-			return s, nil, passkey.ErrRefused
-		}
+	if r.PostFormValue("passkey") != "" {
 		u, err := p.newcomer(r, code)
 		if err != nil {
 			return s, nil, err
 		}
-		made, err := p.Passkeys.FinishRegistration(r.Context(), u, in.ID, in.Response)
-		if err != nil {
+		if s.Passkey, err = p.madePasskey(r, u); err != nil {
 			return s, nil, err
 		}
-		s.Passkey = &made
 	}
 	if one := r.PostFormValue("totp"); one != "" || s.Passkey == nil {
 		counter, ok := totp.Verify(secret.Text, one, time.Now())
@@ -146,4 +132,32 @@ func (p *portal) chosen(r *http.Request, user, code string, secret totp.Secret) 
 	shown, s.Recovery = totp.NewRecoveryCodes()
 	s.Password, err = p.Passwords.Hash(r.Context(), typed)
 	return s, shown, err
+}
+
+// chosenPassword is what was typed twice, and may be user's.
+func chosenPassword(r *http.Request, user string) (string, error) {
+	typed := r.PostFormValue("password")
+	if typed != r.PostFormValue("again") {
+		return "", errDiffer
+	}
+	return typed, password.Check(user, typed)
+}
+
+// madePasskey is what the browser has made for u.
+func (p *portal) madePasskey(r *http.Request, u passkey.User) (*passkey.Credential, error) {
+	var in passkeyAnswer
+	if err := json.Unmarshal([]byte(r.PostFormValue("passkey")), &in); err != nil {
+		return nil, passkey.ErrRefused
+	}
+	made, err := p.Passkeys.FinishRegistration(r.Context(), u, in.ID, in.Response)
+	return &made, err
+}
+
+// picture is the QR code of a secret of one-time codes, for a page.
+func (p *portal) picture(secret totp.Secret) template.URL {
+	drawn, err := secret.Picture()
+	if err != nil {
+		p.Log.Error("a QR code was not drawn", "cause", err)
+	}
+	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(drawn))
 }

@@ -13,7 +13,7 @@ import (
 const visitLife = 10 * time.Minute
 
 func (p *portal) signInPages(mux *http.ServeMux) {
-	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) { p.show(w, "login", http.StatusOK, p.choices()) })
+	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) { p.show(w, "login", http.StatusOK, p.choices(r)) })
 	mux.HandleFunc("POST /login/password", p.password)
 	mux.HandleFunc("POST /login/factor", p.factor)
 	mux.HandleFunc("POST /login/passkey", p.beginPasskey)
@@ -26,16 +26,25 @@ func (p *portal) signInPages(mux *http.ServeMux) {
 	mux.HandleFunc("POST /login/deny", p.deny)
 }
 
-// choices are the ways to sign in.
-func (p *portal) choices() page { return page{Providers: p.Providers, Passkeys: p.Passkeys != nil} }
+// choices are the ways to sign in: for changing an account, those that such accounts have.
+func (p *portal) choices(r *http.Request) page {
+	v := page{Passkeys: p.Passkeys != nil, For: r.PostFormValue("for")}
+	if v.For != forAccount {
+		v.For, v.Providers = "", p.Providers
+	}
+	return v
+}
 
 func from(r *http.Request) signin.From {
 	return signin.From{Source: source(r), Known: cookie(r, knownCookie)}
 }
 
-// onwardTo is where who has signed in goes on: to the guest link that they did it for, or to the application, which makes the
-// browser a device of theirs.
-func onwardTo(w http.ResponseWriter, r *http.Request) string {
+// onwardTo is where who has signed in goes on: to their account or the guest link, if they did it for that, or to the
+// application, which makes the browser a device of theirs.
+func onwardTo(w http.ResponseWriter, r *http.Request, purpose string) string {
+	if purpose == forAccount {
+		return "/login/account"
+	}
 	if cookie(r, guestCookie) == "" {
 		return "/login/browser"
 	}
@@ -49,18 +58,19 @@ func (p *portal) entered(w http.ResponseWriter, r *http.Request, v signin.Visit)
 	if v.Known != "" {
 		setCookie(w, knownCookie, v.Known, lockout.CookieLife, http.SameSiteStrictMode)
 	}
+	purpose := p.choices(r).For
 	if v.SignedIn {
-		p.show(w, "onward", http.StatusOK, page{To: onwardTo(w, r), User: v.User})
+		p.show(w, "onward", http.StatusOK, page{To: onwardTo(w, r, purpose), User: v.User})
 		return
 	}
-	p.show(w, "factor", http.StatusOK, page{User: v.User, Next: v.Next})
+	p.show(w, "factor", http.StatusOK, page{User: v.User, Next: v.Next, For: purpose})
 }
 
 func (p *portal) password(w http.ResponseWriter, r *http.Request) {
 	user := r.PostFormValue("user")
 	v, err := p.Service.Password(r.Context(), user, r.PostFormValue("password"), from(r))
 	if err != nil {
-		p.failed(w, r, "login", user, err, p.choices())
+		p.failed(w, r, "login", user, err, p.choices(r))
 		return
 	}
 	p.entered(w, r, v)
@@ -75,7 +85,7 @@ func (p *portal) factor(w http.ResponseWriter, r *http.Request) {
 	user, next := p.Service.Halfway(r.Context(), visit)
 	v, err := step(r.Context(), visit, code, from(r))
 	if err != nil {
-		p.failed(w, r, "factor", user, err, page{Next: next})
+		p.failed(w, r, "factor", user, err, page{Next: next, For: p.choices(r).For})
 		return
 	}
 	p.entered(w, r, v)
@@ -85,6 +95,7 @@ func (p *portal) factor(w http.ResponseWriter, r *http.Request) {
 type passkeyAnswer struct {
 	ID       string          `json:"id"`
 	Visit    bool            `json:"visit"` // of the account whose password was right, and not of anybody
+	For      string          `json:"for"`   // what they sign in for, as page has it
 	Response json.RawMessage `json:"response"`
 }
 
@@ -128,7 +139,7 @@ func (p *portal) finishPasskey(w http.ResponseWriter, r *http.Request) {
 	if v.Known != "" {
 		setCookie(w, knownCookie, v.Known, lockout.CookieLife, http.SameSiteStrictMode)
 	}
-	answer(w, http.StatusOK, map[string]string{"to": onwardTo(w, r)})
+	answer(w, http.StatusOK, map[string]string{"to": onwardTo(w, r, in.For)})
 }
 
 // toProvider sends a browser to an identity provider: by a page, since form-action would follow a redirect.
@@ -136,7 +147,7 @@ func (p *portal) toProvider(w http.ResponseWriter, r *http.Request) {
 	browser := signin.NewBrowser()
 	to, err := p.Service.BeginProvider(r.Context(), r.PathValue("provider"), browser, r.PostFormValue("fresh") != "")
 	if err != nil {
-		p.failed(w, r, "login", "", err, p.choices())
+		p.failed(w, r, "login", "", err, p.choices(r))
 		return
 	}
 	setCookie(w, browserCookie, browser, visitLife, http.SameSiteLaxMode)

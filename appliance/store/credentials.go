@@ -92,10 +92,24 @@ func (s *Store) UseCredential(ctx context.Context, id string, was, is []byte, at
 	})
 }
 
-// RemoveCredential takes a credential from an account.
-func (s *Store) RemoveCredential(ctx context.Context, account, id string) error {
+// RemoveCredential takes a credential from an account. Where kinds are named one of those has to be left: ErrConflict means
+// that none would be.
+func (s *Store) RemoveCredential(ctx context.Context, account, id string, left ...string) error {
 	return s.change(ctx, "remove the credential", func(c *change) error {
 		c.note(OfAccount, account)
-		return c.must(ErrNotFound, "DELETE FROM credentials WHERE id = $1 AND account = $2", id, account)
+		// Of two who remove one each at once, the second has to see what the first has left.
+		if err := c.must(ErrNotFound, "UPDATE accounts SET disabled = disabled WHERE name = $1", account); err != nil {
+			return err
+		}
+		if err := c.must(ErrNotFound, "DELETE FROM credentials WHERE id = $1 AND account = $2", id, account); err != nil || len(left) == 0 {
+			return err
+		}
+		for _, kind := range left {
+			var n int
+			if err := c.row("SELECT COUNT(*) FROM credentials WHERE account = $1 AND kind = $2", account, kind).Scan(&n); err != nil || n > 0 {
+				return err
+			}
+		}
+		return ErrConflict
 	})
 }

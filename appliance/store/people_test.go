@@ -209,6 +209,30 @@ func TestCredentials(t *testing.T) {
 		if got, err := s.Credentials(ctx, "ann"); err != nil || len(got) != 1 || got[0].ID != "r3" {
 			t.Errorf("%+v, %v", got, err)
 		}
+
+		// Of two who remove the last two at once, one does.
+		for _, k := range []Credential{{ID: "t", Kind: TOTP}, {ID: "p", Kind: Passkey}} {
+			k.Account, k.Created = "ann", start
+			must(t, s.AddCredential(ctx, k))
+		}
+		done := make(chan error, 2)
+		for _, id := range []string{"t", "p"} {
+			go func() { done <- s.RemoveCredential(ctx, "ann", id, TOTP, Passkey) }()
+		}
+		one, other := <-done, <-done
+		if one != nil {
+			one, other = other, one
+		}
+		must(t, one)
+		is(t, "the last", other, ErrConflict)
+		if got, err := s.Credentials(ctx, "ann"); err != nil || len(got) != 2 {
+			t.Errorf("%+v, %v", got, err)
+		}
+		must(t, s.ValidFrom(ctx, "ann", start.Add(time.Hour)))
+		must(t, s.ValidFrom(ctx, "ann", start))
+		if got, err := s.Account(ctx, "ann"); err != nil || !got.ValidFrom.Equal(start.Add(time.Hour)) {
+			t.Errorf("%+v, %v", got, err)
+		}
 	})
 }
 

@@ -76,9 +76,19 @@ func (s *Store) EndSignInsOn(ctx context.Context, device string, at time.Time) e
 	return s.change(ctx, "end the sign-ins on "+device, func(c *change) error { return c.endSignIns("device", device, at) })
 }
 
+// ValidFrom has those come to nothing who have signed in to an account in a browser before a time, and are on no device yet.
+func (s *Store) ValidFrom(ctx context.Context, account string, at time.Time) error {
+	return s.change(ctx, "end what has begun of "+account, func(c *change) error { return c.validFrom(account, at) })
+}
+
+func (c *change) validFrom(account string, at time.Time) error {
+	_, err := c.exec("UPDATE accounts SET valid_from = $1 WHERE name = $2 AND valid_from < $1", micros(at), account)
+	return err
+}
+
 func (c *change) endSignIns(column, value string, at time.Time) error {
 	if column == "account" { // those that have begun in a browser come to nothing too
-		if _, err := c.exec("UPDATE accounts SET valid_from = $1 WHERE name = $2", micros(at), value); err != nil {
+		if err := c.validFrom(value, at); err != nil {
 			return err
 		}
 	}

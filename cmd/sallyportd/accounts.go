@@ -11,6 +11,7 @@ import (
 
 	"sallyport/appliance"
 	"sallyport/appliance/api"
+	"sallyport/appliance/people"
 	"sallyport/appliance/store"
 )
 
@@ -102,6 +103,26 @@ func (a accounts) Remove(ctx context.Context, user string) error {
 		err = a.store.RemoveAccount(ctx, user, time.Now())
 	}
 	return accountFault(err)
+}
+
+// Factors implements appliance.Accounts.
+func (a accounts) Factors(ctx context.Context, user string) (api.Factors, error) {
+	one, err := a.store.Account(ctx, user)
+	if errors.Is(err, store.ErrNotFound) { // who has come with a code
+		return api.Factors{}, nil
+	}
+	if err != nil || one.Source != store.Local {
+		return api.Factors{Source: one.Source}, accountFault(err)
+	}
+	all, err := (&people.Accounts{Store: a.store}).Factors(ctx, user)
+	if err != nil {
+		return api.Factors{}, accountFault(err)
+	}
+	out := api.Factors{Source: store.Local}
+	for _, f := range all {
+		out.Factors = append(out.Factors, api.Factor{Kind: f.Kind, Name: f.Name, Added: f.Added.UTC(), Used: f.Used, Left: f.Left})
+	}
+	return out, nil
 }
 
 // SignIns implements appliance.Accounts.

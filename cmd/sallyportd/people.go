@@ -115,6 +115,7 @@ func (d *daemon) openSignIn() error {
 	d.browsers = &people.Browsers{Store: d.store}
 	d.portal, err = portal.New(portal.Config{Name: d.cfg.Name, URL: cfg.URL, Service: signin.New(c), Providers: names, Accounts: accounts, Passwords: hasher,
 		Passkeys: c.Passkeys, Enrol: d.enrol, EnrolByCode: d.enrolByCode, Identity: [][]byte{d.identity.Public()}, API: d.browserAPI, Leave: d.leave, Known: transport.Known, Guests: guests{d}, Browsers: d.browsers, Banner: d.cfg.Banner, Lasts: cfg.Lasts, Refused: d.signInRefused, Log: d.log,
+		Changing: d.changing, UserOf: d.userOf, LeaveOthers: d.leaveOthers,
 		SetUp: func(user string, source netip.Addr) { d.gateway.AccountSetUp(user, source.String()) }})
 	return err
 }
@@ -273,6 +274,34 @@ func (d *daemon) leave(id string, r *http.Request) error {
 		return nil
 	}
 	return errors.Join(err, d.gateway.Leave(r.Context(), p))
+}
+
+// changing has somebody change what they sign in with.
+func (d *daemon) changing(user string, source netip.Addr, what, object string, do func() error) error {
+	err := d.gateway.ChangeAccount(user, source.String(), what, object, do)
+	if r, refused := frame.ReasonOf(err); refused {
+		return &auth.Error{Code: string(r.Code), Sentence: r.Sentence, Hint: r.Hint}
+	}
+	return err
+}
+
+// userOf is whose a device is.
+func (d *daemon) userOf(id string) string {
+	device, err := d.registry.Lookup(id)
+	if err != nil {
+		return ""
+	}
+	return device.User
+}
+
+// leaveOthers signs somebody out everywhere but on a device of theirs, or everywhere.
+func (d *daemon) leaveOthers(user, but string, r *http.Request) error {
+	p, err := browserPeer(r)
+	if err != nil {
+		return err
+	}
+	p.User, p.Device = user, but
+	return d.gateway.LeaveOthers(r.Context(), p)
 }
 
 // followPeople asks identity providers about sign-ins until ctx ends.

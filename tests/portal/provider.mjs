@@ -19,6 +19,9 @@ await page.getByRole('heading', { name: 'db-1', level: 1 }).waitFor();
 must(page.url() === told.url + '/connect/db-1', `after the sign-in the browser is at ${page.url()}`);
 must(await page.getByText('Open terminal').isVisible(), 'ann may not open a terminal');
 await sound(page);
+await page.goto(told.url + '/account');
+await page.getByText(`Your password and second step are kept by ${told.issuer}. Change them there.`).waitFor();
+await sound(page);
 
 // What a provider says of somebody is text, and no name of a person if it does not look like one.
 const attack = '<img src=x onerror=pwned=1>';

@@ -18,7 +18,8 @@ function oneTime(secret, ahead = 0) {
 const { page, context } = await person();
 const cdp = await context.newCDPSession(page);
 await cdp.send('WebAuthn.enable');
-await cdp.send('WebAuthn.addVirtualAuthenticator', { options: { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true } });
+const authenticator = (transport) => cdp.send('WebAuthn.addVirtualAuthenticator', { options: { protocol: 'ctap2', transport, hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true } });
+const computer = await authenticator('internal');
 
 await page.goto(told.url + told.setup);
 await page.getByText('Welcome, fay').waitFor();
@@ -32,6 +33,7 @@ await page.getByLabel('Code that the app shows').fill(oneTime(secret));
 await page.getByRole('button', { name: 'Finish' }).click();
 await page.getByText('Your account is ready').waitFor();
 await seen(page, 'open-setup-done');
+const recovery = await page.locator('.recovery li').first().innerText();
 
 const key = () => page.evaluate(() => new Promise((resolve) => {
   const opening = indexedDB.open('sallyport', 1);
@@ -125,6 +127,84 @@ for (const [button, says] of [['Yes, this is my device', 'goes on by itself'], [
   await page.getByText(says).waitFor();
   await seen(page, says.startsWith('goes') ? 'open-device-done' : 'open-device-denied');
 }
+
+// A person changes what they sign in with, who has shown it once more.
+const { page: elsewhere } = await person();
+await elsewhere.goto(told.url + '/login');
+await elsewhere.getByLabel('User name').fill('fay');
+await elsewhere.getByLabel('Password').fill(password);
+await elsewhere.getByRole('button', { name: 'Sign in', exact: true }).click();
+await elsewhere.getByText('Use a recovery code').click();
+await elsewhere.getByLabel('Recovery code').fill(recovery);
+await elsewhere.getByRole('button', { name: 'Continue' }).last().click();
+await elsewhere.getByRole('heading', { name: 'Targets', level: 1 }).waitFor();
+await page.goto(told.url + '/account');
+await page.getByText('9 left').waitFor();
+await settled(page);
+await seen(page, 'account-local');
+await context.clearCookies({ name: '__Host-sallyport-visit' }); // of what was denied, which is a proof too
+await page.getByRole('link', { name: 'Change password, passkeys and codes' }).click();
+await page.getByRole('heading', { name: 'Is it you?' }).waitFor();
+must((await page.getByLabel('User name').inputValue()) === 'fay', 'it is not asked for fay');
+await seen(page, 'open-account-proof');
+await page.getByRole('button', { name: 'Use a passkey' }).click();
+await page.getByRole('heading', { name: 'What you sign in with, fay' }).waitFor();
+await page.evaluate(() => document.querySelectorAll('details').forEach((d) => (d.open = true)));
+await seen(page, 'open-account');
+
+const open = (section) => page.locator('h2 ~ details', { has: page.locator('summary', { hasText: new RegExp(`^${section}$`) }) }).evaluate((d) => (d.open = true));
+const changed = 'a lynx on the roof of fay';
+await open('Password');
+await page.getByLabel('New password').fill(changed);
+await page.getByLabel('Repeat the password').fill(changed);
+await page.getByRole('button', { name: 'Change the password' }).click();
+await page.getByText('Your password is changed. You are signed out everywhere else.').waitFor();
+must((await page.evaluate(async () => (await fetch('/api/v1/me')).status)) === 200, 'fay is signed out here too');
+await elsewhere.goto(told.url + '/sessions');
+await elsewhere.getByRole('heading', { name: 'Sign in' }).waitFor();
+
+await open('Another passkey');
+await page.getByLabel('Name, to know it by').fill('Blue key');
+await page.getByRole('button', { name: 'Make a passkey' }).click();
+await page.getByText('there is a passkey of yours in it already').waitFor();
+await cdp.send('WebAuthn.removeVirtualAuthenticator', computer);
+await authenticator('usb');
+await page.getByLabel('Name, to know it by').press('Enter');
+await page.getByText('The passkey is added.').waitFor();
+
+await open('Authenticator app');
+await page.getByRole('button', { name: 'Show the secret' }).click();
+const next = await page.locator('.secret').innerText();
+await page.getByLabel('Code that the app shows').fill(oneTime(next));
+await page.getByRole('button', { name: 'Use this app' }).click();
+await page.getByText('Your authenticator app is set up.').waitFor();
+await page.getByLabel('Remove Passkey', { exact: true }).click();
+await page.getByRole('button', { name: 'Remove Passkey' }).click();
+await page.getByText('The passkey is removed.').waitFor();
+await open('Recovery codes');
+await page.getByRole('button', { name: 'Make new codes' }).click();
+await page.getByText('Those of before are worth nothing now.').waitFor();
+must((await page.locator('.recovery li').count()) === 10, 'there are not ten new codes');
+await seen(page, 'open-account-codes');
+await page.getByRole('button', { name: 'Done' }).click();
+await page.getByText('Blue key').waitFor();
+await page.goto(told.url + '/login/account');
+await page.getByRole('heading', { name: 'Is it you?' }).waitFor();
+
+// What was before signs nobody in, and what is now does.
+await elsewhere.getByLabel('User name').fill('fay');
+await elsewhere.getByLabel('Password').fill(password);
+await elsewhere.getByRole('button', { name: 'Sign in', exact: true }).click();
+await elsewhere.locator('.error:not([hidden])').filter({ hasText: 'the password is wrong' }).waitFor();
+await elsewhere.getByLabel('Password').fill(changed);
+await elsewhere.getByRole('button', { name: 'Sign in', exact: true }).click();
+await elsewhere.getByLabel('Code of your authenticator app').fill(oneTime(next, 1));
+await elsewhere.getByRole('button', { name: 'Continue' }).first().click();
+await elsewhere.getByRole('heading', { name: 'My sessions', level: 1 }).waitFor();
+await page.goto(told.url + '/login?next=/targets');
+await page.getByRole('button', { name: 'Use a passkey' }).click();
+await page.getByRole('heading', { name: 'Targets', level: 1 }).waitFor();
+must((await key())?.user === 'fay', 'by the new passkey somebody else has come in');
 
 // A link of one use is of one use, and one that is wrong says what to do.
 await page.goto('about:blank'); // from the same path it would load nothing

@@ -84,6 +84,7 @@ func NewHandle() []byte {
 type Credential struct {
 	ID     []byte
 	Record json.RawMessage // the library's, to be stored as it is
+	Name   string          `json:",omitempty"` // that its owner has given it
 }
 
 // An Ask goes to the browser, which answers with a response and the ID.

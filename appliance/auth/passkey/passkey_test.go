@@ -273,8 +273,16 @@ func TestBounds(t *testing.T) {
 	if _, err := rp.BeginLogin(t.Context(), ann); !errors.Is(err, ErrNone) {
 		t.Error(err)
 	}
+	a := passkeytest.New(t, "bastion.example")
+	early, err := rp.BeginRegistration(t.Context(), ann)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range maxCredentials {
 		register(t, rp, passkeytest.New(t, "bastion.example"), &ann)
+	}
+	if _, err := rp.FinishRegistration(t.Context(), ann, early.ID, a.Create(early.Options)); !errors.Is(err, ErrTooMany) {
+		t.Error(err)
 	}
 	if _, err := rp.BeginRegistration(t.Context(), ann); !errors.Is(err, ErrTooMany) {
 		t.Error(err)

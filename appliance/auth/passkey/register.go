@@ -38,6 +38,9 @@ func (rp *RelyingParty) FinishRegistration(ctx context.Context, u User, id strin
 	if err != nil {
 		return Credential{}, err
 	}
+	if len(a.credentials) == maxCredentials {
+		return Credential{}, ErrTooMany
+	}
 	session, err := rp.resume(ctx, "register ", id)
 	if err != nil {
 		return Credential{}, err

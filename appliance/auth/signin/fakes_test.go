@@ -165,11 +165,11 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 	}
 	ann := &Account{User: "ann", Groups: []string{"ops"}, Password: stored, TOTP: secret.Text, Recovery: kept, Handle: passkey.NewHandle()}
 	key := passkeytest.New(t, "bastion.example")
-	ask, err := party.BeginRegistration(t.Context(), ann.passkeyUser())
+	ask, err := party.BeginRegistration(t.Context(), ann.PasskeyUser())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cred, err := party.FinishRegistration(t.Context(), ann.passkeyUser(), ask.ID, key.Create(ask.Options))
+	cred, err := party.FinishRegistration(t.Context(), ann.PasskeyUser(), ask.ID, key.Create(ask.Options))
 	if err != nil {
 		t.Fatal(err)
 	}

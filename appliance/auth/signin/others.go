@@ -20,7 +20,7 @@ func (s *Service) BeginPasskey(ctx context.Context, secret string) (passkey.Ask,
 	if err != nil {
 		return passkey.Ask{}, err
 	}
-	return s.Passkeys.BeginLogin(ctx, a.passkeyUser())
+	return s.Passkeys.BeginLogin(ctx, a.PasskeyUser())
 }
 
 // FinishPasskey takes the browser's answer. Nobody guesses a passkey, so failures are not counted.
@@ -35,7 +35,7 @@ func (s *Service) FinishPasskey(ctx context.Context, secret, ask string, respons
 	if err != nil {
 		return Visit{}, err
 	}
-	used, err := s.Passkeys.FinishLogin(ctx, a.passkeyUser(), ask, response)
+	used, err := s.Passkeys.FinishLogin(ctx, a.PasskeyUser(), ask, response)
 	if err != nil {
 		return Visit{}, err
 	}
@@ -64,7 +64,7 @@ func (s *Service) finishAny(ctx context.Context, ask string, response []byte, fr
 		var known bool
 		var err error
 		a, known, err = s.Accounts.AccountByHandle(ctx, handle)
-		return a.passkeyUser(), known, err
+		return a.PasskeyUser(), known, err
 	}
 	_, used, err := s.Passkeys.FinishAny(ctx, ask, response, lookup)
 	if err != nil {

@@ -67,9 +67,12 @@ type Account struct {
 	Handle   []byte     // of passkey.NewHandle
 	Passkeys []passkey.Credential
 	Locked   bool
+
+	ValidFrom time.Time // who has signed in before is not signed in any more
 }
 
-func (a Account) passkeyUser() passkey.User {
+// PasskeyUser is the account as authenticators see it.
+func (a Account) PasskeyUser() passkey.User {
 	return passkey.User{Handle: a.Handle, Name: a.User, Credentials: a.Passkeys}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"sallyport/appliance/auth/pending"
 )
@@ -69,6 +70,32 @@ func (s *Service) read(value []byte, err error) (visit, error) {
 		return v, fmt.Errorf("read a visit: %w", err)
 	}
 	return v, nil
+}
+
+// proofTime is how long what a person has shown is good for changing what they sign in with.
+const proofTime = 5 * time.Minute
+
+// Proved returns the account of a person who has just shown in this browser all that they sign in with, and when that was.
+// The visit goes on. People of identity providers have nothing to change here.
+func (s *Service) Proved(ctx context.Context, secret string) (Account, time.Time, error) {
+	v, err := s.look(ctx, secret)
+	if err != nil {
+		return Account{}, time.Time{}, err
+	}
+	at := v.Person.Here
+	if !v.SignedIn || v.Person.Issuer != "" || s.Clock().Sub(at) >= proofTime {
+		return Account{}, time.Time{}, ErrVisit
+	}
+	a, known, err := s.Accounts.Account(ctx, v.Person.User)
+	switch {
+	case err != nil:
+		return Account{}, time.Time{}, err
+	case !known || at.Before(a.ValidFrom):
+		return Account{}, time.Time{}, ErrVisit
+	case a.Locked:
+		return Account{}, time.Time{}, ErrLocked
+	}
+	return a, at, nil
 }
 
 // SignOut forgets a visit. The device that it confirmed is not affected.

@@ -139,6 +139,19 @@ export interface Device {
   scope?: Scope;
 }
 
+export interface Factors {
+  source?: string; // of the account: local, or the identity provider; none: there is no account
+  factors?: Factor[];
+}
+
+export interface Factor {
+  kind: 'password' | 'passkey' | 'totp' | 'recovery';
+  name?: string; // of a passkey
+  added: string;
+  used?: string;
+  left?: number; // recovery codes
+}
+
 export interface ClientFile {
   name: string;
   version: string;
