@@ -347,7 +347,7 @@ await part('reload', async () => {
   await sees(page, 'kept-3');
 
   // One that has painted more than is kept, and has switched what no painting shows.
-  await run(page, String.raw`printf '\033[?1049h\033[?1h\033[?25l'; head -c 400000 /dev/zero | tr '\0' x; printf '\033[2J\033[Hpainted-%d\n' 4; cat`);
+  await run(page, String.raw`printf '\033[?1049h\033[?1h\033[?25l'; head -c 300000 /dev/zero | tr '\0' x; printf '\033[2J\033[Hpainted-%d\n' 4; cat`);
   await sees(page, 'painted-4');
   await again();
   must(!(await sees(page, 'painted-4')).includes('kept-3'), 'what is below the alternate screen shows through');
