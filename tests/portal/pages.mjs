@@ -52,6 +52,12 @@ await page.getByRole('combobox', { name: 'Target' }).fill('office-pc');
 await page.getByRole('button', { name: 'Explain' }).click();
 await page.getByText('In full').waitFor();
 await seen(page, 'admin-access-why');
+await page.getByLabel('Search rules and policies').fill('forbid vault');
+await page.getByText('No rule or policy fits.').waitFor();
+await page.getByLabel('Search rules and policies').fill('secrets vault');
+await page.getByLabel('Search targets').fill('10.99.0.13 secret');
+await page.getByRole('cell', { name: 'vault', exact: true }).waitFor();
+await seen(page, 'admin-access-searched');
 
 await page.goto(told.url + '/connect/db-1');
 await page.locator('section', { hasText: 'Remote desktop' }).getByRole('link', { name: 'Share' }).click();
@@ -76,13 +82,6 @@ await page.getByLabel('User').fill('bob');
 await page.getByRole('button', { name: 'Make a code' }).click();
 await page.getByText('It is shown only now').waitFor();
 await seen(page, 'admin-codes-made');
-
-await page.getByLabel('Search rules and policies').fill('forbid vault');
-await page.getByText('No rule or policy fits.').waitFor();
-await page.getByLabel('Search rules and policies').fill('secrets vault');
-await page.getByLabel('Search targets').fill('10.99.0.13 secret');
-await page.getByRole('cell', { name: 'vault', exact: true }).waitFor();
-await seen(page, 'admin-access-searched');
 
 // Numbers that move while bytes flow.
 await page.goto(told.url + '/admin/sessions');
