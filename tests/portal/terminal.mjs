@@ -386,7 +386,7 @@ await part('in another tab, and back', async () => {
   const [other] = await Promise.all([context.waitForEvent('page'), page.evaluate(() => void window.open(location.href))]); // it has what this tab knows
   await connected(other);
   await page.getByText('This session has moved to another tab.').waitFor();
-  await seen(page, 'terminal-moved');
+  await picture(page, 'terminal-moved', { fullPage: false });
   await page.reload(); // which is another way to have it back, as the page says
   await connected(page);
   await other.getByRole('button', { name: 'Have it here' }).click();
