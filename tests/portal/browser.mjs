@@ -43,6 +43,10 @@ export async function person({ profile, ...options } = {}) {
 // What a page must not say on its console; the browser itself says there that a request was refused, or has not got through.
 const expected = /Failed to load resource: (the server responded with a status of (400|401|403|404|409)|net::ERR_(FAILED|CONNECTION_\w+))|WebSocket connection to .* failed/;
 
+// asked is what a dialog of the browser's says that is expected, and is answered with no.
+let asking;
+export const asked = () => new Promise((resolve) => (asking = resolve));
+
 export function watch(page) {
   page.on('console', (m) => {
     if (!page.url().startsWith(told.url)) return; // another's, such as an identity provider's
@@ -51,6 +55,11 @@ export function watch(page) {
   page.on('pageerror', (e) => fault(`${page.url()} throws: ${e.stack ?? e}`));
   page.on('dialog', (d) => {
     if (d.type() === 'beforeunload') return d.accept(); // of a page with a session
+    if (asking) {
+      asking(d.message());
+      asking = undefined;
+      return d.dismiss();
+    }
     fault(`${page.url()} opens a dialog of the browser's: ${d.message()}`);
     void d.dismiss();
   });

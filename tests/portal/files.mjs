@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash, randomFillSync } from 'node:crypto';
 import { createReadStream, existsSync, mkdirSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync, closeSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { done, fits, must, person, picture, sound, told, usable } from './browser.mjs';
+import { asked, done, fits, must, person, picture, sound, told, usable } from './browser.mjs';
 import { openLink } from './link.mjs';
 import { part, signOn } from './shell.mjs';
 
@@ -169,6 +169,8 @@ await part('an upload while another page is looked at', async () => {
   await page.getByText('Files of words: 1 on the way.').waitFor();
   await fits(page, 'a page while files are on the way');
   await picture(page, 'files-away');
+  const [says] = await Promise.all([asked(), page.getByRole('button', { name: 'Log out' }).click()]);
+  must(says.startsWith('Files are on their way'), `who logs out is asked: ${says}`);
   link.go();
   await page.getByText('Files of words: 1 done.').waitFor({ timeout: patience });
   must((await sum(join(told.there, 'big.bin'))) === bigSum, 'the file came as another');
