@@ -1,0 +1,1 @@
+function e(e,t){try{return JSON.parse(window[e].getItem(t)??`null`)}catch{return null}}function t(e,t,n){try{n===void 0?window[e].removeItem(t):window[e].setItem(t,JSON.stringify(n))}catch{}}function n(){try{localStorage.clear()}catch{}}export{e as n,t as r,n as t};
