@@ -125,7 +125,7 @@ func TestBombs(t *testing.T) {
 			} else if len(err.Error()) > 100_000 {
 				t.Errorf("a report of %d bytes", len(err.Error()))
 			}
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("it took %v", took)
 			}
 		})
