@@ -355,7 +355,11 @@ func (p *person) ask(r request) *exchange {
 		p.t.Fatal(err)
 	}
 	if err := p.write(b); err != nil {
-		p.t.Fatal(err)
+		select {
+		case <-p.over: // who waits for an answer is told
+		case <-time.After(10 * time.Second):
+			p.t.Fatal(err)
+		}
 	}
 	return e
 }

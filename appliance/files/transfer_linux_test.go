@@ -138,9 +138,11 @@ func TestClash(t *testing.T) {
 	if names := g.names(t); len(names) != 5 {
 		t.Errorf("parts are left: %q", names)
 	}
-	// Two uploads of a file to one place are one too many.
+	// Two files on their way to one place are one too many.
 	p.ask(up("c", clashRefuse)).answer()
-	if _, code := p.do(up("c", clashRefuse)); code != "E_LIMIT" {
+	other := up("c", clashRefuse)
+	other.Modified++
+	if _, code := p.do(other); code != "E_LIMIT" {
 		t.Errorf("twice: %q", code)
 	}
 }

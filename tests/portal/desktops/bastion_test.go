@@ -262,10 +262,14 @@ func (b *bastion) sees(text string) {
 // picture is a file with what the desktop shows, whatever the page makes of it.
 func (b *bastion) picture() string {
 	b.t.Helper()
-	data, err := base64.StdEncoding.DecodeString(b.browser.Run("document.querySelector('canvas').toDataURL('image/png').split(',')[1]"))
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	var data []byte
+	b.until("a picture", 10*time.Second, func() error { // none while a page is loaded again
+		text, err := b.browser.TryRun("document.querySelector('canvas').toDataURL('image/png').split(',')[1]")
+		if err == nil {
+			data, err = base64.StdEncoding.DecodeString(text)
+		}
+		return err
+	})
 	path := filepath.Join(b.Dir, "picture.png")
 	if err := os.WriteFile(path, data, 0o644); err != nil {
 		b.t.Fatal(err)
