@@ -61,7 +61,7 @@ type site struct {
 	url    string                                                           // of the portal
 	at     string                                                           // its address, which no resolver knows
 	run    func(ctx context.Context, name string, args ...string) *exec.Cmd // on the person's computer
-	limit  time.Duration                                                    // of a script; default 10 minutes
+	limit  time.Duration                                                    // of a script; default 20 minutes
 	sshd   *lab.SSHD
 	daemon *lab.Process
 }
@@ -244,7 +244,7 @@ func (w *site) browse(script string, told map[string]any) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(w.t.Context(), cmp.Or(w.limit, 10*time.Minute))
+	ctx, cancel := context.WithTimeout(w.t.Context(), cmp.Or(w.limit, 20*time.Minute))
 	defer cancel()
 	cmd := w.run(ctx, "node", filepath.Join(dir, script))
 	cmd.Stdin = bytes.NewReader(stdin)
