@@ -445,6 +445,8 @@ await part('a file that is dropped on it', async () => {
 await part('echo', async () => {
   await fresh(page);
   await run(page, 'cat');
+  await page.getByRole('button', { name: 'Screen reader' }).click(); // as most have it
+  await page.locator('.xterm-helper-textarea').focus();
   await page.waitForTimeout(300);
   const way = await openLink({ host: told.appliance, port: told.straight }, told.straight);
   const straight = await context.newPage();
@@ -461,6 +463,7 @@ await part('echo', async () => {
   await straight.close();
   way.close();
   await page.bringToFront();
+  await readable(page);
   await interrupt(page);
   for (const times of Object.values(took)) {
     must(times.every((x) => x > 0), 'a keystroke has no echo');
