@@ -81,11 +81,11 @@
 // # Upload
 //
 // The bytes go to a file of their own beside the place, NAME.part-XXXXXXXX, which is named by who sends, size and modified:
-// the same upload finds it again, on another flow too, and ends the one that is under way there with E_SUPERSEDED. It is renamed
-// when it is whole, so nobody sees half a file at the path. The first answer says how much of it is there, and its hash; the first data message says where the person begins: at
-// that offset, if their file begins so, or at 0. It may be empty, and the end is reached with the byte number "size", so
-// an upload with nothing to send has one empty message. 1 MiB from there may be sent at once; credit goes up as that is passed
-// on.
+// the same upload finds it again, on another flow too, and ends the one that is under way there with E_SUPERSEDED. It is
+// renamed when it is whole, so nobody sees half a file at the path. The first answer says how much of it is there, and its
+// hash; the first data message says where the person begins: at that offset, if their file begins so, or at 0. It may be empty,
+// and the end is reached with the byte number "size", so an upload with nothing to send has one empty message. 1 MiB from there
+// may be sent at once; credit goes up as that is passed on.
 //
 // clash says what is done if there is something of the name: "refuse" answers E_FILE_EXISTS, before anything is sent and
 // once more at the end, if it has come meanwhile (the bytes stay, and the same upload with another clash finds them);

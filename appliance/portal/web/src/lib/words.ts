@@ -67,6 +67,12 @@ export function ago(at: string | undefined, now = Date.now()): string {
   return `${Math.round(s / 86400)} days ago`;
 }
 
+// has says whether what somebody looks for is in some texts: each of its words, in any of them and in either case.
+export function has(typed: string, texts: (string | undefined)[]): boolean {
+  const text = texts.join(' ').toLowerCase();
+  return typed.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+}
+
 export function count(n: number, one: string, many = one + 's'): string {
   return `${n} ${n === 1 ? one : many}`;
 }

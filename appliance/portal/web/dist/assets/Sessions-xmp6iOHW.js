@@ -1,1 +1,0 @@
-import{U as e,V as t,at as n,rt as r}from"./words-DHLDekhu.js";import{t as i}from"./SessionList-BbDaosP9.js";var a=e(`<h1>My sessions</h1> <!>`,1);function o(e){var o=a(),s=n(r(o),2);i(s,{all:!1}),t(e,o)}export{o as default};

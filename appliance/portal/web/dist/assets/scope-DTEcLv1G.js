@@ -1,0 +1,1 @@
+import{a as e}from"./words-i56tTcLY.js";function t(t){if(!t)return``;let n=[];return t.protocols?.length&&n.push(t.protocols.join(`, `)),t.targets?.length&&n.push(`to `+t.targets.join(`, `)),t.expires&&n.push(`until `+e(t.expires)),n.join(` `)}export{t};

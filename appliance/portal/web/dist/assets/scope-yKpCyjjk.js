@@ -1,1 +1,0 @@
-import{i as e}from"./words-DHLDekhu.js";function t(t){if(!t)return``;let n=[];return t.protocols?.length&&n.push(t.protocols.join(`, `)),t.targets?.length&&n.push(`to `+t.targets.join(`, `)),t.expires&&n.push(`until `+e(t.expires)),n.join(` `)}export{t};
