@@ -6,13 +6,24 @@ import (
 	"io"
 	"sync"
 
+	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
 )
 
-// A channelWriter writes to a channel, and its end is the channel's.
+// A channelWriter writes to a channel, and its end is the channel's. What it cannot write is a connection that is gone: the library
+// finds that out by reading, which may be later.
 type channelWriter struct {
-	io.Writer
+	w       io.Writer
 	channel *ssh.Session
+}
+
+// Write implements io.Writer.
+func (c channelWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	if err != nil {
+		err = sftp.ErrSSHFxConnectionLost
+	}
+	return n, err
 }
 
 func (c channelWriter) Close() error { return c.channel.Close() }
