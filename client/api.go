@@ -116,15 +116,15 @@ func (a *API) Unlock(ctx context.Context, kind, name string) error {
 
 // An AuditQuery chooses events of the audit log; what is zero does not.
 type AuditQuery struct {
-	Since, Until                 time.Time
-	User, Target, Event, Session string
-	After                        uint64 // only events whose numbers are greater
+	Since, Until                       time.Time
+	User, Target, Event, Session, Code string
+	After                              uint64 // only events whose numbers are greater
 }
 
 // Audit asks for the next events, for administrators.
 func (a *API) Audit(ctx context.Context, q AuditQuery) (page api.AuditPage, err error) {
 	v := url.Values{}
-	for name, value := range map[string]string{"user": q.User, "target": q.Target, "event": q.Event, "session": q.Session} {
+	for name, value := range map[string]string{"user": q.User, "target": q.Target, "event": q.Event, "session": q.Session, "code": q.Code} {
 		if value != "" {
 			v.Set(name, value)
 		}

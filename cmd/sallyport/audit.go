@@ -28,13 +28,14 @@ func (c *command) audit() *cli.Command {
 			&cli.StringFlag{Name: "target", Usage: "about `TARGET`"},
 			&cli.StringFlag{Name: "event", Usage: "of this `KIND`, such as flow.end, or flow for all of those"},
 			&cli.StringFlag{Name: "session", Usage: "of the session `ID`"},
+			&cli.StringFlag{Name: "code", Usage: "that ended or were refused with `CODE`, such as E_DENIED, or how it begins"},
 			&cli.BoolFlag{Name: "follow", Usage: "go on with what happens, until Ctrl-C"},
 		},
 		Action: func(x *cli.Context) error {
 			if x.Args().Present() {
 				return unknownCommand(x.Command.Subcommands, "sallyport audit", x.Args().First())
 			}
-			q := client.AuditQuery{User: x.String("user"), Target: x.String("target"), Event: x.String("event"), Session: x.String("session")}
+			q := client.AuditQuery{User: x.String("user"), Target: x.String("target"), Event: x.String("event"), Session: x.String("session"), Code: x.String("code")}
 			var err error
 			if q.Since, err = moment(x.String("since"), time.Now()); err != nil {
 				return err

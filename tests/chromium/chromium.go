@@ -197,7 +197,7 @@ func (b *Browser) Sees(text string) {
 	b.t.Helper()
 	var page string
 	var err error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if page, err = b.TryRun("document.readyState === 'complete' ? document.body.innerText : ''"); err == nil && strings.Contains(page, text) {
 			return
 		}

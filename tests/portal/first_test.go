@@ -30,7 +30,7 @@ func TestFirstUse(t *testing.T) {
 	demo.Env = append(os.Environ(), "TMPDIR="+w.dir, "SHELL=/bin/sh")
 	w.daemon = lab.Start(t, demo)
 	var link string
-	w.eventually(30*time.Second, "the demo prints a link", func() error {
+	w.eventually(time.Minute, "the demo prints a link", func() error {
 		select {
 		case <-w.daemon.Done():
 			t.Fatalf("the demo ended: %s", w.daemon.Output())

@@ -138,7 +138,7 @@ func (w *site) folders() {
 func (w *site) serve(command func(ctx context.Context, name string, args ...string) *exec.Cmd) {
 	w.t.Helper()
 	w.daemon = lab.Start(w.t, command(context.Background(), w.bin+"/sallyportd", "serve", "--config", filepath.Join(w.dir, "sallyport.yaml"), "--run-dir", filepath.Join(w.dir, "run")))
-	w.eventually(20*time.Second, "the appliance serves", func() error {
+	w.eventually(time.Minute, "the appliance serves", func() error {
 		select {
 		case <-w.daemon.Done():
 			w.t.Fatalf("the daemon ended: %s", w.daemon.Output())
@@ -221,7 +221,7 @@ func (w *site) session(home, target string) *lab.Process {
 		"-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ProxyCommand="+w.bin+"/sallyport proxy %h", w.sshd.User+"@"+target, "echo "+ready+"; while sleep .3; do echo tick tock, tick tock; done")
 	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+home, "HOME="+home)
 	p := lab.Start(w.t, cmd)
-	w.eventually(30*time.Second, ready, func() error {
+	w.eventually(time.Minute, ready, func() error {
 		if !strings.Contains(p.Output(), ready) {
 			return errors.New(p.Output())
 		}

@@ -146,7 +146,7 @@ func TestIdle(t *testing.T) {
 	b.policy("{}", "")
 	s := b.Shadow(b.VNet.Namespace, lab.ShadowOptions{TLS: true, Program: []string{"sh", "-c", "while date +%s; do sleep 1; done"}})
 	b.connect(login{User: s.User})
-	b.until("desktop", 30*time.Second, func() bool { return b.browser.Run("desk.state") == "open" })
+	b.until("desktop", time.Minute, func() bool { return b.browser.Run("desk.state") == "open" })
 	for begin := time.Now(); time.Since(begin) < 10*time.Second; time.Sleep(time.Second) {
 		b.browser.Run("desk.click(200, 200)")
 	}

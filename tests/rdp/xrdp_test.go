@@ -69,7 +69,7 @@ func TestXRDP(t *testing.T) {
 	write(t, at("paste"), "")
 	b.file(at("pasted"), "grüße from the browser")
 	write(t, at("copy"), "grüße from the target")
-	b.until("the target's clipboard in the browser", 20*time.Second, func() bool { return b.browser.Run("desk.remote") == "grüße from the target" })
+	b.until("the target's clipboard in the browser", time.Minute, func() bool { return b.browser.Run("desk.remote") == "grüße from the target" })
 	var clips []string
 	for _, e := range append(b.book.of(audit.ClipboardIn), b.book.of(audit.ClipboardOut)...) {
 		if e.User != "ann" || e.Target != "desk-1" {
@@ -95,7 +95,7 @@ func TestXRDP(t *testing.T) {
 	b.browser.Run("desk.click(300, 300)")
 	b.browser.Run(`desk.type("second line\n")`)
 	b.file(at("typed"), "second line")
-	b.until("the end of the first flow", 5*time.Second, func() bool {
+	b.until("the end of the first flow", time.Minute, func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return b.reset.Code == "E_SUPERSEDED"
@@ -112,7 +112,7 @@ func TestXRDPClipboardRefused(t *testing.T) {
 	b.sees("XRDP DESKTOP")
 	b.browser.Run("desk.copy('from the browser')")
 	write(t, at("copy"), "from the target")
-	b.until("the target's clipboard in the browser", 20*time.Second, func() bool { return b.browser.Run("desk.remote") == "from the target" })
+	b.until("the target's clipboard in the browser", time.Minute, func() bool { return b.browser.Run("desk.remote") == "from the target" })
 	write(t, at("paste"), "")
 	b.file(at("pasted"), "from the target")
 
@@ -120,7 +120,7 @@ func TestXRDPClipboardRefused(t *testing.T) {
 	b.connect(login{User: x.User, Password: x.Password})
 	b.sees("XRDP DESKTOP")
 	write(t, at("copy"), "from the target again")
-	b.until("the copy", 10*time.Second, func() bool { _, err := os.Stat(at("copy")); return err != nil })
+	b.until("the copy", time.Minute, func() bool { _, err := os.Stat(at("copy")); return err != nil })
 	time.Sleep(2 * time.Second)
 	if got := b.browser.Run("desk.remote"); got != "" {
 		t.Errorf("the browser has the target's clipboard: %q", got)
@@ -144,5 +144,5 @@ func TestRDPSecurity(t *testing.T) {
 	if m := b.notice(); m.Code != "E_RDP_SECURITY" || !strings.Contains(m.Sentence, "only has RDP's own encryption") {
 		t.Errorf("a server without TLS: %+v", m)
 	}
-	b.until("the client's error", 10*time.Second, func() bool { return strings.HasPrefix(b.browser.Run("desk.state"), "failed: 4 ") })
+	b.until("the client's error", time.Minute, func() bool { return strings.HasPrefix(b.browser.Run("desk.state"), "failed: 4 ") })
 }

@@ -186,6 +186,12 @@ func (b *bastion) wholeTrail() {
 		}
 	}
 	b.t.Logf("\n%s", b.client("audit", "--user", "bob").stdout)
+	denied := strings.Split(strings.TrimSpace(b.client("audit", "--code", "E_DENIED", "--json").stdout), "\n")
+	for _, line := range denied {
+		if !strings.Contains(line, `"code":"E_DENIED"`) {
+			b.t.Errorf("audit --code E_DENIED: %s", line)
+		}
+	}
 
 	key, copied := filepath.Join(b.Dir, "audit-key"), filepath.Join(b.Dir, "copy")
 	k := b.client("audit", "key")

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,18 +44,24 @@ func (b *bastion) ways() (direct way, through []way) {
 	return direct, through
 }
 
-var waysMade int
+// fewWays has each transport and each version of IP once.
+func (b *bastion) fewWays() (direct way, through []way) {
+	direct, all := b.ways()
+	return direct, []way{all[0], all[len(all)-1]}
+}
+
+var waysMade atomic.Int64
 
 func (b *bastion) way(name string, from *lab.Namespace, how string) way {
 	b.t.Helper()
-	waysMade++
-	conf := filepath.Join(b.Dir, fmt.Sprintf("ssh_config-%d", waysMade))
+	n := int(waysMade.Add(1))
+	conf := filepath.Join(b.Dir, fmt.Sprintf("ssh_config-%d", n))
 	text := fmt.Sprintf("Host target\n%s\nUser root\nIdentityFile %s\nIdentitiesOnly yes\nHostKeyAlias target\nUserKnownHostsFile %s\n"+
 		"StrictHostKeyChecking yes\nBatchMode yes\nCheckHostIP no\nLogLevel ERROR\n", how, b.sshd.KeyFile, b.sshd.KnownHosts(b.Lab, "target"))
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		b.t.Fatal(err)
 	}
-	return way{name, from, b.home, conf, ports{18100 + 2*waysMade, 18101 + 2*waysMade}}
+	return way{name, from, b.home, conf, ports{18100 + 2*n, 18101 + 2*n}}
 }
 
 // script runs a shell script where the way begins, in the folder work, with what it needs to know in its environment.
@@ -80,16 +87,17 @@ func (b *bastion) script(w way, work, script string) run {
 // stdout, stderr and exit code; without the agent and with it.
 func TestSSHWidth(t *testing.T) {
 	t.Parallel() // it waits more than it works
-	width(t, start(t, settings{}))
+	width(t, start(t, settings{}), (*bastion).ways)
 }
 
 func TestSSHWidthByAgent(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{})
 	b.withAgent()
-	width(t, b)
+	width(t, b, (*bastion).ways)
 }
 
-func width(t *testing.T, b *bastion) {
+func width(t *testing.T, b *bastion, ways func(*bastion) (way, []way)) {
 	for _, address := range []string{"127.0.0.1:18081", "10.99.0.10:18081"} {
 		b.page(b.VNet.Namespace, address, "a page of the VNet\n")
 	}
@@ -117,7 +125,7 @@ func width(t *testing.T, b *bastion) {
 		{"cat", `cat local/big | ssh -F $C target "cat > $PWD/remote/f; echo written; echo oops >&2; exit 3"; echo "exit $?"; cmp local/big remote/f && echo same`},
 		{"no such user", `ssh -F $C nobody-here@target true 2>&1 | sed 's/@[^:]*:/@HOST:/'; echo "exit ${PIPESTATUS[0]}"`},
 	}
-	direct, through := b.ways()
+	direct, through := ways(b)
 	for _, c := range cases {
 		want := b.script(direct, b.workshop(), c.script)
 		if want.exit != 0 && c.name != "rsync" {

@@ -116,7 +116,7 @@ vnets:
 		}
 	}
 	b.daemon = lab.Start(t, b.Appliance.Command(context.Background(), bin+"/sallyportd", "serve", "--config", config, "--run-dir", filepath.Join(l.Dir, "run")))
-	b.until("appliance", 20*time.Second, func() error {
+	b.until("appliance", time.Minute, func() error {
 		if !strings.Contains(b.daemon.Output(), "msg=serving") {
 			return errors.New(b.daemon.Output())
 		}
@@ -175,7 +175,7 @@ func (b *bastion) window(width, height int) {
 // says waits until the page says something.
 func (b *bastion) says(text string) {
 	b.t.Helper()
-	b.until(fmt.Sprintf("%q on the page", text), 30*time.Second, func() error {
+	b.until(fmt.Sprintf("%q on the page", text), time.Minute, func() error {
 		if page := b.browser.Run("document.body?.innerText"); !strings.Contains(page, text) {
 			return errors.New(page)
 		}
@@ -237,7 +237,7 @@ func (b *bastion) fill(l login) {
 // press presses a button of the page, which may be in a menu.
 func (b *bastion) press(text string) {
 	b.t.Helper()
-	b.until("button "+text, 10*time.Second, func() error {
+	b.until("button "+text, time.Minute, func() error {
 		if b.browser.Run(fmt.Sprintf("(x => x ? (x.closest('details')?.setAttribute('open', ''), x.click(), 'yes') : 'no')([...document.querySelectorAll('button')].find(x => x.textContent === %q))", text)) != "yes" {
 			return errors.New(b.browser.Run("document.body.innerText"))
 		}
@@ -248,7 +248,7 @@ func (b *bastion) press(text string) {
 // sees waits until the desktop shows a text, as far as OCR can read it: choose words of plain capitals and digits.
 func (b *bastion) sees(text string) {
 	b.t.Helper()
-	b.until(fmt.Sprintf("%q on the desktop", text), 60*time.Second, func() error {
+	b.until(fmt.Sprintf("%q on the desktop", text), time.Minute, func() error {
 		if page := b.browser.Run("document.body?.innerText"); !strings.Contains(page, "Connected") {
 			return errors.New(page)
 		}
@@ -263,7 +263,7 @@ func (b *bastion) sees(text string) {
 func (b *bastion) picture() string {
 	b.t.Helper()
 	var data []byte
-	b.until("a picture", 10*time.Second, func() error { // none while a page is loaded again
+	b.until("a picture", time.Minute, func() error { // none while a page is loaded again
 		text, err := b.browser.TryRun("document.querySelector('canvas').toDataURL('image/png').split(',')[1]")
 		if err == nil {
 			data, err = base64.StdEncoding.DecodeString(text)
@@ -280,7 +280,7 @@ func (b *bastion) picture() string {
 // size waits until the picture of the desktop is so large, as far as it is said.
 func (b *bastion) size(want string) {
 	b.t.Helper()
-	b.until("size "+want, 30*time.Second, func() error {
+	b.until("size "+want, time.Minute, func() error {
 		if got := b.browser.Run("(c => c.width + 'x' + c.height)(document.querySelector('canvas'))"); !strings.HasPrefix(got, want) {
 			return errors.New(got)
 		}
@@ -318,7 +318,7 @@ func (b *bastion) writes(title, file string) (program, path string) {
 // file waits until a file has a text.
 func (b *bastion) file(path, want string) {
 	b.t.Helper()
-	b.until(fmt.Sprintf("%q in %s", want, path), 30*time.Second, func() error {
+	b.until(fmt.Sprintf("%q in %s", want, path), time.Minute, func() error {
 		got, _ := os.ReadFile(path)
 		if strings.TrimSpace(string(got)) != want {
 			return fmt.Errorf("it has %q", got)

@@ -77,7 +77,7 @@ func (b *bastion) touch(stay time.Duration, moves ...[]map[string]any) {
 	}
 	time.Sleep(stay)
 	b.browser.Call("Input.dispatchTouchEvent", map[string]any{"type": "touchEnd", "touchPoints": []any{}})
-	b.browser.Until("window.lifted > 0", 20*time.Second)
+	b.browser.Until("window.lifted > 0", time.Minute)
 }
 
 // finger is one on a place in the window.

@@ -74,7 +74,7 @@ func (b *bastion) screen(at func(name string) string) {
 // clipboard is what this computer's is.
 func (b *bastion) clipboard(want string) {
 	b.t.Helper()
-	b.until("clipboard", 20*time.Second, func() error {
+	b.until("clipboard", time.Minute, func() error {
 		if got := b.browser.Run("navigator.clipboard.readText()"); got != want {
 			return fmt.Errorf("it has %q, not %q", got, want)
 		}
@@ -135,13 +135,13 @@ func TestXRDP(t *testing.T) {
 		b.browser.Run("document.querySelector('[name=follow]').click()")
 		b.browser.Run("(k => { const lock = k.lock.bind(k); k.lock = (...keys) => lock(...keys).then(() => { window.keys = 'all of ' + keys.length }); })(navigator.keyboard)")
 		b.point("Full screen")
-		b.until("full screen", 10*time.Second, func() error {
+		b.until("full screen", time.Minute, func() error {
 			if b.browser.Run("document.fullscreenElement?.className.includes('desk')") != "true" {
 				return errors.New("it is not")
 			}
 			return nil
 		})
-		b.until("keyboard that is the desktop's alone", 10*time.Second, func() error {
+		b.until("keyboard that is the desktop's alone", time.Minute, func() error {
 			if keys := b.browser.Run("window.keys"); keys != "all of 0" { // none named are all
 				return errors.New(keys)
 			}
@@ -202,7 +202,7 @@ func TestXRDP(t *testing.T) {
 		mouse := func(on string) {
 			t.Helper()
 			b.leave(at("mouse"), on)
-			b.until("mouse", 10*time.Second, func() error {
+			b.until("mouse", time.Minute, func() error {
 				if _, err := os.Stat(at("mouse")); err == nil {
 					return errors.New("the terminal has not heard of it")
 				}
@@ -213,7 +213,7 @@ func TestXRDP(t *testing.T) {
 		said := func(want string) {
 			t.Helper()
 			b.types("\n")
-			b.until("of the mouse "+want, 20*time.Second, func() error {
+			b.until("of the mouse "+want, time.Minute, func() error {
 				line, _ := os.ReadFile(at("typed"))
 				if got := regexp.MustCompile(`\x1b\[<(\d+);\d+;\d+([Mm])`).ReplaceAllString(strings.TrimSpace(string(line)), "$1$2 "); strings.TrimSpace(got) != want {
 					return fmt.Errorf("%q", got)
@@ -243,7 +243,7 @@ func TestXRDP(t *testing.T) {
 			_, err := os.Stat(at("picture.png"))
 			return err
 		})
-		b.until("whole desktop", 30*time.Second, func() error { // what was drawn last may be on its way
+		b.until("whole desktop", time.Minute, func() error { // what was drawn last may be on its way
 			if wrong := differ(t, at("picture.png"), b.picture()); wrong > 0.002 {
 				return fmt.Errorf("%.2f%% of it is not as it should be", 100*wrong)
 			}
@@ -260,7 +260,7 @@ func TestXRDP(t *testing.T) {
 			t.Errorf("the wheel, turned down, changes %.2f%%", 100*wrong)
 		}
 		b.wheel(-500)
-		b.until("what was before", 10*time.Second, func() error {
+		b.until("what was before", time.Minute, func() error {
 			if differ(t, end, b.picture()) < 0.01 {
 				return errors.New("the wheel, turned up, changes nothing")
 			}
@@ -342,7 +342,7 @@ func TestXRDP(t *testing.T) {
 		b := b.on(t)
 		b.browser.Run("window.other = open(location.href), 0") // it has what this tab knows
 		b.says("The desktop has been opened elsewhere.")
-		b.until("desktop in the other tab", 30*time.Second, func() error {
+		b.until("desktop in the other tab", time.Minute, func() error {
 			if page := b.browser.Run("other.document.body?.innerText"); !strings.Contains(page, "Connected") {
 				return errors.New(page)
 			}
@@ -365,7 +365,7 @@ func TestXRDP(t *testing.T) {
 		b.chord("ControlLeft", control, "KeyV")
 		b.says("Policy does not allow to paste from here into this desktop.")
 		b.leave(at("copy"), "a secret from there")
-		b.until("copy", 10*time.Second, func() error {
+		b.until("copy", time.Minute, func() error {
 			if _, err := os.Stat(at("copy")); err == nil {
 				return errors.New("it is still there")
 			}
