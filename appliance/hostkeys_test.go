@@ -61,13 +61,13 @@ func TestHostKeyChanged(t *testing.T) {
 	try := func(k byte) (said []byte, err error) {
 		t.Helper()
 		key <- k
+		n := 0
 		f, _, err := s.open(frame.OpenRequest{Target: "db-1", Protocol: "ssh"})
-		if err != nil {
-			t.Fatal(err)
+		if err == nil { // the refusal may overtake the answer
+			defer f.Close()
+			said = make([]byte, len(shown(k)))
+			n, err = io.ReadFull(f, said)
 		}
-		defer f.Close()
-		said = make([]byte, len(shown(k)))
-		n, err := io.ReadFull(f, said)
 		if err == nil {
 			f.CloseWrite()
 			<-heard

@@ -31,10 +31,9 @@ func TestLimits(t *testing.T) {
 			b, _ := appendJSON(nil, kindRequest, request{ID: 1, Op: "stat", Path: []byte("/")})
 			return b
 		},
-		"beyond credit": func(p *person) []byte {
-			p.ask(request{Op: "upload", Path: []byte(g.path("u")), Size: 8 << 20, Clash: clashRefuse})
-			p.write(appendData(nil, 1, 0, nil))
-			return bytes.Repeat(appendData(nil, 1, 0, make([]byte, 200<<10)), 1)
+		"an upload that begins where it was not asked to": func(p *person) []byte {
+			p.ask(request{Op: "upload", Path: []byte(g.path("u")), Size: 8 << 20, Clash: clashRefuse}).answer()
+			return appendData(nil, 1, 7, nil)
 		},
 		"credit for an upload": func(p *person) []byte {
 			p.ask(request{Op: "upload", Path: []byte(g.path("v")), Size: 8 << 20, Clash: clashRefuse}).answer()
@@ -49,9 +48,31 @@ func TestLimits(t *testing.T) {
 		case <-time.After(20 * time.Second):
 			t.Fatalf("%s: the flow goes on", name)
 		}
-		if c := code(p.leave()); c != frame.FrameBad && c != frame.Credit || code(p.near.end) != c {
+		if c := code(p.leave()); c != frame.FrameBad || code(p.near.end) != c {
 			t.Errorf("%s: %q", name, c)
 		}
+	}
+}
+
+// TestCredit: data of an upload that there is no room for ends the flow.
+func TestCredit(t *testing.T) {
+	piece := make([]byte, window)
+	b := newInbox(8 * window)
+	if err := b.put(0, nil); code(err) != frame.Credit {
+		t.Errorf("before it was asked for: %v", err)
+	}
+	b.offer(0)
+	if err := b.put(0, piece); err != nil {
+		t.Fatal(err)
+	}
+	if n, limit, err := b.take(t.Context(), piece[:100]); n != 100 || limit != window+100 || err != nil {
+		t.Errorf("%d bytes, up to %d: %v", n, limit, err)
+	}
+	if err := b.put(window, piece[:100]); err != nil {
+		t.Errorf("up to the limit: %v", err)
+	}
+	if err := b.put(window+100, piece[:1]); code(err) != frame.Credit {
+		t.Errorf("beyond it: %v", err)
 	}
 }
 
