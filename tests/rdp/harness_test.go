@@ -352,7 +352,10 @@ func (b *bastion) connect(l login) {
 	b.heard = nil
 	b.mu.Unlock()
 	b.browser.Go(b.server.URL + "/page.html")
-	b.until("page", time.Minute, func() bool { return b.browser.Run("window.desk?.ready") == "true" })
+	b.until("page", time.Minute, func() bool {
+		ready, err := b.browser.TryRun("window.desk?.ready")
+		return err == nil && ready == "true"
+	})
 	b.browser.Run(fmt.Sprintf("desk.begin(%d, %d, %q, %q, %v) && 0", l.Width, l.Height, user, password, l.Browser))
 }
 

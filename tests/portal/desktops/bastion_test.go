@@ -166,6 +166,16 @@ func (b *bastion) until(what string, limit time.Duration, ok func() error) {
 	}
 }
 
+// reads is a script's value, for what waits: while the page is loaded again it is what the browser says of that.
+func (b *bastion) reads(script string) string {
+	b.t.Helper()
+	text, err := b.browser.TryRun(script)
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
+
 // window is how large the page is.
 func (b *bastion) window(width, height int) {
 	b.t.Helper()
@@ -176,7 +186,7 @@ func (b *bastion) window(width, height int) {
 func (b *bastion) says(text string) {
 	b.t.Helper()
 	b.until(fmt.Sprintf("%q on the page", text), time.Minute, func() error {
-		if page := b.browser.Run("document.body?.innerText"); !strings.Contains(page, text) {
+		if page := b.reads("document.body?.innerText"); !strings.Contains(page, text) {
 			return errors.New(page)
 		}
 		return nil
@@ -238,8 +248,8 @@ func (b *bastion) fill(l login) {
 func (b *bastion) press(text string) {
 	b.t.Helper()
 	b.until("button "+text, time.Minute, func() error {
-		if b.browser.Run(fmt.Sprintf("(x => x ? (x.closest('details')?.setAttribute('open', ''), x.click(), 'yes') : 'no')([...document.querySelectorAll('button')].find(x => x.textContent === %q))", text)) != "yes" {
-			return errors.New(b.browser.Run("document.body.innerText"))
+		if b.reads(fmt.Sprintf("(x => x ? (x.closest('details')?.setAttribute('open', ''), x.click(), 'yes') : 'no')([...document.querySelectorAll('button')].find(x => x.textContent === %q))", text)) != "yes" {
+			return errors.New(b.reads("document.body.innerText"))
 		}
 		return nil
 	})
@@ -249,7 +259,7 @@ func (b *bastion) press(text string) {
 func (b *bastion) sees(text string) {
 	b.t.Helper()
 	b.until(fmt.Sprintf("%q on the desktop", text), time.Minute, func() error {
-		if page := b.browser.Run("document.body?.innerText"); !strings.Contains(page, "Connected") {
+		if page := b.reads("document.body?.innerText"); !strings.Contains(page, "Connected") {
 			return errors.New(page)
 		}
 		if seen := lab.OCR(b.t, b.picture()); !strings.Contains(seen, text) {
@@ -281,7 +291,7 @@ func (b *bastion) picture() string {
 func (b *bastion) size(want string) {
 	b.t.Helper()
 	b.until("size "+want, time.Minute, func() error {
-		if got := b.browser.Run("(c => c.width + 'x' + c.height)(document.querySelector('canvas'))"); !strings.HasPrefix(got, want) {
+		if got := b.reads("(c => c.width + 'x' + c.height)(document.querySelector('canvas'))"); !strings.HasPrefix(got, want) {
 			return errors.New(got)
 		}
 		return nil

@@ -75,7 +75,7 @@ func (b *bastion) screen(at func(name string) string) {
 func (b *bastion) clipboard(want string) {
 	b.t.Helper()
 	b.until("clipboard", time.Minute, func() error {
-		if got := b.browser.Run("navigator.clipboard.readText()"); got != want {
+		if got := b.reads("navigator.clipboard.readText()"); got != want {
 			return fmt.Errorf("it has %q, not %q", got, want)
 		}
 		return nil
@@ -136,13 +136,13 @@ func TestXRDP(t *testing.T) {
 		b.browser.Run("(k => { const lock = k.lock.bind(k); k.lock = (...keys) => lock(...keys).then(() => { window.keys = 'all of ' + keys.length }); })(navigator.keyboard)")
 		b.point("Full screen")
 		b.until("full screen", time.Minute, func() error {
-			if b.browser.Run("document.fullscreenElement?.className.includes('desk')") != "true" {
+			if b.reads("document.fullscreenElement?.className.includes('desk')") != "true" {
 				return errors.New("it is not")
 			}
 			return nil
 		})
 		b.until("keyboard that is the desktop's alone", time.Minute, func() error {
-			if keys := b.browser.Run("window.keys"); keys != "all of 0" { // none named are all
+			if keys := b.reads("window.keys"); keys != "all of 0" { // none named are all
 				return errors.New(keys)
 			}
 			return nil
@@ -343,7 +343,7 @@ func TestXRDP(t *testing.T) {
 		b.browser.Run("window.other = open(location.href), 0") // it has what this tab knows
 		b.says("The desktop has been opened elsewhere.")
 		b.until("desktop in the other tab", time.Minute, func() error {
-			if page := b.browser.Run("other.document.body?.innerText"); !strings.Contains(page, "Connected") {
+			if page := b.reads("other.document.body?.innerText"); !strings.Contains(page, "Connected") {
 				return errors.New(page)
 			}
 			return nil
