@@ -114,7 +114,6 @@ func (d *desk) serve(ctx context.Context) error {
 		return d.closing(err)
 	}
 	d.say(stateMessage{State: "connecting"})
-	first := !d.session.KnowsCertificate()
 	request, err := readCleanPath(d.client)
 	if err != nil {
 		return d.closing(err)
@@ -129,12 +128,11 @@ func (d *desk) serve(ctx context.Context) error {
 	if o.credssp != policy.CredSSPBrowser {
 		shown = o.confirm.Saying(rdp.TLS)
 	}
-	certificates := o.conn.ConnectionState().PeerCertificates
-	if err := d.sink.message(kindPDU, rdp.AppendCleanPathAnswer(nil, shown, certificates[0].Raw, d.session.Target)); err != nil {
+	certificate := o.conn.ConnectionState().PeerCertificates[0].Raw
+	if err := d.sink.message(kindPDU, rdp.AppendCleanPathAnswer(nil, shown, certificate, d.session.Target)); err != nil {
 		return err
 	}
-	d.say(stateMessage{State: "open", Certificate: fingerprint(certificates[0]), First: first, CredSSP: o.credssp,
-		In: d.side.May(policy.ClipboardIn), Out: d.side.May(policy.ClipboardOut), Resize: d.side.Grant.Desktop.DisplayControl})
+	d.say(stateMessage{State: "open", CredSSP: o.credssp, In: d.side.May(policy.ClipboardIn), Out: d.side.May(policy.ClipboardOut), Resize: d.side.Grant.Desktop.DisplayControl})
 	return d.relay(o, begin, func() { late.Stop() })
 }
 
@@ -224,9 +222,12 @@ func (d *desk) connect(ctx context.Context, begin start, request rdp.CleanPathRe
 	if o.confirm, err = d.negotiate(far, protocols, browser); err != nil {
 		return o, err
 	}
+	first := !d.session.KnowsCertificate()
 	if o.conn, err = d.secure(ctx, far); err != nil {
 		return o, err
 	}
+	// Before anybody logs on: it is expected from now on also if the password is wrong.
+	d.say(stateMessage{State: "connecting", Certificate: fingerprint(o.conn.ConnectionState().PeerCertificates[0]), First: first})
 	o.credssp = policy.CredSSPOff
 	if o.confirm.Selected == rdp.TLS {
 		return o, nil

@@ -12,18 +12,19 @@
 //	1  bytes of the browser's client: an RDCleanPath request, then RDP, cut in any way
 //
 //	appliance → person
-//	0  JSON: {"state": "connecting" | "open" | "ended", and with open: "certificate", "first", "credssp", "clipboard_in", "clipboard_out", "resize"}
+//	0  JSON: {"state": "connecting" | "open" | "ended", with connecting: "certificate", "first", and with open: "credssp", "clipboard_in",
+//	   "clipboard_out", "resize"}
 //	1  one PDU for the browser's client, never a part and never two: the RDCleanPath answer, then RDP
 //	2  JSON, why there is no desktop or no longer: {"code", "sentence", "hint"}
 //
 // The first message is at most 16 KiB long, and so is the RDCleanPath request; of messages of RDP the length does not
 // matter up to 16 MiB, for they are not held. What the appliance sends is at most 64 KiB and a few bytes long.
 //
-// The order is: the person's 0, then their 1 with the RDCleanPath request; the appliance's 0 connecting, then either the
-// RDCleanPath answer and 0 open, with the target's certificate ("sha256:…") and whether it is the first that was seen there, who did CredSSP ("appliance", "browser" or
-// "off", in a TLS connection without), whether the clipboard may be used in either direction, and whether the client may
-// ask for another size (its display control, which a page may always offer); or an RDCleanPath error, 2 and 0 ended. After 0 ended nothing follows, and the
-// flow ends.
+// The order is: the person's 0, then their 1 with the RDCleanPath request; the appliance's 0 connecting, and once more when the
+// target has shown its certificate, with that ("sha256:…") and whether it is the first that was seen there; then either the
+// RDCleanPath answer and 0 open, with who did CredSSP ("appliance", "browser" or "off", in a TLS connection without), whether the
+// clipboard may be used in either direction, and whether the client may ask for another size (its display control, which a
+// page may always offer); or an RDCleanPath error, 2 and 0 ended. After 0 ended nothing follows, and the flow ends.
 //
 // # Passwords
 //

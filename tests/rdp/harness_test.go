@@ -66,6 +66,7 @@ type bastion struct {
 // A message is a state or a notice.
 type message struct {
 	State, Certificate, CredSSP string
+	First                       bool
 	Code, Sentence, Hint        string
 }
 
@@ -301,7 +302,19 @@ func (b *bastion) notice() (m message) {
 	return m
 }
 
-// open is the state that came with the desktop.
+// shown is what the person was told of the target's certificate.
+func (b *bastion) shown() (m message) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m = range b.heard {
+		if m.Certificate != "" {
+			return m
+		}
+	}
+	return message{}
+}
+
+// opened is the state that came with the desktop.
 func (b *bastion) opened() (m message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

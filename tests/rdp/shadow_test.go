@@ -43,20 +43,23 @@ func TestShadow(t *testing.T) {
 	b := newBastion(t, "{}", "")
 	s, typed := b.shadow(lab.ShadowOptions{})
 
+	b.connect(login{User: s.User, Password: "something else"})
+	if m := b.notice(); m.Code != "E_TARGET_AUTH" || m.Sentence != "desk-1 refused the log-on: the target does not accept this user and password" {
+		t.Errorf("a wrong password: %+v", m)
+	}
+	if m := b.shown(); !m.First || len(m.Certificate) != len("sha256:")+64 {
+		t.Errorf("with a wrong password the certificate is %+v", m)
+	}
+
 	b.connect(login{User: s.User, Password: s.Password})
 	b.sees("SHADOW DESKTOP")
-	if m := b.opened(); m.CredSSP != "appliance" || len(m.Certificate) != len("sha256:")+64 {
-		t.Errorf("it is open as %+v", m)
+	if m, shown := b.opened(), b.shown(); m.CredSSP != "appliance" || shown.First || len(shown.Certificate) != len("sha256:")+64 {
+		t.Errorf("it is open as %+v, with the certificate %+v", m, shown)
 	}
 	b.browser.Run("desk.click(200, 200)")
 	b.browser.Run(`desk.type("typed in a browser\n")`)
 	b.file(typed, "typed in a browser")
 	b.sound()
-
-	b.connect(login{User: s.User, Password: "something else"})
-	if m := b.notice(); m.Code != "E_TARGET_AUTH" || m.Sentence != "desk-1 refused the log-on: the target does not accept this user and password" {
-		t.Errorf("a wrong password: %+v", m)
-	}
 
 	b.connect(login{User: s.User, Password: s.Password, Browser: true})
 	b.sees("SHADOW DESKTOP")
@@ -90,7 +93,7 @@ func TestCertificate(t *testing.T) {
 	s, _ := b.shadow(lab.ShadowOptions{TLS: true})
 	b.connect(login{User: s.User})
 	b.sees("SHADOW DESKTOP")
-	shown := b.opened().Certificate
+	shown := b.shown().Certificate
 	if list := b.pins.List("rdp:desk-1"); len(list) != 1 || list[0].Fingerprint() != shown {
 		t.Fatalf("pinned are %+v, shown was %s", list, shown)
 	}

@@ -15,7 +15,7 @@ func TestShadow(t *testing.T) {
 	program, typed := b.writes("SHADOW DESKTOP", "shadow")
 	s := b.Shadow(b.VNet.Namespace, lab.ShadowOptions{Port: shadowNLA, Program: []string{"sh", "-c", program}})
 
-	t.Run("right password", func(t *testing.T) {
+	t.Run("wrong password, and the right one", func(t *testing.T) {
 		b := b.on(t)
 		b.open("nla")
 		b.window(390, 800)
@@ -24,10 +24,14 @@ func TestShadow(t *testing.T) {
 			t.Errorf("on a phone the form is %s wide", wide)
 		}
 		b.window(1024, 768)
-		b.fill(login{user: s.User, password: s.Password})
-		b.sees("SHADOW DESKTOP")
+		b.fill(login{user: s.User, password: "something else"})
+		b.says("nla refused the log-on: the target does not accept this user and password.")
+		b.says("Check user, domain and password.")
 		b.says("This desktop was never seen before")
 		b.says("sha256:")
+		b.screenshot("refused")
+		b.fill(login{user: s.User, password: s.Password}) // without loading anything
+		b.sees("SHADOW DESKTOP")
 		b.screenshot("open")
 		b.click(200, 200)
 		b.types("hello 4711\n")
@@ -44,15 +48,6 @@ func TestShadow(t *testing.T) {
 		b.types("after a reload\n")
 		b.file(typed, "after a reload")
 		b.sound()
-	})
-	t.Run("wrong password", func(t *testing.T) {
-		b := b.on(t)
-		b.sign("nla", login{user: s.User, password: "something else"})
-		b.says("nla refused the log-on: the target does not accept this user and password.")
-		b.says("Check user, domain and password.")
-		b.screenshot("refused")
-		b.fill(login{user: s.User, password: s.Password}) // and again, without loading anything
-		b.sees("SHADOW DESKTOP")
 	})
 	t.Run("the browser proves the password", func(t *testing.T) {
 		b := b.on(t)
