@@ -19,7 +19,7 @@ const followEvery = time.Second
 func (c *command) audit() *cli.Command {
 	return &cli.Command{
 		Name: "audit", Usage: "show what happened on the appliance",
-		Description: "For administrators.\n\n  sallyport audit --since 2h --user ann\n  sallyport audit --event flow.end --json\n  sallyport audit --follow\n\n" +
+		Description: "For administrators.\n\n  sallyport audit --since 2h --user ann\n  sallyport audit --event flow.end --json\n  sallyport audit --code E_DENIED\n  sallyport audit --follow\n\n" +
 			"sallyport audit verify FOLDER checks a copy of the log, offline.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "since", Usage: "from `TIME` on: 2h (ago), 2026-11-23T10:00"},
@@ -28,7 +28,7 @@ func (c *command) audit() *cli.Command {
 			&cli.StringFlag{Name: "target", Usage: "about `TARGET`"},
 			&cli.StringFlag{Name: "event", Usage: "of this `KIND`, such as flow.end, or flow for all of those"},
 			&cli.StringFlag{Name: "session", Usage: "of the session `ID`"},
-			&cli.StringFlag{Name: "code", Usage: "that ended or were refused with `CODE`, such as E_DENIED, or how it begins"},
+			&cli.StringFlag{Name: "code", Usage: "with this `CODE`, such as E_DENIED, or how it begins"},
 			&cli.BoolFlag{Name: "follow", Usage: "go on with what happens, until Ctrl-C"},
 		},
 		Action: func(x *cli.Context) error {
