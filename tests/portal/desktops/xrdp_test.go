@@ -354,6 +354,19 @@ func TestXRDP(t *testing.T) {
 		b.sees("fourth")
 		b.sound()
 	})
+	t.Run("a tab that was closed", func(t *testing.T) {
+		b := b.on(t)
+		b.browser.Run("(a => { a.href = '/sessions'; document.body.append(a); a.click(); a.remove(); })(document.createElement('a'))")
+		b.browser.Run("(open => { window.open = (to) => (window.other = open.call(window, to)) })(window.open), 0")
+		b.press("Open")
+		b.until("desktop in a new tab", time.Minute, func() error {
+			if page := b.reads("other.document.body?.innerText"); !strings.Contains(page, "Connected") {
+				return errors.New(page)
+			}
+			return nil
+		})
+		b.browser.Run("other.close()")
+	})
 	t.Run("no clipboard", func(t *testing.T) {
 		b := b.on(t)
 		b.sign("sealed", login{user: x.User, password: x.Password})

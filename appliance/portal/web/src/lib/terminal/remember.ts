@@ -1,5 +1,4 @@
-// What is remembered of terminals: for this browser how a person signs on to a target and how large letters are, never a
-// secret; for this tab which session it has with a target, so that who loads the page again, or comes back to it, finds it.
+// What this browser remembers of terminals: how a person signs on to a target, and how large letters are; never a secret.
 
 import { held, hold } from '../storage';
 
@@ -40,24 +39,4 @@ export function looks(usual: Looks): Looks {
 
 export function rememberLooks(l: Looks): void {
   hold('localStorage', 'terminal', l);
-}
-
-interface Held {
-  target: string;
-  program: string;
-  session: string;
-}
-
-// heldSession is the session that this tab had when the page was there before.
-export function heldSession(target: string, program: string): string | undefined {
-  const session = held('sessionStorage', `${program} ${target}`);
-  return typeof session === 'string' && /^[0-9a-f]{32}$/.test(session) ? session : undefined;
-}
-
-export function holdSession({ target, program, session }: Held): void {
-  hold('sessionStorage', `${program} ${target}`, session);
-}
-
-export function letSessionGo(target: string, program: string): void {
-  hold('sessionStorage', `${program} ${target}`, undefined);
 }

@@ -8,12 +8,13 @@
 
 import { Backend, displayControl, enableCredssp, init } from '@devolutions/iron-remote-desktop-rdp';
 import { outlives } from '../../lib/flow';
+import { heldSession, holdSession } from '../../lib/held';
 import { Clipboard, type Allowed } from './clipboard';
 import { isPanic, isVague, over, panic, unloaded, unproved, why, type Ending } from './ends';
 import { Input, type Client } from './input';
 import { Link, type Heard } from './link';
 import type { Start, State } from './program';
-import { remember, resumable, type Settings } from './settings';
+import type { Settings } from './settings';
 import type { Size } from './size';
 
 export type Phase = 'form' | 'connecting' | 'open' | 'ended';
@@ -65,7 +66,7 @@ export class Desktop {
 
   // session is there when this tab has one that may be joined.
   get session(): string | undefined {
-    return resumable(this.target);
+    return heldSession(this.target, 'desktop');
   }
 
   // connect begins a session with credentials; without, it joins the one that the tab has.
@@ -88,7 +89,7 @@ export class Desktop {
   end(): void {
     this.next();
     this.drop();
-    remember(this.target, undefined);
+    holdSession(this.target, 'desktop', undefined);
     this.phase = 'form';
   }
 
@@ -139,7 +140,7 @@ export class Desktop {
     this.coming = new AbortController(); // what ends now is the flow's own matter
     this.link?.close();
     this.link = link;
-    remember(this.target, browser ? undefined : link.session);
+    holdSession(this.target, 'desktop', browser ? undefined : link.session);
     await Promise.all([init('OFF').catch(() => Promise.reject(unloaded)), link.answered]);
     if (link.ended) throw link.ended;
     return this.build(link, settings, size, browser ? (credentials?.password ?? '') : '').connect();
@@ -190,7 +191,7 @@ export class Desktop {
     this.phase = this.ending.code === 'E_TARGET_AUTH' ? 'form' : 'ended';
     const goesOn = this.link?.ended ? this.link.outlived : outlives(err, false);
     this.drop(goesOn);
-    if (!goesOn) remember(this.target, undefined);
+    if (!goesOn) holdSession(this.target, 'desktop', undefined);
   }
 
   // next is the turn of another connection, or of none.

@@ -34,14 +34,3 @@ export function settings(target: string): Settings {
 export function keep(target: string, s: Settings): void {
   hold('localStorage', 'desktop ' + target, s);
 }
-
-// The session of a tab outlives the tab's document: who loads the page again goes on, without a password.
-
-export function resumable(target: string): string | undefined {
-  const session = held('sessionStorage', 'desktop ' + target);
-  return typeof session === 'string' ? session : undefined;
-}
-
-export function remember(target: string, session: string | undefined): void {
-  hold('sessionStorage', 'desktop ' + target, session);
-}

@@ -1,0 +1,1 @@
+import{H as e,W as t,it as n,ot as r}from"./words-i56tTcLY.js";import{t as i}from"./SessionList-BPaL4x-G.js";var a=t(`<h1>Live sessions</h1> <!>`,1);function o(t){var o=a(),s=r(n(o),2);i(s,{all:!0}),e(t,o)}export{o as default};

@@ -1,0 +1,1 @@
+import{n as e,r as t}from"./storage-NRy6kYdR.js";function n(t,n){let r=e(`sessionStorage`,`${n} ${t}`);return typeof r==`string`&&/^[0-9a-f]{32}$/.test(r)?r:void 0}function r(e,n,r){t(`sessionStorage`,`${n} ${e}`,r)}export{r as n,n as t};
