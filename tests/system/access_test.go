@@ -79,7 +79,7 @@ func (b *bastion) sessions(home string, args ...string) (list []struct{ Session,
 // TestSessions: real ssh sessions over both transports are listed, and end when somebody ends them, is locked out, or the
 // rules change; each person is told why, and the audit log has it all and is whole.
 func TestSessions(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	const banner = "for work only; what you do here is written down"
 	b, bob := withFolder(t, fmt.Sprintf("banner: %q\n", banner))
 	first, second, anns := b.heldBy(bob, "quic"), b.heldBy(bob, "https"), b.heldBy(b.home, "quic")
@@ -219,7 +219,7 @@ func (b *bastion) wholeTrail() {
 
 // TestRightEndsWithTime: a session ends when the right to it does, and is told before.
 func TestRightEndsWithTime(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	b, bob := withFolder(t)
 	p := b.heldBy(bob, "https") // before there is such a policy
 	end := time.Now().Add(35 * time.Second).UTC()
@@ -242,7 +242,7 @@ func TestRightEndsWithTime(t *testing.T) {
 // TestApprovals: real ssh waits until somebody else says yes, and ends with what they have said; a no, and one's own yes, let
 // nobody in.
 func TestApprovals(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	b, bob := withFolder(t)
 	b.policy("access.yaml", strings.Replace(accessFolder, "groups: {ops: [bob]}", "groups: {ops: [bob], leads: [ann, bob]}", 1))
 	b.policy("yes.cedar", "@id(\"with a yes\")\n@approval(\"leads\")\npermit (principal, action in Action::\"use\", resource == Target::\"db-1\");\n")
@@ -257,7 +257,7 @@ func TestApprovals(t *testing.T) {
 		whole := *b
 		whole.home = bob
 		cmd := whole.Client.Command(t.Context(), "ssh", append(whole.sshOptions(transport), "root@db-1", "echo in; sleep 600")...)
-		cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+bob, "HOME="+bob)
+		cmd.Env = b.environ(bob)
 		p = lab.Start(t, cmd)
 		b.eventually(10*time.Second, "a request waits", func() error {
 			var list []struct {

@@ -30,6 +30,7 @@ import (
 // TestACME: an authority of its own checks that the name is the appliance's, on port 443 alone, and what it signs is
 // what clients see. The authority is wherever the uplink leads, and only by the uplink is it reached.
 func TestACME(t *testing.T) {
+	t.Parallel()
 	pebble := filepath.Join(t.TempDir(), "pebble")
 	build := exec.Command("go", "build", "-o", pebble, "github.com/letsencrypt/pebble/v2/cmd/pebble")
 	build.Dir = filepath.Join("..", "tools")

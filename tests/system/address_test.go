@@ -9,7 +9,7 @@ import (
 // TestAddressChanges: a computer that gets another address in the same network keeps its QUIC connection, which migrates
 // (RFC 9000 §9): the flow on it is not even resumed. Over HTTPS it is.
 func TestAddressChanges(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	b := start(t, settings{})
 	var shells []*shell
 	for _, transport := range transports {

@@ -18,11 +18,10 @@ import (
 // withAgent lets commands start an agent of this bastion's Home; it is gone when the test ends.
 func (b *bastion) withAgent() {
 	b.t.Helper()
-	b.t.Setenv("SALLYPORT_NO_AGENT", "")
-	b.t.Setenv("XDG_RUNTIME_DIR", "")
+	b.env = append(b.env, "SALLYPORT_NO_AGENT=", "XDG_RUNTIME_DIR=")
 	b.t.Cleanup(func() {
 		stop := exec.Command(b.bin+"/sallyport", "agent", "stop", "--now")
-		stop.Env = append(os.Environ(), "SALLYPORT_HOME="+b.home)
+		stop.Env = b.environ(b.home)
 		if out, err := stop.CombinedOutput(); err != nil {
 			b.t.Errorf("agent stop: %v\n%s", err, out)
 		}
@@ -41,6 +40,7 @@ func (b *bastion) agent() (s *client.AgentStatus) {
 
 // TestAgent: ssh and scp say the same with and without the agent, and the agent makes one session for all commands.
 func TestAgent(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{extra: "metrics: {listen: \"127.0.0.1:9090\"}\n"})
 	const size = 64 << 20
 	source := filepath.Join(b.Dir, "source")
@@ -51,7 +51,7 @@ func TestAgent(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/agent %v", transport, with), func(t *testing.T) {
 				b := b.on(t)
 				if !with {
-					t.Setenv("SALLYPORT_NO_AGENT", "1")
+					b.env = slices.Concat(b.env, []string{"SALLYPORT_NO_AGENT=1"})
 				}
 				for _, c := range []struct{ stdin, command string }{
 					{"b\na\n", "sort; echo err >&2; exit 7"},
@@ -87,7 +87,7 @@ func TestAgent(t *testing.T) {
 	var commands []*exec.Cmd
 	for range 8 {
 		cmd := b.Client.Command(t.Context(), "ssh", append(b.sshOptions("auto"), "root@db-1", "sleep 60")...)
-		cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+b.home)
+		cmd.Env = b.environ(b.home)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

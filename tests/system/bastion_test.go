@@ -37,6 +37,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
+// Tests that wait more than they work run beside each other: t.Parallel. What measures runs alone.
 func TestMain(m *testing.M) {
 	os.Setenv("SALLYPORT_NO_AGENT", "1") // where an agent is wanted, a test says so
 	stop := watched.processes()
@@ -66,6 +67,7 @@ type bastion struct {
 	address string // the appliance, host:port
 	wrap    []string
 	flags   []string // of serve
+	env     []string // of what the person runs, beside the usual
 	secrets *secrets
 	daemons *[]*lab.Process // all that there were
 }
@@ -248,13 +250,18 @@ func (b *bastion) as(home, stdin string, args ...string) run {
 	return b.inClient(home, stdin, b.bin+"/sallyport", args...)
 }
 
+// environ is the environment of what somebody runs.
+func (b *bastion) environ(home string) []string {
+	return slices.Concat(os.Environ(), []string{"SALLYPORT_HOME=" + home, "HOME=" + home}, b.env)
+}
+
 // inClient runs any command where the person is.
 func (b *bastion) inClient(home, stdin, name string, args ...string) run {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := b.Client.Command(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+home, "HOME="+home)
+	cmd.Env = b.environ(home)
 	cmd.Stdin = strings.NewReader(stdin)
 	return b.finish(cmd)
 }

@@ -198,6 +198,7 @@ func (w *watch) processes() (stop func() []string) {
 // worker dies of a signal and says what all goroutines were doing. Nothing of that has a secret: what is stored is sealed or
 // hashed.
 func TestSecrets(t *testing.T) {
+	t.Parallel()
 	const clientSecret = "the canary of an identity provider's client"
 	var db *database
 	b := start(t, settings{

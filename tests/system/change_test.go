@@ -50,7 +50,7 @@ func (b *bastion) live(home, program string, args ...string) *liveRun {
 	b.t.Helper()
 	r := &liveRun{t: b.t, name: strings.Join(args, " ")}
 	cmd := b.Client.Command(context.Background(), program, args...)
-	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+home, "HOME="+home)
+	cmd.Env = b.environ(home)
 	cmd.Stdout, cmd.Stderr = &r.stdout, &r.stderr
 	in, ours, err := os.Pipe() // without a copying goroutine, which would outlive the program
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 // TestConfigSSH: with the file that config-ssh writes, and nothing else of Sallyport's, OpenSSH's programs and those that
 // use them reach targets by name, and go to machines with the keys that the appliance pins and no others.
 func TestConfigSSH(t *testing.T) {
+	t.Parallel()
 	const other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 	b := start(t, settings{prepare: func(b *bastion) {
 		b.write("access.yaml", fmt.Sprintf(`

@@ -23,7 +23,7 @@ import (
 // bytes, new ones are opened by grants of before or refused soon, what is revoked meanwhile is, and afterwards the database
 // has it all, the audit trail in order and without a gap.
 func TestDatabaseAway(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	away := time.Minute
 	if soaking() {
 		away = 3 * time.Minute
@@ -286,7 +286,7 @@ func (b *bastion) echo(address string) {
 // TestDatabaseAwayAtStart: a daemon that starts without its database says so, lets nobody in, and serves by itself once the
 // database is there.
 func TestDatabaseAwayAtStart(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	var db *database
 	var waiting sync.WaitGroup
 	b := start(t, settings{

@@ -16,6 +16,7 @@ import (
 // TestRDPCommand: sallyport rdp starts xfreerdp, which shows the desktop that xrdp makes at login; what is typed into it
 // echoes. The command ends with its client and the port is closed.
 func TestRDPCommand(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{})
 	x := b.XRDP(b.VNet.Namespace, lab.XRDPOptions{})
 	for _, transport := range transports {
@@ -56,7 +57,7 @@ func TestRDPCommand(t *testing.T) {
 func (b *bastion) desktop(screen *lab.Display, password string, args ...string) *lab.Process {
 	b.t.Helper()
 	cmd := screen.Command(b.t.Context(), b.bin+"/sallyport", args...)
-	cmd.Env = append(cmd.Env, "SALLYPORT_HOME="+b.home)
+	cmd.Env = append(append(cmd.Env, "SALLYPORT_HOME="+b.home), b.env...)
 	cmd.Stdin = strings.NewReader(password + "\n")
 	return lab.Start(b.t, cmd)
 }

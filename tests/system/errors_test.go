@@ -65,6 +65,7 @@ type mistake struct {
 // TestErrors is the table of what can go wrong with a request: the sentence, the hint and the exit status, over both
 // transports. What the rules refuse, sallyport tunnel says in the same words before it opens a port.
 func TestErrors(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{access: errorAccess, extra: "metrics: {listen: \"127.0.0.1:9090\"}\n"})
 	b.DNS(b.VNet.Namespace, map[string]lab.Record{
 		"rebound.corp.example.": {Addrs: []netip.Addr{lab.TargetAddr4, netip.MustParseAddr("169.254.169.254")}},

@@ -134,7 +134,7 @@ func bodiesOf(body []byte) (lines []string, err error) {
 // TestExporters: a daemon passes its audit log on to a file, by syslog over TLS, to a webhook and to OpenTelemetry; all have
 // the lines of the log, each once and in order, also after it was killed.
 func TestExporters(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	syslog, webhook, otlp := new(collector), new(collector), new(collector)
 	var file string
 	b := start(t, settings{

@@ -74,7 +74,7 @@ func (b *bastion) typing(by, files way) (all echoes) {
 	defer screen.Close()
 	screen.SetReadDeadline(time.Now().Add(20 * time.Second))
 	cmd := b.Client.Command(context.Background(), "ssh", "-F", by.conf, "target", "cat")
-	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+by.home, "HOME="+by.home)
+	cmd.Env = b.environ(by.home)
 	cmd.Stdin, cmd.Stdout = in, out
 	ssh := lab.Start(b.t, cmd)
 	defer ssh.Stop()

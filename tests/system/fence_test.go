@@ -16,6 +16,7 @@ import (
 // TestNoPresence: the kernel has no address on the VNet's NIC, nothing answers there on any port of any address of the
 // appliance, and what passes the wire is ARP and ND, DNS, and the flows that rules allow.
 func TestNoPresence(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{})
 	capture := b.Capture(b.VNet.Namespace, "eth0")
 	dns := b.DNS(b.VNet.Namespace, map[string]lab.Record{
@@ -135,6 +136,7 @@ func (b *bastion) kernelSees(t *testing.T) (mac []byte) {
 // TestBlocked: where UDP is dropped without a word HTTPS takes over, where TCP is, QUIC does, and where both are the
 // person hears what was tried.
 func TestBlocked(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{})
 	timed := func() (run, time.Duration) {
 		begin := time.Now()

@@ -61,6 +61,7 @@ func (b *bastion) shows(port uint16, authority ssh.Signer, until time.Time, name
 // names, for the target's name, and good today; its key alone does not do. For a
 // target without one an administrator confirms each key, where the configuration says so.
 func TestHostAuthority(t *testing.T) {
+	t.Parallel()
 	good, bad := hostAuthority(t), hostAuthority(t)
 	b := start(t, settings{extra: "ssh: {first_use: confirm}\n", access: `
 admins: [ann]

@@ -13,7 +13,7 @@ import (
 // TestHung: a worker that is stopped is killed, and another one serves. One that serves is left in peace while strangers
 // take all places, and its self-test leaves no trace.
 func TestHung(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	b := start(t, settings{extra: "limits: {unauthenticated: 32}\n"})
 	b.said("state=serving")
 	worker := b.worker()

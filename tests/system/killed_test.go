@@ -30,7 +30,7 @@ import (
 // TestKilled: parent and worker are killed at random moments, at the start and under load. What a client was told before
 // is in the audit log and in the database afterwards, and both are whole.
 func TestKilled(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	kills := 200
 	if soaking() {
 		kills = 2000

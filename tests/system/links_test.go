@@ -75,6 +75,7 @@ func (b *bastion) tunnelled() {
 
 // TestWireGuard reaches a VNet through a tunnel.
 func TestWireGuard(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{prepare: (*bastion).tunnelled})
 	b.mustSSH(from, "10.200.0.1")
 	b.copies(64<<20, "db-1", "db-6")
@@ -102,6 +103,7 @@ func (b *bastion) plugged(tap, bridge string) {
 
 // TestTap reaches a VNet by a TAP on a bridge, with an address by DHCP.
 func TestTap(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{prepare: func(b *bastion) {
 		b.bridged("t0", b.VNet.Interface)
 		b.DHCP(b.VNet.Namespace, lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.50/16"), Length: time.Hour, DNS: []netip.Addr{lab.TargetAddr4}})
@@ -144,6 +146,7 @@ func TestQueues(t *testing.T) {
 
 // TestOverlap: two VNets with the same addresses at once, and each target is its own machine.
 func TestOverlap(t *testing.T) {
+	t.Parallel()
 	var second *lab.SSHD
 	b := start(t, settings{
 		access: `
@@ -194,7 +197,7 @@ func (b *bastion) held(transport string) *lab.Process {
 func (b *bastion) heldTo(transport, target string) *lab.Process {
 	b.t.Helper()
 	cmd := b.Client.Command(b.t.Context(), "ssh", append(b.sshOptions(transport), "-o", "HostKeyAlias=db-1", "root@"+target, "echo held; sleep 300")...)
-	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+b.home, "HOME="+b.home)
+	cmd.Env = b.environ(b.home)
 	p := lab.Start(b.t, cmd)
 	b.eventually(10*time.Second, "the flow is there", func() error {
 		if !strings.Contains(p.Output(), "held") {
@@ -246,7 +249,7 @@ func (b *bastion) metrics() string {
 
 // TestDHCP: the appliance's address is what the server says, now, later, not any more, and again.
 func TestDHCP(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	lease := lab.DHCPLease{Address: netip.MustParsePrefix("10.99.0.50/16"), Length: 6 * time.Second, MTU: 1400}
 	var server *lab.DHCP
 	b := start(t, settings{prepare: func(b *bastion) {
@@ -292,7 +295,7 @@ func TestDHCP(t *testing.T) {
 
 // TestNoDHCP: an appliance whose DHCP server is not there serves all the same, and takes the address when it comes.
 func TestNoDHCP(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	b := start(t, settings{prepare: func(b *bastion) {
 		b.attach(fmt.Sprintf("  hub: {link: {packet: %s}, addresses: dhcp, prefixes: [10.99.0.0/16]}\n", b.VNet.Interface))
 	}})

@@ -4,7 +4,7 @@ import "testing"
 
 // TestSSHWidthByTap: the link makes no difference to what people do with OpenSSH, without the agent and with it.
 func TestSSHWidthByTap(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	b := start(t, settings{prepare: func(b *bastion) {
 		b.bridged("t0", b.VNet.Interface)
 		b.attach(`  hub: {link: {tap: t0}, addresses: [10.99.0.4/16, "fd99::4/64"], prefixes: [10.99.0.0/16, "fd99::/64"]}` + "\n")
@@ -25,7 +25,7 @@ func widthBothWays(t *testing.T, b *bastion) {
 
 // TestSSHWidthByWireGuard is the same through a tunnel.
 func TestSSHWidthByWireGuard(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	b := start(t, settings{prepare: (*bastion).tunnelled})
 	b.mustSSH(from, "10.200.0.1")
 	widthBothWays(t, b)

@@ -12,6 +12,7 @@ import (
 
 // TestListenOnLink: people come in by a userspace stack on the public NIC; the kernel has no address at all.
 func TestListenOnLink(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{
 		listen: `link: {packet: eth0}, addresses: [10.77.2.2/24, "fd77:2::2/64"], gateway: [10.77.2.1, "fd77:2::1"]`,
 		extra:  "metrics: {listen: \"127.0.0.1:9090\"}\n",
@@ -47,6 +48,7 @@ func TestListenOnLink(t *testing.T) {
 
 // TestListenOnVNet: a machine with one NIC serves people on its VNet's own stack. Here they come from the VNet.
 func TestListenOnVNet(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{listen: "vnet: hub, port: 443", tls: "self_signed: true "})
 	inside := *b.Lab
 	inside.Client = b.VNet.Namespace

@@ -80,7 +80,7 @@ func TestOneFlowThroughCuts(t *testing.T) {
 			b := b.on(t)
 			before := strings.Count(b.daemon.Output(), `msg="flow resumed"`)
 			cmd := b.Client.Command(t.Context(), "ssh", append(b.sshOptions("auto"), "root@db-1", way.command)...)
-			cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+b.home, "HOME="+b.home)
+			cmd.Env = b.environ(b.home)
 			var stderr heard
 			cmd.Stderr = &stderr
 			var here, there bytes.Buffer // sums
@@ -231,7 +231,7 @@ func TestBackAgain(t *testing.T) {
 // TestGrace: a flow that is busy and one that is idle survive what is shorter than the grace, and end with it, told to both
 // sides.
 func TestGrace(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	grace, outages := 20*time.Second, []time.Duration{5 * time.Second, 15 * time.Second}
 	if soaking() {
 		grace, outages = 16*time.Minute, []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute}
@@ -275,7 +275,7 @@ func TestGrace(t *testing.T) {
 
 // TestManyAtOnce: all flows of a person who loses the network come back with it.
 func TestManyAtOnce(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	b, link := throughWire(t, settings{extra: "limits: {flows_per_user: 300}\n",
 		access: strings.Replace(usualAccess, "rdp: 3389}, labels", "rdp: 3389, tcp: 7}, labels", 1) +
 			"  - {name: echo, who: [ann], targets: [db-1], protocols: [tcp]}\n"})

@@ -81,6 +81,7 @@ func (a *authority) issue(name string, from, to time.Time) (cert, key string) {
 // valid; and the daemon takes up a new certificate, but not a broken one. (TestClock has a person's computer whose clock
 // is wrong.)
 func TestCertificates(t *testing.T) {
+	t.Parallel()
 	ca := newAuthority(t)
 	now := time.Now()
 	cert, key := ca.issue(lab.ApplianceAddr4.String(), now.Add(-time.Hour), now.Add(time.Hour))
@@ -164,6 +165,7 @@ func (b *bastion) logged(text string) {
 // TestProxies is rows 21 and 22: a network that lets people out only by a proxy, which wants credentials or looks into
 // TLS.
 func TestProxies(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{})
 	b.Block("udp", 443)
 	proxy := b.HTTPProxy(b.Router, "ann", "pass word")
@@ -262,6 +264,7 @@ func pemPair(cert, key string) ([]byte, []byte) { return []byte(cert), []byte(ke
 // TestStrangers is rows 24 and 58: what speaks something else on the public port learns nothing, and PROXY headers that
 // should not be there, or not like this, are counted. The router is the one balancer that is believed.
 func TestStrangers(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{listen: `address: ":443", proxy_protocol: [10.77.2.1/32]`, extra: "metrics: {listen: \"127.0.0.1:9090\"}\n"})
 	for path, want := range map[string]string{
 		"/":        "404 page not found\n404",

@@ -164,7 +164,7 @@ func (b *bastion) startLogin(home string) login {
 		b.t.Fatal(err)
 	}
 	cmd := b.Client.Command(context.Background(), b.bin+"/sallyport", "login", b.url, "--fingerprint", b.pinned, "--no-browser", "--key-store", "file")
-	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+home, "HOME="+home)
+	cmd.Env = b.environ(home)
 	l := login{Process: lab.Start(b.t, cmd)}
 	b.eventually(20*time.Second, "the login shows a code", func() error {
 		found := shownCode.FindStringSubmatch(l.Output())

@@ -178,7 +178,7 @@ func TestBulkThroughCuts(t *testing.T) {
 // TestHalfOpen: where packets vanish, both ends find out, whether the person types or not; the person is told once. When the
 // network is back all flows go on.
 func TestHalfOpen(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	b := start(t, settings{})
 	var shells []*shell
 	for _, transport := range append(transports, transports...) {
@@ -288,7 +288,7 @@ func (b *bastion) moves(to string) (n int) {
 // TestAsleep: a client that was stopped, as by the lid of a laptop, goes on within a second and a half of waking, from
 // another address than before.
 func TestAsleep(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	asleep := 30 * time.Second
 	if soaking() {
 		asleep = 10 * time.Minute

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -230,7 +229,7 @@ func (w *removal) begin(b *bastion) {
 	}
 	w.returns = w.person.leaves(w.name, target)
 	cmd := b.Client.Command(context.Background(), b.bin+"/sallyport", "proxy", "--protocol", "tcp", target.Target)
-	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+home, "HOME="+home)
+	cmd.Env = b.environ(home)
 	if _, err := cmd.StdinPipe(); err != nil {
 		b.t.Fatal(err)
 	}

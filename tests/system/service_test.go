@@ -81,7 +81,7 @@ umask 0 # as process 1 has it
 // TestServiceUnderSystemd: the unit with a real systemd, which is told when the service is ready, restarts a parent that
 // hangs, and sees it end in order. What the unit's filter leaves, the daemon can do with.
 func TestServiceUnderSystemd(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	var dir string
 	b := start(t, settings{
 		wrap: append([]string{"unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",

@@ -17,6 +17,7 @@ import (
 // TestSetup: a machine without a configuration takes one from whoever has its console, says what is wrong with it, and has
 // nothing else open.
 func TestSetup(t *testing.T) {
+	t.Parallel()
 	bin, err := programs()
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ var transports = []string{"quic", "https"}
 
 // TestSSH: the same command, through Sallyport and beside it, says the same.
 func TestSSH(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{})
 	commands := map[string]struct {
 		command, stdin string
@@ -55,6 +56,7 @@ func (b *bastion) direct(stdin, command string) run {
 
 // TestSCP moves files each way over each transport, to targets by IPv4 and by IPv6, alone and by the agent, and compares.
 func TestSCP(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{})
 	t.Run("alone", func(t *testing.T) {
 		b := b.on(t)

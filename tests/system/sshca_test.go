@@ -23,6 +23,7 @@ rules:
 // TestSSHCertificates: a real sshd that trusts the appliance's authority and knows nobody's key lets in whom the policy
 // names, by a rotated key too, and nobody by a name that it does not give.
 func TestSSHCertificates(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{access: certifiedAccess})
 	config := filepath.Join(b.dir, "sallyport.yaml")
 	trusted := filepath.Join(b.Dir, "trusted")
@@ -67,6 +68,7 @@ func TestSSHCertificates(t *testing.T) {
 // TestHostKeys: a real sshd's key is pinned, by each method of key exchange, and another in its place is a hard stop for
 // sallyport ssh and for plain ssh.
 func TestHostKeys(t *testing.T) {
+	t.Parallel()
 	b := start(t, settings{access: certifiedAccess})
 	s := b.SSHD(b.VNet.Namespace, lab.SSHDOptions{Port: 2201})
 	try := func(kex, known string) run {

@@ -71,7 +71,7 @@ func (b *bastion) script(w way, work, script string) run {
 	defer cancel()
 	cmd := w.from.Command(ctx, "bash", "-c", script)
 	cmd.Dir = work
-	cmd.Env = append(os.Environ(), "SALLYPORT_HOME="+w.home, "HOME="+w.home, "C="+w.conf,
+	cmd.Env = append(b.environ(w.home), "C="+w.conf,
 		fmt.Sprintf("LPORT=%d", w.local), fmt.Sprintf("RPORT=%d", w.remote))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -86,7 +86,7 @@ func (b *bastion) script(w way, work, script string) run {
 // TestSSHWidth: what people do with OpenSSH beyond a command is the same through Sallyport as from inside the VNet:
 // stdout, stderr and exit code; without the agent and with it.
 func TestSSHWidth(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	t.Parallel()
 	width(t, start(t, settings{}), (*bastion).ways)
 }
 
