@@ -24,7 +24,7 @@ var errTooFast = &frame.StreamError{Reason: frame.Reason{Code: "E_BUSY", Sentenc
 // paces remember how fast people ask. The zero value is nobody.
 type paces struct {
 	mu sync.Mutex
-	of map[string]*rate.Limiter
+	by roll[rate.Limiter]
 }
 
 // wait returns once somebody may ask the next thing.
@@ -50,11 +50,5 @@ func (x *paces) wait(ctx context.Context, who string) error {
 func (x *paces) limit(who string) *rate.Limiter {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.of[who] == nil {
-		if x.of == nil || len(x.of) >= maxQuotas {
-			x.of = map[string]*rate.Limiter{}
-		}
-		x.of[who] = rate.NewLimiter(asksPerSecond, asksAtOnce)
-	}
-	return x.of[who]
+	return x.by.of(who, func() *rate.Limiter { return rate.NewLimiter(asksPerSecond, asksAtOnce) })
 }

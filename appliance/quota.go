@@ -7,14 +7,11 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxQuotas bounds what is remembered of who has spoken: more than there are people and devices of one appliance.
-const maxQuotas = 20_000
-
 // quotas remember how often somebody was written of lately, so that nobody floods a log. Each has their own; strangers,
 // who are "", have one together: they cannot use up what others may say, nor the other way round. The zero value is nobody.
 type quotas struct {
 	mu sync.Mutex
-	of map[string]*quota
+	by roll[quota]
 }
 
 type quota struct {
@@ -27,14 +24,7 @@ type quota struct {
 func (q *quotas) say(who string, every time.Duration, burst int) (unsaid int, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	one := q.of[who]
-	if one == nil {
-		if q.of == nil || len(q.of) >= maxQuotas {
-			q.of = make(map[string]*quota)
-		}
-		one = &quota{lines: rate.NewLimiter(rate.Every(every), burst)}
-		q.of[who] = one
-	}
+	one := q.by.of(who, func() *quota { return &quota{lines: rate.NewLimiter(rate.Every(every), burst)} })
 	if !one.lines.Allow() {
 		one.unsaid++
 		return 0, false

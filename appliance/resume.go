@@ -238,26 +238,20 @@ func (f *flow) lastResumed() (when time.Time, gap time.Duration, why frame.Why) 
 }
 
 // Who fails to prove that a flow is theirs may try again so often: nobody who has the key fails at all.
-const failuresPerSecond, failuresAtOnce, maxFailing = 10, 20, 4096
+const failuresPerSecond, failuresAtOnce = 10, 20
 
 // failures are of devices that sent proofs which are not good.
 type failures struct {
-	of map[string]*rate.Limiter
+	by roll[rate.Limiter]
 }
 
 func (x *failures) note(device string) {
-	if x.of == nil || len(x.of) >= maxFailing {
-		x.of = map[string]*rate.Limiter{}
-	}
-	if x.of[device] == nil {
-		x.of[device] = rate.NewLimiter(failuresPerSecond, failuresAtOnce)
-	}
-	x.of[device].Allow()
+	x.by.of(device, func() *rate.Limiter { return rate.NewLimiter(failuresPerSecond, failuresAtOnce) }).Allow()
 }
 
 // tooMany says whether a device has to wait.
 func (x *failures) tooMany(device string) bool {
-	l := x.of[device]
+	l := x.by[device]
 	return l != nil && l.Tokens() < 1
 }
 
