@@ -32,8 +32,8 @@ await page.keyboard.press('/');
 must(await page.evaluate(() => document.activeElement.type === 'search'), '/ does not lead to the search');
 await page.keyboard.type('storage prod');
 await page.getByRole('link', { name: 'db-1', exact: true }).waitFor();
-must((await page.locator('.card').count()) === 1, 'the search finds more than what fits');
-must((await page.getByRole('status').allInnerTexts()).includes('1 target'), 'what the search has found is not told');
+await page.waitForFunction(() => document.querySelectorAll('.card').length === 1); // nothing but what fits
+await page.getByRole('status').filter({ hasText: /^1 target$/ }).waitFor({ state: 'attached' }); // and that is told
 await page.keyboard.press('/');
 must((await page.locator('input[type=search]').inputValue()) === 'storage prod/', '/ cannot be typed into the search');
 

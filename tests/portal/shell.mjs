@@ -49,8 +49,8 @@ export async function run(page, command) {
 }
 
 // interrupt leaves the line that is being typed, and waits for another: a shell that is interrupted throws away what follows.
-export async function interrupt(page) {
-  await page.keyboard.press('Control+C');
+export async function interrupt(page, key = () => page.keyboard.press('Control+C')) {
+  await key();
   await sees(page, /\^C[^]*lab\d*>\s*$/);
 }
 
@@ -66,10 +66,11 @@ export async function fresh(page) {
 
 // all is the whole text of a terminal, by the clipboard.
 export async function all(page) {
+  await page.evaluate(() => navigator.clipboard.writeText('nothing yet'));
   await page.locator('.xterm-helper-textarea').focus();
   await page.keyboard.press('Control+Shift+A');
   await page.keyboard.press('Control+Shift+C');
-  await page.waitForTimeout(100);
+  await page.waitForFunction(async () => (await navigator.clipboard.readText()) !== 'nothing yet');
   return page.evaluate(() => navigator.clipboard.readText());
 }
 
