@@ -135,6 +135,7 @@ vnets:
 	b.browser.Call("Browser.grantPermissions", map[string]any{"permissions": []string{"clipboardReadWrite", "clipboardSanitizedWrite"}})
 	b.browser.Call("Page.addScriptToEvaluateOnNewDocument", map[string]any{
 		"source": "window.broken = []; document.addEventListener('securitypolicyviolation', e => window.broken.push(e.violatedDirective + ' ' + e.blockedURI))"})
+	b.browser.Call("Page.addScriptToEvaluateOnNewDocument", map[string]any{"source": keepMemory})
 	b.window(1024, 768)
 	var code struct{ Code string }
 	if err := json.Unmarshal([]byte(b.Appliance.Run(bin+"/sallyportd", "enrol-code", "--user", "ann", "--json", "--config", config)), &code); err != nil {
@@ -144,6 +145,16 @@ vnets:
 	b.says("Targets")
 	return b
 }
+
+// keepMemory gives a page the memory of the client in it, as window.memory.
+const keepMemory = `for (const name of ['instantiate', 'instantiateStreaming']) {
+	const was = WebAssembly[name];
+	WebAssembly[name] = async (...given) => {
+		const made = await was.apply(WebAssembly, given);
+		window.memory = (made.instance ?? made).exports.memory;
+		return made;
+	};
+}`
 
 // on is b for a subtest.
 func (b *bastion) on(t *testing.T) *bastion {
