@@ -54,7 +54,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestCredit: data of an upload that there is no room for ends the flow.
+// TestCredit: data of an upload that there is no room for is refused, which ends the flow as in TestLimits.
 func TestCredit(t *testing.T) {
 	piece := make([]byte, window)
 	b := newInbox(8 * window)

@@ -83,7 +83,7 @@ func TestRestart(t *testing.T) {
 	}
 	goesOn(t, b)
 	b.Run("flow.close()")
-	b.Until("seen.state === 'ended'", time.Minute)
+	b.Until("seen.state === 'ended'", 20*time.Second)
 }
 
 // TestAsleep: a page that slept goes on where it was, also when its connection broke meanwhile.
@@ -114,7 +114,7 @@ func TestSilence(t *testing.T) {
 	b.Run(fmt.Sprintf("go('watch', %d)", s.counter))
 	goesOn(t, b)
 	s.link.Do(chaos.Fault{Kind: chaos.HalfOpen})
-	b.Until("seen.state === 'lost'", time.Minute)
+	b.Until("seen.state === 'lost'", 20*time.Second)
 	s.link.Do(chaos.Fault{Kind: chaos.Pass})
 	if attached := goesOn(t, b); attached == "1" {
 		t.Error("the flow is on the connection that was silent")
@@ -133,7 +133,7 @@ func TestRevoked(t *testing.T) {
 		}
 		s.gateway.EndDevice(d.ID, fmt.Errorf("revoked"))
 	}
-	b.Until("seen.state === 'ended'", time.Minute)
+	b.Until("seen.state === 'ended'", 20*time.Second)
 	t.Logf("the page says %q", b.Run("seen.said"))
 	if s.book.count(audit.FlowEnd) != 1 {
 		t.Error("the audit log has no end of the flow")

@@ -95,7 +95,7 @@ func TestXRDP(t *testing.T) {
 	b.browser.Run("desk.click(300, 300)")
 	b.browser.Run(`desk.type("second line\n")`)
 	b.file(at("typed"), "second line")
-	b.until("the end of the first flow", time.Minute, func() bool {
+	b.until("the end of the first flow", 5*time.Second, func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return b.reset.Code == "E_SUPERSEDED"

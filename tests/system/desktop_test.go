@@ -57,7 +57,7 @@ func TestRDPCommand(t *testing.T) {
 func (b *bastion) desktop(screen *lab.Display, password string, args ...string) *lab.Process {
 	b.t.Helper()
 	cmd := screen.Command(b.t.Context(), b.bin+"/sallyport", args...)
-	cmd.Env = append(append(cmd.Env, "SALLYPORT_HOME="+b.home), b.env...)
+	cmd.Env = append(cmd.Env, "SALLYPORT_HOME="+b.home)
 	cmd.Stdin = strings.NewReader(password + "\n")
 	return lab.Start(b.t, cmd)
 }

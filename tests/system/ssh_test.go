@@ -60,7 +60,7 @@ func TestSCP(t *testing.T) {
 	b := start(t, settings{})
 	t.Run("alone", func(t *testing.T) {
 		b := b.on(t)
-		b.copies(128<<20, "db-1")
+		b.copies(256<<20, "db-1")
 		b.copies(32<<20, "db-6")
 	})
 	t.Run("by the agent", func(t *testing.T) {

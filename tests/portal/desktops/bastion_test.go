@@ -255,6 +255,23 @@ func (b *bastion) fill(l login) {
 	})()`, l.user, l.password, l.browser))
 }
 
+// follow goes to a page of the portal by a link, without loading it.
+func (b *bastion) follow(path string) {
+	b.t.Helper()
+	b.browser.Run(fmt.Sprintf("(a => { a.href = %q; document.body.append(a); a.click(); a.remove(); })(document.createElement('a'))", path))
+}
+
+// otherConnects waits for the desktop in the tab that is window.other.
+func (b *bastion) otherConnects() {
+	b.t.Helper()
+	b.until("desktop in the other tab", time.Minute, func() error {
+		if page := b.reads("other.document.body?.innerText"); !strings.Contains(page, "Connected") {
+			return errors.New(page)
+		}
+		return nil
+	})
+}
+
 // press presses a button of the page, which may be in a menu.
 func (b *bastion) press(text string) {
 	b.t.Helper()

@@ -332,7 +332,7 @@ func TestXRDP(t *testing.T) {
 	})
 	t.Run("away and back", func(t *testing.T) {
 		b := b.on(t)
-		b.browser.Run("(a => { a.href = '/'; document.body.append(a); a.click(); a.remove(); })(document.createElement('a'))")
+		b.follow("/")
 		b.says("My sessions")
 		b.browser.Run("history.back()")
 		b.sees("third")
@@ -344,12 +344,7 @@ func TestXRDP(t *testing.T) {
 		b := b.on(t)
 		b.browser.Run("window.other = open(location.href), 0") // it has what this tab knows
 		b.says("The desktop has been opened elsewhere.")
-		b.until("desktop in the other tab", time.Minute, func() error {
-			if page := b.reads("other.document.body?.innerText"); !strings.Contains(page, "Connected") {
-				return errors.New(page)
-			}
-			return nil
-		})
+		b.otherConnects()
 		b.screenshot("elsewhere")
 		b.press("Have it here")
 		b.browser.Run("other.close()")
@@ -358,15 +353,10 @@ func TestXRDP(t *testing.T) {
 	})
 	t.Run("a tab that was closed", func(t *testing.T) {
 		b := b.on(t)
-		b.browser.Run("(a => { a.href = '/sessions'; document.body.append(a); a.click(); a.remove(); })(document.createElement('a'))")
+		b.follow("/sessions")
 		b.browser.Run("(open => { window.open = (to) => (window.other = open.call(window, to)) })(window.open), 0")
 		b.press("Open")
-		b.until("desktop in a new tab", time.Minute, func() error {
-			if page := b.reads("other.document.body?.innerText"); !strings.Contains(page, "Connected") {
-				return errors.New(page)
-			}
-			return nil
-		})
+		b.otherConnects()
 		b.browser.Run("other.close()")
 	})
 	t.Run("no clipboard", func(t *testing.T) {

@@ -13,7 +13,7 @@ export interface Start {
   credssp: 'appliance' | 'browser';
 }
 
-// A State is how far the appliance is. All but the state itself comes with open.
+// A State is how far the appliance is. The certificate comes with connecting, before anybody logs on, and the rest with open.
 export interface State {
   state: 'connecting' | 'open' | 'ended';
   certificate?: string; // the target's, as sha256:…
